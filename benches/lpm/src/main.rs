@@ -1,0 +1,2 @@
+//! Measures lpm on a table of prefixes
+fn main() {}

@@ -1,0 +1,2 @@
+//! Measures the policy classifier and the flow table
+fn main() {}

@@ -1,0 +1,1 @@
+//! Tunnel headers, checksums, segmentation, coalescing and fragments

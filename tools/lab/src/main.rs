@@ -1,0 +1,2 @@
+//! Namespaced topologies of nodes and pods on one machine
+fn main() {}

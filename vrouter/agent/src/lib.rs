@@ -1,0 +1,1 @@
+//! Resources to compiled tables; endpoints and host routes

@@ -1,0 +1,1 @@
+//! The projectcalico.org/v3 resource kinds: parse, default, validate, print

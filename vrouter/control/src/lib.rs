@@ -1,0 +1,1 @@
+//! The control socket's protocol: types shared by daemon and clients

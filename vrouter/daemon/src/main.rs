@@ -1,0 +1,2 @@
+//! The per-node vRouter process
+fn main() {}

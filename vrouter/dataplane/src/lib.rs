@@ -1,0 +1,1 @@
+//! The packet path: buffers, tables, nodes and the worker's turn

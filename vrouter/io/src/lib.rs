@@ -1,0 +1,1 @@
+//! Devices and system calls: TAP, TUN, UDP, raw IP, netlink
