@@ -1,1 +1,12 @@
-//! The packet path: buffers, tables, nodes and the worker's turn
+//! The packet path: buffers, tables, nodes and the worker's turn.
+//!
+//! No system call, no thread, no clock and no configuration format: devices, time and compiled
+//! tables are given to it. The way of a packet is in [`graph`].
+#![forbid(unsafe_code)]
+
+pub mod adjacency;
+pub mod buffer;
+pub mod device;
+pub mod drop;
+pub mod id;
+pub mod packet;

@@ -1,0 +1,155 @@
+//! Counters: written by one worker with plain stores, read by anybody.
+//!
+//! The law they obey, summed over all workers, with nothing in flight:
+//! `received + generated = transmitted + consumed + dropped`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::drop::{ConsumeReason, DropReason, GenerateReason};
+use crate::graph::NodeId;
+use crate::id::InterfaceId;
+
+/// A number that one thread adds to and others read.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`. Only the owning worker calls this: load and store need not be one operation.
+    pub fn add(&self, n: u64) {
+        // Relaxed: a counter orders nothing; only its own value matters.
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// The value now.
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What one worker counts of one interface.
+#[derive(Debug, Default)]
+pub struct InterfaceCounters {
+    /// Packets received.
+    pub rx_packets: Counter,
+    /// Bytes received, from the link header on.
+    pub rx_bytes: Counter,
+    /// Packets transmitted; a super-packet is one.
+    pub tx_packets: Counter,
+    /// Bytes transmitted.
+    pub tx_bytes: Counter,
+    /// Packets that came in here and were dropped.
+    pub rx_dropped: Counter,
+}
+
+/// All counters of one worker.
+#[derive(Debug)]
+pub struct Counters {
+    interfaces: Box<[InterfaceCounters]>,
+    nodes: Box<[Counter]>,
+    dropped: Box<[Counter]>,
+    generated: Box<[Counter]>,
+    consumed: Box<[Counter]>,
+    /// Turns in which at least one packet was received.
+    pub busy_turns: Counter,
+    /// Turns that found nothing.
+    pub idle_turns: Counter,
+    /// Times the worker went to sleep.
+    pub sleeps: Counter,
+    /// Events lost because the ring to the agent was full.
+    pub events_lost: Counter,
+}
+
+fn array<T: Default>(n: usize) -> Box<[T]> {
+    (0..n).map(|_| T::default()).collect()
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            interfaces: array(InterfaceId::LIMIT),
+            nodes: array(NodeId::ALL.len()),
+            dropped: array(DropReason::ALL.len()),
+            generated: array(GenerateReason::ALL.len()),
+            consumed: array(ConsumeReason::ALL.len()),
+            busy_turns: Counter::default(),
+            idle_turns: Counter::default(),
+            sleeps: Counter::default(),
+            events_lost: Counter::default(),
+        }
+    }
+}
+
+impl Counters {
+    /// Counters of one interface.
+    pub fn interface(&self, id: InterfaceId) -> &InterfaceCounters {
+        &self.interfaces[id.index()]
+    }
+
+    /// Packets that entered a node of the graph.
+    pub fn node(&self, node: NodeId) -> &Counter {
+        &self.nodes[node.index()]
+    }
+
+    /// Packets dropped for a reason.
+    pub fn dropped(&self, reason: DropReason) -> &Counter {
+        &self.dropped[reason.index()]
+    }
+
+    /// Packets made for a reason.
+    pub fn generated(&self, reason: GenerateReason) -> &Counter {
+        &self.generated[reason.index()]
+    }
+
+    /// Packets that ended here for a reason that is no loss.
+    pub fn consumed(&self, reason: ConsumeReason) -> &Counter {
+        &self.consumed[reason.index()]
+    }
+
+    /// The sums of the conservation law.
+    pub fn balance(&self) -> Balance {
+        let total = |counters: &[Counter]| counters.iter().map(Counter::value).sum();
+        Balance {
+            received: self.interfaces.iter().map(|i| i.rx_packets.value()).sum(),
+            transmitted: self.interfaces.iter().map(|i| i.tx_packets.value()).sum(),
+            generated: total(&self.generated),
+            consumed: total(&self.consumed),
+            dropped: total(&self.dropped),
+        }
+    }
+}
+
+/// Both sides of the conservation law, in packets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Balance {
+    /// Packets read from devices.
+    pub received: u64,
+    /// Packets the router made.
+    pub generated: u64,
+    /// Packets devices took.
+    pub transmitted: u64,
+    /// Packets that ended here without loss.
+    pub consumed: u64,
+    /// Packets lost, by all reasons.
+    pub dropped: u64,
+}
+
+impl Balance {
+    /// Whether nothing was lost without a name.
+    pub fn holds(&self) -> bool {
+        self.received + self.generated == self.transmitted + self.consumed + self.dropped
+    }
+}
+
+impl std::ops::Add for Balance {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            received: self.received + other.received,
+            generated: self.generated + other.generated,
+            transmitted: self.transmitted + other.transmitted,
+            consumed: self.consumed + other.consumed,
+            dropped: self.dropped + other.dropped,
+        }
+    }
+}

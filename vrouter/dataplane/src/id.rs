@@ -1,0 +1,39 @@
+//! Index types: every table of the packet path has its own, so that none is used for another.
+
+/// Declares a copyable index newtype.
+macro_rules! index {
+    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub $inner);
+
+        impl $name {
+            /// The position in the table this index belongs to.
+            pub fn index(self) -> usize {
+                self.0 as usize
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+index! {
+    /// An interface of this node: a pod's TAP, the host's TUN, or one kind of tunnel.
+    InterfaceId(u16)
+}
+
+index! {
+    /// A row of the adjacency table. Never given to another adjacency while a worker may still
+    /// hold tables in which it meant the old one.
+    AdjacencyId(u32)
+}
+
+impl InterfaceId {
+    /// How many interfaces one process can have; counters are sized by it.
+    pub const LIMIT: usize = 4096;
+}
