@@ -1,0 +1,145 @@
+//! Whole packets: filling in a checksum that was left open, and verifying one that came.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::sum::{Sum, pseudo_v4, pseudo_v6, sum};
+use crate::bytes::{array_at, put_u16, u16_at};
+use crate::ip::{HeaderError, ICMP, ICMPV6, Layers, Part, TCP, UDP, Version};
+use crate::offload::Offload;
+
+/// Where in its header a UDP checksum stands; tells UDP in an [`Offload`].
+const UDP_OFFSET: u16 = 6;
+
+/// Why a packet's checksums are wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum ChecksumError {
+    /// No IP packet at all.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// The IPv4 header's checksum.
+    #[error("the IPv4 header checksum is wrong")]
+    Ipv4Header,
+    /// The checksum of TCP, UDP, ICMP or ICMPv6.
+    #[error("the transport checksum is wrong")]
+    Transport,
+    /// The transport header is cut off, or its length field leaves the packet.
+    #[error("the transport header does not fit its packet")]
+    TransportLength,
+    /// The field to fill in is outside the frame.
+    #[error("the checksum field is outside the frame")]
+    Outside,
+}
+
+/// Fills in the checksum `offload` left open, summing to the end of `frame` as
+/// `skb_checksum_help` does, and returns what is left to do: nothing.
+///
+/// For a super-packet this fills in the one checksum of the whole, which no wire should see.
+pub fn complete(frame: &mut [u8], offload: Offload) -> Result<Offload, ChecksumError> {
+    let Some(partial) = offload.partial() else {
+        return Ok(offload);
+    };
+    if partial.end() > frame.len() {
+        return Err(ChecksumError::Outside);
+    }
+    let total = sum(&frame[usize::from(partial.start)..]);
+    // An odd offset is nonsense for every transport, but still has its defined place.
+    let checksum = if partial.offset == UDP_OFFSET {
+        total.udp_checksum()
+    } else {
+        total.checksum()
+    };
+    put_u16(frame, partial.field(), checksum);
+    Ok(match offload.gso() {
+        None => Offload::Verified,
+        Some(_) => offload,
+    })
+}
+
+/// The checksum of an IPv4 header with its checksum field taken as zero.
+///
+/// `header` is the header with its options; fewer than 12 bytes sum as they are.
+pub fn ipv4_header(header: &[u8]) -> u16 {
+    let total = sum(header);
+    let total = match header.get(10..12) {
+        Some(field) => total.add_u16(!u16_at(field, 0)),
+        None => total,
+    };
+    total.checksum()
+}
+
+/// Verifies the IPv4 header checksum and, unless the packet is a fragment, the transport's.
+///
+/// What has no checksum (another protocol, UDP over IPv4 without one) passes.
+pub fn verify(packet: &[u8], l3: usize) -> Result<Layers, ChecksumError> {
+    let layers = Layers::parse(packet, l3)?;
+    match layers.version {
+        Version::V4 => {
+            if sum(&packet[l3..layers.l4]).fold() != 0xffff {
+                return Err(ChecksumError::Ipv4Header);
+            }
+        }
+        Version::V6 => {}
+    }
+    verify_transport(packet, &layers)?;
+    Ok(layers)
+}
+
+/// Verifies the checksum of TCP, UDP, ICMP or ICMPv6 in the packet `layers` was parsed from.
+pub fn verify_transport(packet: &[u8], layers: &Layers) -> Result<(), ChecksumError> {
+    if layers.part != Part::Whole {
+        return Ok(());
+    }
+    let segment = packet
+        .get(layers.l4..layers.end)
+        .ok_or(ChecksumError::TransportLength)?;
+    let (header, segment) = match (layers.protocol, layers.version) {
+        (TCP, _) => (20, segment),
+        (UDP, version) => {
+            if segment.len() < 8 {
+                return Err(ChecksumError::TransportLength);
+            }
+            let datagram = segment
+                .get(..usize::from(u16_at(segment, 4)))
+                .ok_or(ChecksumError::TransportLength)?;
+            match (u16_at(segment, 6), version) {
+                (0, Version::V4) => return Ok(()),
+                // RFC 8200 section 8.1: not optional over IPv6.
+                (0, Version::V6) => return Err(ChecksumError::Transport),
+                (_, _) => (8, datagram),
+            }
+        }
+        (ICMP, Version::V4) | (ICMPV6, Version::V6) => (4, segment),
+        (_, _) => return Ok(()),
+    };
+    if segment.len() < header {
+        return Err(ChecksumError::TransportLength);
+    }
+    let pseudo = match layers.protocol {
+        ICMP => Sum::ZERO,
+        _ => pseudo_header(packet, layers, segment.len()),
+    };
+    if (pseudo + sum(segment)).fold() == 0xffff {
+        Ok(())
+    } else {
+        Err(ChecksumError::Transport)
+    }
+}
+
+/// The pseudo-header of the packet `layers` was parsed from, for `length` bytes of transport.
+pub(crate) fn pseudo_header(packet: &[u8], layers: &Layers, length: usize) -> Sum {
+    let l3 = layers.l3;
+    match layers.version {
+        Version::V4 => pseudo_v4(
+            Ipv4Addr::from(array_at::<4>(packet, l3 + 12)),
+            Ipv4Addr::from(array_at::<4>(packet, l3 + 16)),
+            layers.protocol,
+            length as u16,
+        ),
+        Version::V6 => pseudo_v6(
+            Ipv6Addr::from(array_at::<16>(packet, l3 + 8)),
+            Ipv6Addr::from(array_at::<16>(packet, l3 + 24)),
+            layers.protocol,
+            length as u32,
+        ),
+    }
+}
