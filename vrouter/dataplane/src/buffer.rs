@@ -29,6 +29,9 @@ pub struct Meta {
     pub segment: u16,
     /// On tunnel interfaces: hash of the inner flow, for the outer source port.
     pub flow_hash: u32,
+    /// The device could not make sense of its own header or cut the packet off: to be dropped
+    /// (and counted) unread.
+    pub malformed: bool,
 }
 
 /// Owned packet memory.
