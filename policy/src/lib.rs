@@ -1,1 +1,7 @@
-//! Calico's policy model compiled to verdicts, and the flow table behind it
+//! Calico's policy model compiled to verdicts, and the flow table behind it.
+//!
+//! [`model`] parses resources into types that hold no nonsense and [`selector`] is Calico's
+//! selector language. No devices, no clock, no I/O.
+
+pub mod model;
+pub mod selector;

@@ -1,0 +1,28 @@
+//! Calico's policy model in types that hold no nonsense.
+//!
+//! [`spec`] holds resources as written (serde, Calico's field names); `Policy::new`, `Tier::new`,
+//! `Profile::new`, `Endpoint::new` and `NetworkSet::new` parse them or say which field of which
+//! value cannot stand, and why ([`Invalid`]). Selectors are already rewritten here into one
+//! selector over endpoint labels; see [`crate::selector`].
+
+#![forbid(unsafe_code)]
+
+mod endpoint;
+mod invalid;
+mod name;
+mod packet;
+mod policy;
+mod protocol;
+mod rule;
+pub mod spec;
+
+pub use endpoint::{Endpoint, EndpointSpec, NamedPort, NetworkSet, Service};
+pub use invalid::Invalid;
+pub use name::{EndpointKey, Name, NetworkSetKey, PolicyKey, PolicyKind, ScopedName, ServiceKey};
+pub use packet::PacketTuple;
+pub use policy::{Hook, MAX_RULES, Order, Policy, Profile, Tier, TierDefault};
+pub use protocol::{IcmpMatch, IpVersion, PortMatch, PortName, PortRange, Protocol};
+pub use rule::{Action, Direction, EntityRule, Rule, RuleContext};
+
+#[cfg(test)]
+mod tests;
