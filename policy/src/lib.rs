@@ -3,5 +3,6 @@
 //! [`model`] parses resources into types that hold no nonsense and [`selector`] is Calico's
 //! selector language. No devices, no clock, no I/O.
 
+pub mod flow;
 pub mod model;
 pub mod selector;
