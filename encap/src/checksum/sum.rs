@@ -67,38 +67,60 @@ impl Add for Sum {
     }
 }
 
-/// Bytes a turn of the loop takes: eight independent additions, which the compiler turns into
-/// vector instructions.
+/// Bytes a turn of the loop takes.
 const STRIDE: usize = 32;
-type Lanes = [u64; STRIDE / 4];
 
-fn add_stride(lanes: &mut Lanes, stride: &[u8; STRIDE]) {
-    let (words, _) = stride.as_chunks::<4>();
-    for (lane, word) in lanes.iter_mut().zip(words) {
-        *lane = lane.wrapping_add(u64::from(u32::from_ne_bytes(*word)));
-    }
+/// What the strides so far sum to: `low` plus a carry of 2^64, which is 1 here, for each of
+/// `carries`.
+///
+/// A chain of additions with carry, each stride's starting anew so that the processor overlaps
+/// them: two instructions less a word than adding the carry back each time, and, on machines
+/// without wide vectors in their baseline, twice as fast as widening into vector lanes.
+#[derive(Default)]
+struct Strides {
+    low: u64,
+    carries: u64,
 }
 
-fn finish(lanes: &Lanes, rest: &[u8]) -> Sum {
-    // 32-bit words in 64-bit lanes: no lane overflows below 2^32 strides.
-    let mut sum = lanes.iter().fold(Sum::ZERO, |sum, lane| sum + Sum(*lane));
-    let (words, rest) = rest.as_chunks::<4>();
-    for word in words {
-        sum = sum + Sum(u64::from(u32::from_ne_bytes(*word)));
+impl Strides {
+    #[inline]
+    fn add(&mut self, stride: &[u8; STRIDE]) {
+        let (words, _) = stride.as_chunks::<8>();
+        let mut sum = 0u64;
+        let mut carry = false;
+        for word in words {
+            let (next, first) = sum.overflowing_add(u64::from_ne_bytes(*word));
+            let (next, second) = next.overflowing_add(u64::from(carry));
+            sum = next;
+            carry = first | second;
+        }
+        let (sum, last) = sum.overflowing_add(u64::from(carry));
+        let (low, carry) = self.low.overflowing_add(sum);
+        self.low = low;
+        self.carries += u64::from(carry) + u64::from(last);
     }
-    let mut last = [0; 4];
-    last[..rest.len()].copy_from_slice(rest);
-    sum + Sum(u64::from(u32::from_ne_bytes(last)))
+
+    /// The sum of the strides and of `rest`, which is shorter than a stride.
+    fn finish(&self, rest: &[u8]) -> Sum {
+        let mut sum = Sum(self.low) + Sum(self.carries);
+        let (words, rest) = rest.as_chunks::<4>();
+        for word in words {
+            sum = sum + Sum(u64::from(u32::from_ne_bytes(*word)));
+        }
+        let mut last = [0; 4];
+        last[..rest.len()].copy_from_slice(rest);
+        sum + Sum(u64::from(u32::from_ne_bytes(last)))
+    }
 }
 
 /// The sum of `bytes`, an odd last byte padded with zero.
 pub fn sum(bytes: &[u8]) -> Sum {
-    let mut lanes = Lanes::default();
+    let mut total = Strides::default();
     let (strides, rest) = bytes.as_chunks::<STRIDE>();
     for stride in strides {
-        add_stride(&mut lanes, stride);
+        total.add(stride);
     }
-    finish(&lanes, rest)
+    total.finish(rest)
 }
 
 /// Copies `source` to the start of `target` and sums it in the same pass.
@@ -106,15 +128,15 @@ pub fn sum(bytes: &[u8]) -> Sum {
 /// Copies and sums as many bytes as the shorter of the two has.
 pub fn copy_and_sum(target: &mut [u8], source: &[u8]) -> Sum {
     let length = target.len().min(source.len());
-    let mut lanes = Lanes::default();
+    let mut total = Strides::default();
     let (strides, rest) = source[..length].as_chunks::<STRIDE>();
     let (targets, target_rest) = target[..length].as_chunks_mut::<STRIDE>();
     for (target, stride) in targets.iter_mut().zip(strides) {
         *target = *stride;
-        add_stride(&mut lanes, stride);
+        total.add(stride);
     }
     target_rest.copy_from_slice(rest);
-    finish(&lanes, rest)
+    total.finish(rest)
 }
 
 /// The sum of the IPv4 pseudo-header: addresses, protocol, and length of the transport header and
