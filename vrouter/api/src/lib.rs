@@ -1,1 +1,33 @@
-//! The projectcalico.org/v3 resource kinds: parse, default, validate, print
+//! The projectcalico.org/v3 resource kinds: parse, default, validate, print.
+//!
+//! [`parse`] turns the bytes of one YAML or JSON file into typed resources with every default
+//! filled in, the *complete* list of what is wrong with the others ([`ParseError`]: file, line,
+//! resource, field, value, reason) and a list of what was understood but has no effect yet
+//! ([`Notice`]). Past this crate no resource can hold an illegal value.
+//!
+//! The crate knows no datastore and no packet: it does no input or output.
+
+#![forbid(unsafe_code)]
+
+mod address;
+mod error;
+mod key;
+mod kinds;
+mod metadata;
+pub mod names;
+mod object;
+mod parse;
+mod place;
+mod print;
+mod resource;
+mod tree;
+
+pub use address::{BadMac, Mac};
+pub use error::{Notice, ParseError};
+pub use key::{Key, Kind};
+pub use kinds::*;
+pub use metadata::Metadata;
+pub use object::{Object, Spec};
+pub use parse::{Located, MAX_FILE_BYTES, Parsed, parse};
+pub use print::{to_json, to_yaml};
+pub use resource::{Other, Resource};

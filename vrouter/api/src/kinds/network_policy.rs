@@ -1,0 +1,271 @@
+//! NetworkPolicy and GlobalNetworkPolicy, and their staged twins.
+
+use serde::Serialize;
+
+use crate::key::Kind;
+use crate::kinds::rule::{Direction, Rule, rules, selector};
+use crate::metadata::Metadata;
+use crate::names::check_label;
+use crate::object::{Object, Read, Spec};
+use crate::place::Fields;
+
+/// Rules for the endpoints of its namespace.
+pub type NetworkPolicy = Object<NetworkPolicySpec>;
+/// Rules for endpoints of every namespace, and hosts.
+pub type GlobalNetworkPolicy = Object<GlobalNetworkPolicySpec>;
+/// A NetworkPolicy whose verdicts are only reported.
+pub type StagedNetworkPolicy = Object<StagedNetworkPolicySpec>;
+/// A GlobalNetworkPolicy whose verdicts are only reported.
+pub type StagedGlobalNetworkPolicy = Object<StagedGlobalNetworkPolicySpec>;
+
+/// A direction a policy applies in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum PolicyType {
+    /// Packets to the endpoint.
+    Ingress,
+    /// Packets from the endpoint.
+    Egress,
+}
+
+/// What will become of a staged policy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+pub enum StagedAction {
+    /// It would be set.
+    #[default]
+    Set,
+    /// It would be deleted.
+    Delete,
+    /// It is being learned.
+    Learn,
+    /// It is looked away from.
+    Ignore,
+}
+
+/// What NetworkPolicy and GlobalNetworkPolicy share.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkPolicySpec {
+    /// The tier it stands in.
+    pub tier: String,
+    /// Lower comes first; none comes last, ties go by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<f64>,
+    /// Rules for packets to the endpoint.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ingress: Vec<Rule>,
+    /// Rules for packets from the endpoint.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub egress: Vec<Rule>,
+    /// Which endpoints it applies to.
+    pub selector: String,
+    /// The directions it applies in.
+    pub types: Vec<PolicyType>,
+    /// Only endpoints whose service account has such labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_account_selector: Option<String>,
+    /// Hints that change no verdict.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub performance_hints: Vec<String>,
+}
+
+/// A policy for every namespace.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GlobalNetworkPolicySpec {
+    /// What it shares with NetworkPolicy.
+    #[serde(flatten)]
+    pub policy: NetworkPolicySpec,
+    /// Only endpoints whose namespace has such labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace_selector: Option<String>,
+    /// Applied to host endpoints without connection tracking.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub do_not_track: bool,
+    /// Applied to host endpoints before destination NAT.
+    #[serde(rename = "preDNAT", skip_serializing_if = "std::ops::Not::not")]
+    pub pre_dnat: bool,
+    /// Applied to packets forwarded through host endpoints too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub apply_on_forward: bool,
+}
+
+/// A staged NetworkPolicy.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StagedNetworkPolicySpec {
+    /// What will become of it.
+    pub staged_action: StagedAction,
+    /// The policy it would be.
+    #[serde(flatten)]
+    pub policy: NetworkPolicySpec,
+}
+
+/// A staged GlobalNetworkPolicy.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StagedGlobalNetworkPolicySpec {
+    /// What will become of it.
+    pub staged_action: StagedAction,
+    /// The policy it would be.
+    #[serde(flatten)]
+    pub policy: GlobalNetworkPolicySpec,
+}
+
+impl Spec for NetworkPolicySpec {
+    const KIND: Kind = Kind::NetworkPolicy;
+}
+
+impl Spec for GlobalNetworkPolicySpec {
+    const KIND: Kind = Kind::GlobalNetworkPolicy;
+}
+
+impl Spec for StagedNetworkPolicySpec {
+    const KIND: Kind = Kind::StagedNetworkPolicy;
+}
+
+impl Spec for StagedGlobalNetworkPolicySpec {
+    const KIND: Kind = Kind::StagedGlobalNetworkPolicy;
+}
+
+impl Read for NetworkPolicySpec {
+    fn read(fields: &Fields<'_>, _metadata: &mut Metadata) -> Option<NetworkPolicySpec> {
+        Some(policy(fields))
+    }
+}
+
+impl Read for GlobalNetworkPolicySpec {
+    fn read(fields: &Fields<'_>, _metadata: &mut Metadata) -> Option<GlobalNetworkPolicySpec> {
+        Some(global_policy(fields))
+    }
+}
+
+impl Read for StagedNetworkPolicySpec {
+    fn read(fields: &Fields<'_>, _metadata: &mut Metadata) -> Option<StagedNetworkPolicySpec> {
+        Some(StagedNetworkPolicySpec {
+            staged_action: staged_action(fields),
+            policy: policy(fields),
+        })
+    }
+}
+
+impl Read for StagedGlobalNetworkPolicySpec {
+    fn read(
+        fields: &Fields<'_>,
+        _metadata: &mut Metadata,
+    ) -> Option<StagedGlobalNetworkPolicySpec> {
+        Some(StagedGlobalNetworkPolicySpec {
+            staged_action: staged_action(fields),
+            policy: global_policy(fields),
+        })
+    }
+}
+
+pub(crate) fn staged_action(fields: &Fields<'_>) -> StagedAction {
+    let place = fields.optional("stagedAction");
+    let action = place.and_then(|place| {
+        place.choice(&[
+            ("Set", StagedAction::Set),
+            ("Delete", StagedAction::Delete),
+            ("Learn", StagedAction::Learn),
+            ("Ignore", StagedAction::Ignore),
+        ])
+    });
+    action.unwrap_or_default()
+}
+
+fn policy(fields: &Fields<'_>) -> NetworkPolicySpec {
+    let tier = fields
+        .optional("tier")
+        .filter(|place| place.text() != Some(""));
+    let tier = tier.and_then(|place| place.checked(check_label));
+    let ingress = rules(fields, Direction::Ingress);
+    let egress = rules(fields, Direction::Egress);
+    let types = fields.optional("types").map(|place| {
+        let types = place.list(|item| {
+            item.choice(&[
+                ("Ingress", PolicyType::Ingress),
+                ("Egress", PolicyType::Egress),
+            ])
+        });
+        for kind in [PolicyType::Ingress, PolicyType::Egress] {
+            if types.iter().filter(|other| **other == kind).count() > 1 {
+                place.error(format!("has {kind:?} twice"));
+            }
+        }
+        types
+    });
+    let types = match types.filter(|types| !types.is_empty()) {
+        Some(types) => types,
+        // Calico's default: ingress, unless there are egress rules alone; both if both.
+        None => match (ingress.is_empty(), egress.is_empty()) {
+            (_, true) => vec![PolicyType::Ingress],
+            (true, false) => vec![PolicyType::Egress],
+            (false, false) => vec![PolicyType::Ingress, PolicyType::Egress],
+        },
+    };
+    for (kind, name, rules) in [
+        (PolicyType::Ingress, "ingress", &ingress),
+        (PolicyType::Egress, "egress", &egress),
+    ] {
+        if !types.contains(&kind) && !rules.is_empty() {
+            fields.error_at(name, format!("must be empty when types lacks {kind:?}"));
+        }
+    }
+    let selecting = |name| {
+        let text = fields.optional(name).and_then(|place| selector(&place));
+        text.filter(|text| !text.is_empty())
+    };
+    let accounts = selecting("serviceAccountSelector");
+    NetworkPolicySpec {
+        tier: tier.unwrap_or_else(|| "default".to_owned()),
+        order: fields.optional("order").and_then(|place| place.number()),
+        ingress,
+        egress,
+        selector: selecting("selector").unwrap_or_default(),
+        types,
+        service_account_selector: accounts,
+        performance_hints: fields.list("performanceHints", |place| {
+            let known = "AssumeNeededOnEveryNode";
+            place.choice(&[(known, known)]).map(str::to_owned)
+        }),
+    }
+}
+
+fn global_policy(fields: &Fields<'_>) -> GlobalNetworkPolicySpec {
+    const HOSTS: &str = "there is no policy for host interfaces yet";
+    let policy = policy(fields);
+    let flag = |name| {
+        let Some(place) = fields.optional(name) else {
+            return false;
+        };
+        let value = place.boolean() == Some(true);
+        if value {
+            place.not_acted_on(HOSTS);
+        }
+        value
+    };
+    let (do_not_track, pre_dnat) = (flag("doNotTrack"), flag("preDNAT"));
+    let apply_on_forward = flag("applyOnForward");
+    if do_not_track && pre_dnat {
+        fields.error_at("preDNAT", "must not be set beside doNotTrack");
+    }
+    if (do_not_track || pre_dnat) && !apply_on_forward {
+        fields.error_at(
+            "applyOnForward",
+            "must be true when doNotTrack or preDNAT is",
+        );
+    }
+    if pre_dnat && policy.types.contains(&PolicyType::Egress) {
+        fields.error_at("types", "must not have Egress when preDNAT is set");
+    }
+    let namespaces = fields
+        .optional("namespaceSelector")
+        .and_then(|place| selector(&place));
+    GlobalNetworkPolicySpec {
+        policy,
+        namespace_selector: namespaces.filter(|text| !text.is_empty()),
+        do_not_track,
+        pre_dnat,
+        apply_on_forward,
+    }
+}

@@ -1,0 +1,147 @@
+//! Who a packet is from or to, in a rule.
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+use crate::kinds::rule::PortMatch;
+use crate::names::{check_label, check_subdomain};
+use crate::place::Place;
+
+/// Criteria on one side of a packet; all of them must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entity {
+    /// The address is in one of these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nets: Vec<IpNet>,
+    /// It is an endpoint or network set with such labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// Its namespace has such labels; `global()` means no namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace_selector: Option<String>,
+    /// It backs that Service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub services: Option<ServiceMatch>,
+    /// The port is one of these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortMatch>,
+    /// The address is in none of these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_nets: Vec<IpNet>,
+    /// It is no endpoint or network set with such labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_selector: Option<String>,
+    /// The port is none of these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_ports: Vec<PortMatch>,
+    /// It runs under one of these service accounts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_accounts: Option<ServiceAccountMatch>,
+}
+
+/// A Service of Kubernetes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ServiceMatch {
+    /// Its name.
+    pub name: String,
+    /// Its namespace; absent: the policy's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+}
+
+/// Service accounts by name, labels or both.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ServiceAccountMatch {
+    /// The account is one of these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+    /// The account has such labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+}
+
+/// Reads a selector and checks its grammar; `Some("")` when it is written but empty.
+pub(crate) fn selector(place: &Place<'_>) -> Option<String> {
+    place.string()
+}
+
+impl Entity {
+    /// Whether every packet matches.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        *self == Entity::default()
+    }
+
+    pub(crate) fn names_ports(&self) -> bool {
+        !self.ports.is_empty() || !self.not_ports.is_empty()
+    }
+
+    pub(crate) fn read(place: &Place<'_>) -> Option<Entity> {
+        let fields = place.fields()?;
+        let net = |place: &Place<'_>| place.prefix().map(|net| net.trunc());
+        let selecting = |name| {
+            let text = fields.optional(name).and_then(|place| selector(&place));
+            text.filter(|text| !text.is_empty())
+        };
+        let services = fields.optional("services");
+        let entity = Entity {
+            nets: fields.list("nets", net),
+            selector: selecting("selector"),
+            namespace_selector: selecting("namespaceSelector"),
+            services: services.as_ref().and_then(ServiceMatch::read),
+            ports: fields.list("ports", PortMatch::read),
+            not_nets: fields.list("notNets", net),
+            not_selector: selecting("notSelector"),
+            not_ports: fields.list("notPorts", PortMatch::read),
+            service_accounts: fields
+                .optional("serviceAccounts")
+                .and_then(|place| ServiceAccountMatch::read(&place)),
+        };
+        if let Some(place) = services
+            && entity.services.is_some()
+            && (entity
+                != Entity {
+                    services: entity.services.clone(),
+                    ..Entity::default()
+                })
+        {
+            place.error("must be the only criterion of its side");
+        }
+        fields.finish();
+        Some(entity)
+    }
+}
+
+impl ServiceMatch {
+    fn read(place: &Place<'_>) -> Option<ServiceMatch> {
+        let fields = place.fields()?;
+        place.not_acted_on("there are no Services yet: the rule matches no packet");
+        let name = fields
+            .required("name")
+            .and_then(|place| place.checked(check_label));
+        let namespace = fields
+            .optional("namespace")
+            .and_then(|place| place.checked(check_label));
+        fields.finish();
+        Some(ServiceMatch {
+            name: name?,
+            namespace,
+        })
+    }
+}
+
+impl ServiceAccountMatch {
+    fn read(place: &Place<'_>) -> Option<ServiceAccountMatch> {
+        let fields = place.fields()?;
+        let names = fields.list("names", |place| place.checked(check_subdomain));
+        let selector = fields
+            .optional("selector")
+            .and_then(|place| selector(&place));
+        fields.finish();
+        Some(ServiceAccountMatch {
+            names,
+            selector: selector.filter(|text| !text.is_empty()),
+        })
+    }
+}

@@ -1,0 +1,268 @@
+//! Rules in Calico's shape: an action and what a packet must match for it.
+
+mod entity;
+mod protocol;
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+use serde::{Serialize, Serializer};
+
+use crate::place::{Fields, Place};
+
+pub use entity::*;
+pub use protocol::*;
+
+/// Most rules a policy may have in one direction.
+pub(crate) const MAX_RULES: usize = 1024;
+
+/// One rule of a policy or profile.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rule {
+    /// What happens on a match.
+    pub action: Action,
+    /// Only packets of that family.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip_version: Option<IpVersion>,
+    /// Only packets of that protocol.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
+    /// Only ICMP packets of that type and code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub icmp: Option<Icmp>,
+    /// Only packets of another protocol.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_protocol: Option<Protocol>,
+    /// Only ICMP packets of another type and code.
+    #[serde(rename = "notICMP", skip_serializing_if = "Option::is_none")]
+    pub not_icmp: Option<Icmp>,
+    /// Only packets from there.
+    #[serde(skip_serializing_if = "Entity::is_any")]
+    pub source: Entity,
+    /// Only packets to there.
+    #[serde(skip_serializing_if = "Entity::is_any")]
+    pub destination: Entity,
+    /// HTTP criteria, kept verbatim.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<serde_json::Value>,
+    /// Annotations of the rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<RuleMetadata>,
+}
+
+/// What happens to a packet that matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum Action {
+    /// It goes through.
+    Allow,
+    /// It is dropped.
+    Deny,
+    /// It is logged, and the next rule is tried.
+    Log,
+    /// The next tier decides, or the profiles after the last.
+    Pass,
+}
+
+/// An IP version, written 4 or 6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum IpVersion {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Serialize for IpVersion {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(match self {
+            IpVersion::V4 => 4,
+            IpVersion::V6 => 6,
+        })
+    }
+}
+
+/// Annotations of a rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RuleMetadata {
+    /// Free text by name.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Whether rules are for packets to an endpoint or from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// To the endpoint.
+    Ingress,
+    /// From the endpoint.
+    Egress,
+}
+
+/// Reads the rules of one direction.
+pub(crate) fn rules(fields: &Fields<'_>, direction: Direction) -> Vec<Rule> {
+    let name = match direction {
+        Direction::Ingress => "ingress",
+        Direction::Egress => "egress",
+    };
+    let Some(place) = fields.optional(name) else {
+        return Vec::new();
+    };
+    let items = place.items();
+    if items.len() > MAX_RULES {
+        place.error(format!(
+            "must be at most {MAX_RULES} rules, has {}",
+            items.len()
+        ));
+    }
+    items
+        .iter()
+        .filter_map(|item| Rule::read(item, direction))
+        .collect()
+}
+
+impl Rule {
+    /// A rule that matches every packet.
+    #[must_use]
+    pub fn of(action: Action) -> Rule {
+        Rule {
+            action,
+            ip_version: None,
+            protocol: None,
+            icmp: None,
+            not_protocol: None,
+            not_icmp: None,
+            source: Entity::default(),
+            destination: Entity::default(),
+            http: None,
+            metadata: None,
+        }
+    }
+
+    fn read(place: &Place<'_>, direction: Direction) -> Option<Rule> {
+        let fields = place.fields()?;
+        let action = fields.required("action").and_then(|place| {
+            place.choice(&[
+                ("Allow", Action::Allow),
+                ("Deny", Action::Deny),
+                ("Log", Action::Log),
+                ("Pass", Action::Pass),
+            ])
+        });
+        let ip_version = fields
+            .optional("ipVersion")
+            .and_then(|place| place.choice(&[("4", IpVersion::V4), ("6", IpVersion::V6)]));
+        let protocol = fields.optional("protocol").and_then(|p| Protocol::read(&p));
+        let not_protocol = fields
+            .optional("notProtocol")
+            .and_then(|p| Protocol::read(&p));
+        let icmp = fields.optional("icmp").and_then(|p| Icmp::read(&p));
+        let not_icmp = fields.optional("notICMP").and_then(|p| Icmp::read(&p));
+        let source = fields.optional("source");
+        let destination = fields.optional("destination");
+        let rule = Rule {
+            action: action?,
+            ip_version,
+            protocol,
+            icmp,
+            not_protocol,
+            not_icmp,
+            source: source.as_ref().and_then(Entity::read).unwrap_or_default(),
+            destination: destination
+                .as_ref()
+                .and_then(Entity::read)
+                .unwrap_or_default(),
+            http: fields.verbatim("http", "HTTP is not inspected: the rule matches no packet"),
+            metadata: fields
+                .optional("metadata")
+                .and_then(|p| RuleMetadata::read(&p)),
+        };
+        rule.check(&fields, direction);
+        fields.finish();
+        Some(rule)
+    }
+
+    /// What no single field can know.
+    fn check(&self, fields: &Fields<'_>, direction: Direction) {
+        self.check_icmp(fields);
+        self.check_families(fields);
+        let ported = self.protocol.is_some_and(Protocol::has_ports);
+        for (name, entity) in [("source", &self.source), ("destination", &self.destination)] {
+            if entity.names_ports() && !ported {
+                let reason = "ports need protocol TCP, UDP or SCTP in the same rule";
+                fields.error_at(name, reason);
+            }
+        }
+        let (peer, own) = match direction {
+            Direction::Ingress => (("source", &self.source), ("destination", &self.destination)),
+            Direction::Egress => (("destination", &self.destination), ("source", &self.source)),
+        };
+        if own.1.services.is_some() {
+            let reason = format!("services are allowed in {} only", peer.0);
+            fields.error_at(own.0, reason);
+        }
+        if self.http.is_some() {
+            if self.action != Action::Allow {
+                fields.error_at("http", "must stand in an Allow rule");
+            }
+            if self
+                .protocol
+                .is_some_and(|protocol| protocol != Protocol::TCP)
+            {
+                fields.error_at("http", "must stand beside protocol TCP or none");
+            }
+        }
+    }
+
+    fn check_icmp(&self, fields: &Fields<'_>) {
+        let is_icmp = matches!(self.protocol, Some(Protocol::ICMP | Protocol::ICMPV6));
+        for (name, set) in [
+            ("icmp", self.icmp.is_some()),
+            ("notICMP", self.not_icmp.is_some()),
+        ] {
+            if set && !is_icmp {
+                fields.error_at(name, "needs protocol ICMP or ICMPv6 in the same rule");
+            }
+        }
+        let wrong = match self.protocol {
+            Some(Protocol::ICMP) => self.ip_version == Some(IpVersion::V6),
+            Some(Protocol::ICMPV6) => self.ip_version == Some(IpVersion::V4),
+            Some(_) | None => false,
+        };
+        if wrong {
+            fields.error_at(
+                "ipVersion",
+                "contradicts the protocol: ICMP is 4, ICMPv6 is 6",
+            );
+        }
+    }
+
+    fn check_families(&self, fields: &Fields<'_>) {
+        for (name, entity) in [("source", &self.source), ("destination", &self.destination)] {
+            let nets = entity.nets.iter().chain(&entity.not_nets);
+            let (v4, v6): (Vec<&IpNet>, Vec<&IpNet>) = nets.partition(|net| net.addr().is_ipv4());
+            if !v4.is_empty() && !v6.is_empty() {
+                fields.error_at(name, "must not mix IPv4 and IPv6 nets in one rule");
+            }
+            let wrong = match self.ip_version {
+                Some(IpVersion::V4) => !v6.is_empty(),
+                Some(IpVersion::V6) => !v4.is_empty(),
+                None => false,
+            };
+            if wrong {
+                fields.error_at(name, "has nets of another family than ipVersion");
+            }
+        }
+    }
+}
+
+impl RuleMetadata {
+    fn read(place: &Place<'_>) -> Option<RuleMetadata> {
+        let fields = place.fields()?;
+        let annotations = fields.optional("annotations");
+        let annotations = annotations.and_then(|place| place.string_map(|_, _| Ok(())));
+        fields.finish();
+        Some(RuleMetadata {
+            annotations: annotations.unwrap_or_default(),
+        })
+    }
+}

@@ -1,0 +1,280 @@
+//! From the bytes of a file to resources, errors and notices.
+//!
+//! A file may hold several YAML documents and `List`s of resources. Each resource stands or
+//! falls alone: the good ones of a file with a fault are returned beside the errors.
+
+use crate::error::{Notice, ParseError};
+use crate::key::{Key, Kind, WrongKind};
+use crate::kinds;
+use crate::metadata::Metadata;
+use crate::object::{Object, Read};
+use crate::place::{Fields, Place, Report};
+use crate::resource::{Other, Resource};
+use crate::tree::{Tree, Value, documents};
+
+/// Files larger than this are refused unread, 32 MiB: some 50,000 endpoints.
+pub const MAX_FILE_BYTES: usize = 32 << 20;
+
+/// Something read at a line of a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Located<T> {
+    /// Line at which it starts, from 1.
+    pub line: u32,
+    /// What was read.
+    pub value: T,
+}
+
+/// All that a file says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Parsed {
+    /// The resources without fault, in the order of the file.
+    pub resources: Vec<Located<Resource>>,
+    /// Every problem of the others. An error without a [`key`](ParseError::key) means that the
+    /// file may hold resources that could not even be named.
+    pub errors: Vec<ParseError>,
+    /// What is understood and kept but has no effect.
+    pub notices: Vec<Notice>,
+}
+
+/// Reads every resource in the bytes of a file; `file` is its name in messages.
+///
+/// Never panics and never reads anything else, whatever the bytes are.
+#[must_use]
+pub fn parse(bytes: &[u8], file: &str) -> Parsed {
+    let mut parsed = Parsed::default();
+    let whole = |line, reason: String| ParseError {
+        file: file.to_owned(),
+        line,
+        resource: String::new(),
+        key: None,
+        field: String::new(),
+        value: String::new(),
+        reason,
+    };
+    if bytes.len() > MAX_FILE_BYTES {
+        let reason = format!(
+            "larger than {} MiB, not read: split it",
+            MAX_FILE_BYTES >> 20
+        );
+        parsed.errors.push(whole(0, reason));
+        return parsed;
+    }
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
+        Err(error) => {
+            let good = &bytes[..error.valid_up_to()];
+            let lines = 1 + good.iter().filter(|b| **b == b'\n').count();
+            let line = u32::try_from(lines).unwrap_or(u32::MAX);
+            parsed.errors.push(whole(line, "not UTF-8".to_owned()));
+            return parsed;
+        }
+    };
+    let (trees, fault) = documents(text);
+    for tree in &trees {
+        if !tree.is_null() {
+            document(tree, file, &mut parsed);
+        }
+    }
+    if let Some(fault) = fault {
+        parsed.errors.push(whole(fault.line, fault.reason));
+    }
+    refuse_repeated(file, &mut parsed);
+    parsed
+}
+
+/// One document: a resource, or a List of them.
+fn document(tree: &Tree, file: &str, parsed: &mut Parsed) {
+    if let Value::Mapping(entries) = &tree.value {
+        let text = |name: &str| {
+            entries
+                .iter()
+                .find(|e| &*e.key == name)
+                .map(|e| &e.value.value)
+        };
+        if let Some(Value::Scalar { text: kind, .. }) = text("kind")
+            && is_list(kind)
+            && let Some(Value::Sequence(items)) = text("items")
+        {
+            for item in items {
+                resource(item, file, parsed);
+            }
+            return;
+        }
+    }
+    resource(tree, file, parsed);
+}
+
+/// `List`, or a kind's own list such as `IPPoolList`.
+fn is_list(kind: &str) -> bool {
+    kind.strip_suffix("List")
+        .is_some_and(|of| of.is_empty() || Kind::ALL.iter().any(|kind| kind.name() == of))
+}
+
+fn resource(tree: &Tree, file: &str, parsed: &mut Parsed) {
+    let report = Report::new(file);
+    let read = read_resource(tree, &report);
+    let failed = report.failed();
+    let (errors, notices) = report.into_parts();
+    parsed.errors.extend(errors);
+    if let Some(value) = read.filter(|_| !failed) {
+        parsed.notices.extend(notices);
+        parsed.resources.push(Located {
+            line: tree.line,
+            value,
+        });
+    }
+}
+
+fn read_resource(tree: &Tree, report: &Report<'_>) -> Option<Resource> {
+    let top = Place::root(report, tree).fields()?;
+    let api_version = top.required("apiVersion");
+    let kind_place = top.required("kind");
+    let kind_name = kind_place.as_ref()?.text()?;
+    report.identify(kind_name, None);
+    let api_version = api_version?;
+    let kind = match Kind::find(kind_name, api_version.text()?) {
+        Ok(kind) => kind,
+        Err(WrongKind::Name) => {
+            kind_place?.error("unknown kind");
+            return None;
+        }
+        Err(WrongKind::Version(kind)) => {
+            api_version.error(format!("must be {} for {kind}", kind.api_version()));
+            return None;
+        }
+    };
+    let metadata_place = top.required("metadata");
+    let metadata_fields = metadata_place.and_then(|place| place.fields())?;
+    let (name, namespace) = Metadata::identity(kind, &metadata_fields);
+    identify(report, kind, name.as_deref(), namespace.as_deref());
+    let mut metadata = Metadata::read(kind, &metadata_fields);
+    metadata_fields.finish();
+    let resource = read_kind(kind, &top, &mut metadata, report, tree.line);
+    // A WorkloadEndpoint's name may only be known now.
+    if name.is_none() && !metadata.name.is_empty() {
+        identify(report, kind, Some(&metadata.name), namespace.as_deref());
+    }
+    resource
+}
+
+/// Names the resource in its report as far as it can be named.
+fn identify(report: &Report<'_>, kind: Kind, name: Option<&str>, namespace: Option<&str>) {
+    let Some(name) = name else {
+        report.identify(kind.name(), None);
+        return;
+    };
+    let key = Key::namespaced(kind, namespace.unwrap_or_default(), name);
+    let complete = namespace.is_some() || !kind.namespaced();
+    report.identify(&key.to_string(), complete.then_some(&key));
+}
+
+fn read_kind(
+    kind: Kind,
+    top: &Fields<'_>,
+    metadata: &mut Metadata,
+    report: &Report<'_>,
+    line: u32,
+) -> Option<Resource> {
+    macro_rules! typed {
+        ($spec:ty) => {{
+            let spec = read_spec::<$spec>(top, metadata, report, line);
+            Some(
+                Object {
+                    metadata: std::mem::take(metadata),
+                    spec: spec?,
+                }
+                .into(),
+            )
+        }};
+    }
+    match kind {
+        Kind::Node => typed!(kinds::NodeSpec),
+        Kind::IpPool => typed!(kinds::IpPoolSpec),
+        Kind::WorkloadEndpoint => typed!(kinds::WorkloadEndpointSpec),
+        Kind::HostEndpoint => typed!(kinds::HostEndpointSpec),
+        Kind::BlockAffinity => typed!(kinds::BlockAffinitySpec),
+        Kind::Tier => typed!(kinds::TierSpec),
+        Kind::NetworkPolicy => typed!(kinds::NetworkPolicySpec),
+        Kind::GlobalNetworkPolicy => typed!(kinds::GlobalNetworkPolicySpec),
+        Kind::StagedNetworkPolicy => typed!(kinds::StagedNetworkPolicySpec),
+        Kind::StagedGlobalNetworkPolicy => typed!(kinds::StagedGlobalNetworkPolicySpec),
+        Kind::StagedKubernetesNetworkPolicy => typed!(kinds::StagedKubernetesNetworkPolicySpec),
+        Kind::KubernetesNetworkPolicy => typed!(kinds::KubernetesNetworkPolicySpec),
+        Kind::NetworkSet => typed!(kinds::NetworkSetSpec),
+        Kind::GlobalNetworkSet => typed!(kinds::GlobalNetworkSetSpec),
+        Kind::Profile => typed!(kinds::ProfileSpec),
+        Kind::FelixConfiguration => typed!(kinds::FelixConfigurationSpec),
+        Kind::BgpConfiguration
+        | Kind::BgpPeer
+        | Kind::BgpFilter
+        | Kind::IpamConfiguration
+        | Kind::IpReservation
+        | Kind::IpamBlock
+        | Kind::IpamHandle
+        | Kind::ClusterInformation
+        | Kind::KubeControllersConfiguration
+        | Kind::CalicoNodeStatus => Some(Resource::Other(read_other(kind, top, metadata, report))),
+    }
+}
+
+fn read_spec<S: Read>(
+    top: &Fields<'_>,
+    metadata: &mut Metadata,
+    report: &Report<'_>,
+    line: u32,
+) -> Option<S> {
+    let fields = match top.optional("spec") {
+        Some(place) => place.fields()?,
+        None => Fields::empty(report, "spec", line),
+    };
+    let spec = S::read(&fields, metadata);
+    fields.finish();
+    // What controllers wrote back is not asked for by anybody, and not kept.
+    top.ignore("status");
+    top.finish();
+    spec
+}
+
+fn read_other(kind: Kind, top: &Fields<'_>, metadata: &mut Metadata, report: &Report<'_>) -> Other {
+    let mut content = serde_json::Map::new();
+    let rest = top.rest();
+    let line = rest.first().map_or(0, |(_, place)| place.line());
+    for (name, place) in rest {
+        content.insert(name.to_owned(), place.tree().to_json());
+    }
+    report.notice(
+        line,
+        "",
+        "",
+        format!("stored, not acted on: nothing reads a {kind} yet"),
+    );
+    Other {
+        kind,
+        metadata: std::mem::take(metadata),
+        content,
+    }
+}
+
+/// The same key twice in a file: the first stays, the others are errors.
+fn refuse_repeated(file: &str, parsed: &mut Parsed) {
+    let mut seen = std::collections::HashMap::new();
+    let mut errors = Vec::new();
+    parsed.resources.retain(|located| {
+        let key = located.value.key();
+        if let Some(first) = seen.get(&key) {
+            errors.push(ParseError {
+                file: file.to_owned(),
+                line: located.line,
+                resource: key.to_string(),
+                key: Some(key),
+                field: String::new(),
+                value: String::new(),
+                reason: format!("already defined at line {first}; this one is ignored"),
+            });
+            return false;
+        }
+        seen.insert(key, located.line);
+        true
+    });
+    parsed.errors.extend(errors);
+}
