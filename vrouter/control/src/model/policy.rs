@@ -1,0 +1,110 @@
+//! Policy as it is enforced: in the order of evaluation, with hits.
+
+use serde::{Deserialize, Serialize};
+
+/// The walk of a packet through the policies; its shape is the policy crate's.
+pub type Explanation = serde_json::Value;
+
+/// Everything enforced for one endpoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointPolicy {
+    /// The workload's `namespace/name`, or the host endpoint's name.
+    pub endpoint: String,
+    /// Its interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// For packets to the endpoint.
+    pub ingress: PolicyDirection,
+    /// For packets from the endpoint.
+    pub egress: PolicyDirection,
+}
+
+/// One direction of one endpoint: tiers first; profiles where no policy selects the endpoint, or
+/// every tier passed the packet on.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyDirection {
+    /// Tiers with at least one policy that selects the endpoint in this direction.
+    #[serde(default)]
+    pub tiers: Vec<PolicyTier>,
+    /// Profiles in the order of the endpoint.
+    #[serde(default)]
+    pub profiles: Vec<PolicyProfile>,
+    /// Packets that nothing allowed and that were dropped for it.
+    #[serde(default)]
+    pub no_match: Hits,
+}
+
+/// One tier.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyTier {
+    /// Its name.
+    pub name: String,
+    /// Its order; none is last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<f64>,
+    /// What happens to packets that no rule of it decided: `Deny` or `Pass`.
+    pub default_action: String,
+    /// Packets to which that happened.
+    #[serde(default)]
+    pub default_hits: Hits,
+    /// Its policies in the order of evaluation.
+    pub policies: Vec<PolicyPolicy>,
+}
+
+/// One policy in a tier.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyPolicy {
+    /// Its kind, such as `NetworkPolicy` or `StagedGlobalNetworkPolicy`.
+    pub kind: String,
+    /// `namespace/name` or `name`.
+    pub name: String,
+    /// Its order; none is last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<f64>,
+    /// Evaluated and counted, but not enforced.
+    #[serde(default)]
+    pub staged: bool,
+    /// Its rules of this direction.
+    pub rules: Vec<PolicyRule>,
+}
+
+/// One profile.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyProfile {
+    /// Its name.
+    pub name: String,
+    /// Its rules of this direction.
+    pub rules: Vec<PolicyRule>,
+}
+
+/// One rule.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyRule {
+    /// Its place in the resource's list, from 0.
+    pub index: u32,
+    /// `Allow`, `Deny`, `Log` or `Pass`.
+    pub action: String,
+    /// What it matches, in one line; empty matches everything.
+    #[serde(default, rename = "match")]
+    pub matches: String,
+    /// What it matched.
+    #[serde(default)]
+    pub hits: Hits,
+}
+
+/// What a rule matched.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hits {
+    /// Packets, those of established flows included.
+    pub packets: u64,
+    /// Bytes of those.
+    pub bytes: u64,
+    /// New flows.
+    pub flows: u64,
+}
