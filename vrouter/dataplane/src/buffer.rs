@@ -101,7 +101,9 @@ impl Buffer {
     #[must_use]
     pub fn set(&mut self, bytes: &[u8]) -> bool {
         self.clear();
-        let Some(room) = self.bytes.get_mut(HEADROOM..HEADROOM + bytes.len()) else { return false };
+        let Some(room) = self.bytes.get_mut(HEADROOM..HEADROOM + bytes.len()) else {
+            return false;
+        };
         room.copy_from_slice(bytes);
         self.end = HEADROOM + bytes.len();
         true
@@ -190,7 +192,11 @@ impl Pool {
 
     /// A pool of at most `limit` buffers.
     pub fn new(limit: usize) -> Self {
-        Self { free: Vec::with_capacity(limit), made: 0, limit }
+        Self {
+            free: Vec::with_capacity(limit),
+            made: 0,
+            limit,
+        }
     }
 
     /// An empty buffer, or `None` when all are in use.

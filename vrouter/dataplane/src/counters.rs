@@ -17,7 +17,10 @@ impl Counter {
     /// Adds `n`. Only the owning worker calls this: load and store need not be one operation.
     pub fn add(&self, n: u64) {
         // Relaxed: a counter orders nothing; only its own value matters.
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+        self.0.store(
+            self.0.load(Ordering::Relaxed).wrapping_add(n),
+            Ordering::Relaxed,
+        );
     }
 
     /// The value now.

@@ -25,9 +25,19 @@ pub struct Capabilities {
 
 impl Capabilities {
     /// Everything a TAP or TUN with the virtio-net header takes.
-    pub const OFFLOADS: Self = Self { checksum: true, tso: true, uso: true, datagrams: false };
+    pub const OFFLOADS: Self = Self {
+        checksum: true,
+        tso: true,
+        uso: true,
+        datagrams: false,
+    };
     /// A tunnel's socket: finished packets, several at a time.
-    pub const DATAGRAMS: Self = Self { checksum: false, tso: false, uso: false, datagrams: true };
+    pub const DATAGRAMS: Self = Self {
+        checksum: false,
+        tso: false,
+        uso: false,
+        datagrams: true,
+    };
 }
 
 /// What became of the packets given to [`Device::transmit`]; the three counts add up to them.

@@ -89,8 +89,8 @@ reasons! {
         NdAdvertisement "nd-advertisement" "Answer to a neighbor solicitation.",
         EchoReply "echo-reply" "Answer to an echo request to the gateway.",
         IcmpError "icmp-error" "An ICMP error to the sender of a dropped packet.",
-        Segment "segment" "One more packet cut from a super-packet.",
-        Fragment "fragment" "One more fragment cut from a packet.",
+        Segment "segment" "A packet cut from a super-packet.",
+        Fragment "fragment" "A fragment cut from a packet.",
         Reassembled "reassembled" "A packet put together from fragments.",
         FragmentReleased "fragment-released" "A held fragment given up, to be counted as a drop.",
         Unbatched "unbatched" "One more packet taken from a receive buffer that held several.",
@@ -105,6 +105,8 @@ reasons! {
         NdSolicitation "nd-solicitation" "A neighbor solicitation that was answered.",
         Echo "echo" "An echo request to the gateway that was answered.",
         Coalesced "coalesced" "Merged into the super-packet before it.",
+        Segmented "segmented" "A super-packet that was cut into segments.",
+        Fragmented "fragmented" "A packet that was cut into fragments.",
         FragmentHeld "fragment-held" "A fragment held until its packet is whole.",
     }
 }

@@ -6,7 +6,17 @@
 
 pub mod adjacency;
 pub mod buffer;
+pub mod counters;
 pub mod device;
 pub mod drop;
+pub mod events;
+pub mod graph;
 pub mod id;
+mod limiter;
+pub mod memory;
+mod node;
 pub mod packet;
+mod session;
+pub mod shim;
+pub mod tables;
+pub mod worker;

@@ -100,6 +100,23 @@ pub struct Headers {
 }
 
 impl Headers {
+    /// What stands here before a packet is parsed.
+    pub(crate) const NONE: Self = Self {
+        version: Version::V4,
+        source: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        destination: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        protocol: 0,
+        ttl: 0,
+        tos: 0,
+        length: 0,
+        transport_at: 0,
+        fragment: false,
+        dont_fragment: false,
+        source_port: 0,
+        destination_port: 0,
+        transport: Transport::Ports,
+    };
+
     /// Reads the headers of the IP packet that starts at the first byte.
     ///
     /// Bytes behind the length in the header (Ethernet padding) are allowed.
@@ -216,7 +233,9 @@ impl Headers {
         let payload = &packet[self.transport_at..];
         match self.protocol {
             protocol::TCP => {
-                let tcp: &[u8; 20] = payload.first_chunk().ok_or(DropReason::TransportTruncated)?;
+                let tcp: &[u8; 20] = payload
+                    .first_chunk()
+                    .ok_or(DropReason::TransportTruncated)?;
                 let header_len = usize::from(tcp[12] >> 4) * 4;
                 if header_len < 20 || header_len > payload.len() {
                     return Err(DropReason::TransportTruncated);
@@ -225,7 +244,9 @@ impl Headers {
                 self.ports(tcp[0], tcp[1], tcp[2], tcp[3]);
             }
             protocol::UDP => {
-                let udp: &[u8; 8] = payload.first_chunk().ok_or(DropReason::TransportTruncated)?;
+                let udp: &[u8; 8] = payload
+                    .first_chunk()
+                    .ok_or(DropReason::TransportTruncated)?;
                 let length = usize::from(u16::from_be_bytes([udp[4], udp[5]]));
                 if length < 8 || length > payload.len() {
                     return Err(DropReason::TransportTruncated);
@@ -233,12 +254,15 @@ impl Headers {
                 self.ports(udp[0], udp[1], udp[2], udp[3]);
             }
             protocol::SCTP | protocol::UDPLITE => {
-                let ports: &[u8; 8] =
-                    payload.first_chunk().ok_or(DropReason::TransportTruncated)?;
+                let ports: &[u8; 8] = payload
+                    .first_chunk()
+                    .ok_or(DropReason::TransportTruncated)?;
                 self.ports(ports[0], ports[1], ports[2], ports[3]);
             }
             protocol::ICMP | protocol::ICMPV6 => {
-                let icmp: &[u8; 8] = payload.first_chunk().ok_or(DropReason::TransportTruncated)?;
+                let icmp: &[u8; 8] = payload
+                    .first_chunk()
+                    .ok_or(DropReason::TransportTruncated)?;
                 self.transport = icmp_transport(self.protocol, self.version, icmp[0], icmp[1])
                     .ok_or(DropReason::IpBadHeader)?;
                 if matches!(self.transport, Transport::IcmpQuery { .. }) {
@@ -334,14 +358,24 @@ mod tests {
         let mut bytes = udp4(&[1, 2, 3]);
         bytes.extend([0; 9]);
         let headers = Headers::parse(&bytes).unwrap();
-        assert_eq!((headers.source_port, headers.destination_port), (1000, 2000));
-        assert_eq!((headers.length, headers.ttl, headers.transport_at), (31, 7, 20));
+        assert_eq!(
+            (headers.source_port, headers.destination_port),
+            (1000, 2000)
+        );
+        assert_eq!(
+            (headers.length, headers.ttl, headers.transport_at),
+            (31, 7, 20)
+        );
     }
 
     #[test]
     fn reads_tcp_over_ipv6_behind_extensions() {
         let mut bytes = Vec::new();
-        PacketBuilder::ipv6([1; 16], [2; 16], 9).tcp(5, 6, 7, 8).syn().write(&mut bytes, &[]).unwrap();
+        PacketBuilder::ipv6([1; 16], [2; 16], 9)
+            .tcp(5, 6, 7, 8)
+            .syn()
+            .write(&mut bytes, &[])
+            .unwrap();
         let plain = Headers::parse(&bytes).unwrap();
         assert_eq!(plain.transport, Transport::Tcp { flags: 2 });
         // A destination options header of 8 bytes in front.

@@ -1,0 +1,37 @@
+//! The only way back from the packet path: a bounded ring that loses rather than waits.
+
+use crate::shim::{Direction, PacketTuple};
+
+use crate::drop::DropReason;
+use crate::id::InterfaceId;
+
+/// Something the agent wants to know of.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A flow was refused, or cut.
+    Denied(Denial),
+    /// A device broke or its namespace is gone.
+    DeviceFailed {
+        /// Which.
+        interface: InterfaceId,
+        /// The operating system's number for the error.
+        errno: i32,
+    },
+}
+
+/// A packet that was refused.
+#[derive(Debug, Clone, Copy)]
+pub struct Denial {
+    /// When, in the worker's milliseconds.
+    pub at_ms: u64,
+    /// Where it came in.
+    pub arrival: InterfaceId,
+    /// What it was.
+    pub tuple: PacketTuple,
+    /// Why.
+    pub reason: DropReason,
+    /// Whose policy, in which direction, and the rule (0: the default).
+    pub rule: Option<(InterfaceId, Direction, u32)>,
+    /// Whether a session was cut by it.
+    pub cut: bool,
+}

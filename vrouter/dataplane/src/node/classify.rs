@@ -1,0 +1,321 @@
+//! Route and policy of a new flow, and of an old one after the tables changed.
+//!
+//! Order as in Calico: routing, then the source's egress policy, then the destination's ingress
+//! policy or the host's endpoint-to-host action. A host always reaches its own workloads.
+
+use std::net::IpAddr;
+
+use crate::shim::{Direction, PacketTuple};
+use policy::flow::{
+    Direction as FlowDirection, Hit, InsertError, NO_ENDPOINT, NewSession, Session, Verdict,
+};
+
+use crate::adjacency::Adjacency;
+use crate::drop::DropReason;
+use crate::events::{Denial, Event};
+use crate::graph::{IcmpError, Next, NodeId};
+use crate::id::{AdjacencyId, InterfaceId};
+use crate::packet::{Headers, Transport, Version};
+use crate::session::Path;
+use crate::tables::{InterfaceKind, Tables};
+use crate::worker::{Core, Packet};
+
+/// What was found out about a flow that may pass.
+struct Decision {
+    forward: AdjacencyId,
+    reverse: AdjacencyId,
+    /// The workload it goes to, if it is one of ours.
+    to: Option<InterfaceId>,
+    /// The rules that allowed it, egress then ingress.
+    rules: [u32; 2],
+}
+
+impl Decision {
+    fn paths(&self) -> [u64; 2] {
+        [
+            Path {
+                adjacency: self.forward,
+            }
+            .pack(),
+            Path {
+                adjacency: self.reverse,
+            }
+            .pack(),
+        ]
+    }
+}
+
+/// Why a flow may not pass.
+struct Refusal {
+    reason: DropReason,
+    tell: Option<IcmpError>,
+    /// The rule that refused it, and whose.
+    rule: Option<(InterfaceId, Direction, u32)>,
+}
+
+impl From<DropReason> for Refusal {
+    fn from(reason: DropReason) -> Self {
+        Self {
+            reason,
+            tell: None,
+            rule: None,
+        }
+    }
+}
+
+/// Who sends a flow, as far as policy is concerned.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Workload(InterfaceId),
+    Host,
+    Underlay,
+}
+
+impl Origin {
+    fn of(tables: &Tables, arrival: InterfaceId) -> Result<Self, Refusal> {
+        match tables.interface(arrival).map(|interface| &interface.kind) {
+            Some(InterfaceKind::Workload(_)) => Ok(Self::Workload(arrival)),
+            Some(InterfaceKind::Host) => Ok(Self::Host),
+            Some(InterfaceKind::Vxlan(_) | InterfaceKind::Ipip) => Ok(Self::Underlay),
+            None => Err(DropReason::InterfaceDown.into()),
+        }
+    }
+}
+
+pub(super) fn classify(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
+    if let Some(hit) = packet.hit {
+        return renew(core, tables, packet, hit);
+    }
+    let tuple = tuple(&packet.headers);
+    let decision = Origin::of(tables, packet.rx).and_then(|origin| decide(tables, origin, &tuple));
+    let decision = match decision {
+        Ok(decision) => decision,
+        Err(refusal) => return refuse(core, packet, &tuple, &refusal),
+    };
+    packet.adjacency = decision.forward;
+    let Some(key) = packet.key else {
+        return Next::To(NodeId::Forward);
+    };
+    // A reply to nothing is no start of a flow.
+    if let Transport::IcmpQuery {
+        kind: 0 | 14 | 129, ..
+    } = packet.headers.transport
+    {
+        return Next::Drop(DropReason::FlowInvalid);
+    }
+    let mut session = NewSession::of(key, tables.generation, core.seen(packet));
+    session.paths = decision.paths();
+    session.owners = [owner(packet.rx), decision.to.map_or(NO_ENDPOINT, owner)];
+    session.rules = decision.rules;
+    match core.flows.insert(&session, core.now) {
+        Ok(session) => {
+            packet.hit = Some(Hit {
+                session,
+                direction: FlowDirection::Original,
+            });
+            Next::To(NodeId::Forward)
+        }
+        // A packet of the same flow came first, in this vector or at another worker.
+        Err(InsertError::Exists(hit)) => {
+            packet.hit = Some(hit);
+            Next::To(NodeId::Flow)
+        }
+        Err(InsertError::Full) => Next::Drop(DropReason::FlowTableFull),
+        Err(InsertError::EndpointLimit(_) | InsertError::RateLimited) => {
+            Next::Drop(DropReason::FlowLimit)
+        }
+        Err(InsertError::MidStream) => Next::Drop(DropReason::FlowInvalid),
+    }
+}
+
+/// A session made under other tables: its fate is decided again, as its first packet's was.
+fn renew(core: &mut Core, tables: &Tables, packet: &mut Packet, hit: Hit) -> Next {
+    let Some(flow) = core.flows.flow(hit.session, core.now) else {
+        packet.hit = None;
+        return Next::To(NodeId::Classify);
+    };
+    let tuple = PacketTuple {
+        source: flow.key.src(),
+        destination: flow.key.dst(),
+        protocol: flow.key.protocol(),
+        source_port: flow.key.src_port(),
+        destination_port: flow.key.dst_port(),
+        icmp: first_icmp(&packet.headers),
+    };
+    let arrival = InterfaceId(flow.owners[0] as u16);
+    match Origin::of(tables, arrival).and_then(|origin| decide(tables, origin, &tuple)) {
+        Ok(decision) => {
+            let session = Session {
+                generation: tables.generation,
+                verdict: Verdict::Allow,
+                paths: decision.paths(),
+            };
+            core.flows.refresh(hit.session, &session, decision.rules);
+            packet.adjacency = match hit.direction {
+                FlowDirection::Original => decision.forward,
+                FlowDirection::Reply => decision.reverse,
+            };
+            core.touch(packet, hit);
+            Next::To(NodeId::Forward)
+        }
+        Err(refusal) => {
+            core.flows.remove(hit.session);
+            refuse(core, packet, &tuple, &refusal)
+        }
+    }
+}
+
+/// Routes a flow and asks the policies of both ends.
+fn decide(tables: &Tables, origin: Origin, tuple: &PacketTuple) -> Result<Decision, Refusal> {
+    let unreachable = Refusal {
+        reason: DropReason::NoRoute,
+        tell: Some(IcmpError::NetUnreachable),
+        rule: None,
+    };
+    let forward = tables.fib.lookup(tuple.destination).ok_or(unreachable)?;
+    // Replies of a source without a route meet the same end as any packet to it: adjacency 0.
+    let reverse = tables.fib.lookup(tuple.source).unwrap_or(AdjacencyId(0));
+    refuse_local_source(tables, origin, reverse)?;
+    let mut rules = [0; 2];
+    if let Origin::Workload(id) = origin {
+        rules[0] = allowed(tables, id, Direction::Egress, tuple)?;
+    }
+    let mut to = None;
+    match tables
+        .adjacency(forward)
+        .ok_or(DropReason::StaleAdjacency)?
+    {
+        Adjacency::Drop(DropReason::NoRoute) => {
+            return Err(Refusal {
+                reason: DropReason::NoRoute,
+                tell: Some(IcmpError::NetUnreachable),
+                rule: None,
+            });
+        }
+        Adjacency::Drop(reason) => return Err((*reason).into()),
+        Adjacency::Neighbor { out, .. } => {
+            to = Some(*out);
+            if !(origin == Origin::Host && tables.host.addresses.contains(&tuple.source)) {
+                rules[1] = allowed(tables, *out, Direction::Ingress, tuple)?;
+            }
+        }
+        Adjacency::Host { local, .. } => {
+            if origin == Origin::Host {
+                return Err(DropReason::Hairpin.into());
+            }
+            let from_workload = matches!(origin, Origin::Workload(_));
+            if *local && from_workload && !tables.host.accepts_endpoints {
+                return Err(DropReason::EndpointToHost.into());
+            }
+        }
+        Adjacency::Tunnel { .. } => {
+            if origin == Origin::Underlay {
+                return Err(DropReason::Hairpin.into());
+            }
+        }
+    }
+    Ok(Decision {
+        forward,
+        reverse,
+        to,
+        rules,
+    })
+}
+
+/// Our own addresses cannot come in from outside (RFC 1812 section 5.3.8).
+fn refuse_local_source(
+    tables: &Tables,
+    origin: Origin,
+    reverse: AdjacencyId,
+) -> Result<(), Refusal> {
+    let ours = match tables.adjacency(reverse) {
+        Some(Adjacency::Neighbor { .. }) => !matches!(origin, Origin::Workload(_)),
+        Some(Adjacency::Host { local: true, .. }) => origin != Origin::Host,
+        Some(Adjacency::Host { .. } | Adjacency::Tunnel { .. } | Adjacency::Drop(_)) | None => {
+            false
+        }
+    };
+    if ours {
+        Err(DropReason::Martian.into())
+    } else {
+        Ok(())
+    }
+}
+
+/// Asks one endpoint's policy; the rule that allowed it, or the refusal.
+fn allowed(
+    tables: &Tables,
+    id: InterfaceId,
+    direction: Direction,
+    tuple: &PacketTuple,
+) -> Result<u32, Refusal> {
+    let workload = tables.workload(id).ok_or(DropReason::InterfaceDown)?;
+    let verdict = tables.policy.evaluate(workload.policy, direction, tuple);
+    if verdict.allow {
+        return Ok(verdict.rule.map_or(0, u32::from));
+    }
+    Err(match verdict.rule {
+        Some(rule) => Refusal {
+            reason: DropReason::PolicyDenied,
+            tell: None,
+            rule: Some((id, direction, rule.into())),
+        },
+        None => Refusal {
+            reason: DropReason::PolicyDefaultDeny,
+            tell: None,
+            rule: Some((id, direction, 0)),
+        },
+    })
+}
+
+fn refuse(core: &mut Core, packet: &Packet, tuple: &PacketTuple, refusal: &Refusal) -> Next {
+    core.report(Event::Denied(Denial {
+        at_ms: core.now,
+        arrival: packet.rx,
+        tuple: *tuple,
+        reason: refusal.reason,
+        rule: refusal.rule,
+        cut: packet.hit.is_some(),
+    }));
+    match refusal.tell {
+        Some(error) => Next::Reject(refusal.reason, error),
+        None => Next::Drop(refusal.reason),
+    }
+}
+
+fn tuple(headers: &Headers) -> PacketTuple {
+    PacketTuple {
+        source: headers.source,
+        destination: headers.destination,
+        protocol: headers.protocol,
+        source_port: headers.source_port,
+        destination_port: headers.destination_port,
+        icmp: headers.icmp(),
+    }
+}
+
+/// Type and code of the message that started the flow a packet belongs to.
+fn first_icmp(headers: &Headers) -> Option<(u8, u8)> {
+    match headers.transport {
+        Transport::IcmpQuery { kind, code } => Some(match (headers.version, kind) {
+            (Version::V4, 0) => (8, code),
+            (Version::V4, 14) => (13, code),
+            (Version::V6, 129) => (128, code),
+            (Version::V4 | Version::V6, kind) => (kind, code),
+        }),
+        Transport::IcmpError { .. }
+        | Transport::IcmpOther { .. }
+        | Transport::Tcp { .. }
+        | Transport::Ports => None,
+    }
+}
+
+/// An interface as the flow table knows owners.
+fn owner(id: InterfaceId) -> u32 {
+    u32::from(id.0)
+}
+
+/// Whether an address is one that ICMP errors may be sent to.
+pub(super) fn may_be_told(address: IpAddr) -> bool {
+    !(address.is_unspecified() || address.is_multicast() || address.is_loopback())
+}

@@ -1,0 +1,113 @@
+//! The session of a packet: current sessions go on, everything else is decided first.
+
+use etherparse::{LaxNetSlice, LaxSlicedPacket};
+use policy::flow::{FlowKey, Touch, Verdict};
+use std::net::IpAddr;
+
+use crate::drop::DropReason;
+use crate::graph::{Next, NodeId};
+use crate::packet::{Headers, Transport, protocol};
+use crate::session::Path;
+use crate::tables::Tables;
+use crate::worker::{Core, Packet};
+
+/// The key of a packet that has a session of its own.
+pub(crate) fn key(headers: &Headers) -> Option<FlowKey> {
+    match headers.transport {
+        Transport::Tcp { .. } | Transport::Ports | Transport::IcmpQuery { .. } => FlowKey::new(
+            headers.source,
+            headers.destination,
+            headers.protocol,
+            headers.source_port,
+            headers.destination_port,
+        ),
+        Transport::IcmpError { .. } | Transport::IcmpOther { .. } => None,
+    }
+}
+
+pub(super) fn resolve(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
+    match packet.headers.transport {
+        Transport::IcmpError { .. } => return related(core, tables, packet),
+        Transport::IcmpOther { .. } => return Next::To(NodeId::Classify),
+        Transport::Tcp { .. } | Transport::Ports | Transport::IcmpQuery { .. } => {}
+    }
+    let Some(hit) = packet.hit else {
+        return Next::To(NodeId::Classify);
+    };
+    let Some(session) = core.flows.session(hit.session) else {
+        // Ended between the lookup and now.
+        packet.hit = None;
+        return Next::To(NodeId::Classify);
+    };
+    if session.generation != tables.generation {
+        return Next::To(NodeId::Classify);
+    }
+    match session.verdict {
+        Verdict::Allow => {}
+        Verdict::Deny => return Next::Drop(DropReason::PolicyDenied),
+    }
+    packet.adjacency = Path::unpack(session.paths[hit.direction.index()]).adjacency;
+    match core.touch(packet, hit) {
+        Touch::Counted => Next::To(NodeId::Forward),
+        // The connection ended and a new one begins, which is decided like any new one.
+        Touch::Reopened => {
+            core.flows.remove(hit.session);
+            packet.hit = None;
+            Next::To(NodeId::Classify)
+        }
+        Touch::Gone => {
+            packet.hit = None;
+            Next::To(NodeId::Classify)
+        }
+    }
+}
+
+/// An ICMP error belongs to the flow of the packet it quotes (RFC 5508 section 4.2).
+fn related(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
+    let quoted = &packet.buffer.bytes()[packet.headers.transport_at + 8..];
+    let Some(key) = quoted_key(quoted) else {
+        return Next::Drop(DropReason::IcmpErrorUnrelated);
+    };
+    if core.flows.lookup(&key).is_none() {
+        return Next::Drop(DropReason::IcmpErrorUnrelated);
+    }
+    match tables.fib.lookup(packet.headers.destination) {
+        Some(adjacency) => {
+            packet.adjacency = adjacency;
+            Next::To(NodeId::Forward)
+        }
+        None => Next::Drop(DropReason::NoRoute),
+    }
+}
+
+/// The flow key of a quoted packet, of which only eight bytes of transport may be there.
+fn quoted_key(quoted: &[u8]) -> Option<FlowKey> {
+    let sliced = LaxSlicedPacket::from_ip(quoted).ok()?;
+    let (source, destination): (IpAddr, IpAddr) = match sliced.net.as_ref()? {
+        LaxNetSlice::Ipv4(ip) => (
+            ip.header().source_addr().into(),
+            ip.header().destination_addr().into(),
+        ),
+        LaxNetSlice::Ipv6(ip) => (
+            ip.header().source_addr().into(),
+            ip.header().destination_addr().into(),
+        ),
+        LaxNetSlice::Arp(_) => return None,
+    };
+    let payload = sliced.net.as_ref()?.ip_payload_ref()?;
+    let number = payload.ip_number.0;
+    let bytes: &[u8; 8] = payload.payload.first_chunk()?;
+    let (first, second) = (
+        u16::from_be_bytes([bytes[0], bytes[1]]),
+        u16::from_be_bytes([bytes[2], bytes[3]]),
+    );
+    let (source_port, destination_port) = match number {
+        protocol::TCP | protocol::UDP | protocol::SCTP | protocol::UDPLITE => (first, second),
+        protocol::ICMP | protocol::ICMPV6 => {
+            let identifier = u16::from_be_bytes([bytes[4], bytes[5]]);
+            (identifier, identifier)
+        }
+        _ => (0, 0),
+    };
+    FlowKey::new(source, destination, number, source_port, destination_port)
+}

@@ -1,0 +1,176 @@
+//! What happens to every packet that may pass: TTL, MTU, and the header of the next link.
+
+use encap::ecn;
+use encap::offload::{GsoKind, Offload};
+use encap::segment::Plan;
+
+use crate::adjacency::{Adjacency, ETHERNET};
+use crate::drop::{ConsumeReason, DropReason, GenerateReason};
+use crate::graph::{IcmpError, Next, NodeId};
+use crate::packet::{Transport, Version};
+use crate::tables::{InterfaceKind, Tables};
+use crate::worker::{Core, Packet};
+
+pub(super) fn forward(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
+    let Some(adjacency) = tables.adjacency(packet.adjacency) else {
+        return Next::Drop(DropReason::StaleAdjacency);
+    };
+    let (out, mtu) = match adjacency {
+        Adjacency::Drop(DropReason::NoRoute) => {
+            return Next::Reject(DropReason::NoRoute, IcmpError::NetUnreachable);
+        }
+        Adjacency::Drop(reason) => return Next::Drop(*reason),
+        Adjacency::Host { out, mtu, .. }
+        | Adjacency::Neighbor { out, mtu, .. }
+        | Adjacency::Tunnel { out, mtu, .. } => (*out, *mtu),
+    };
+    if !packet.generated {
+        let arrival = tables.interface(packet.rx).map(|interface| &interface.kind);
+        if let Some(next) = cross(arrival, adjacency, packet) {
+            return next;
+        }
+    }
+    let gso = packet.buffer.meta.offload.gso();
+    let too_big = wire_length(packet) > usize::from(mtu);
+    let kept_whole = packet.headers.dont_fragment && packet.refragment == 0;
+    if too_big && kept_whole && !packet.generated {
+        return Next::Reject(DropReason::TooBig, IcmpError::TooBig { mtu });
+    }
+    if let Some(gso) = gso {
+        let tunnel = matches!(adjacency, Adjacency::Tunnel { .. });
+        if too_big || !(tunnel || core.takes(out, gso.kind)) {
+            return Next::To(NodeId::Segment);
+        }
+    }
+    if too_big || (packet.refragment != 0 && packet.buffer.len() > usize::from(packet.refragment)) {
+        return Next::To(NodeId::Fragment);
+    }
+    packet.out = out;
+    match adjacency {
+        Adjacency::Neighbor { rewrite, .. } => {
+            let Some(header) = packet.prepend(ETHERNET) else {
+                return Next::Drop(DropReason::NoBuffer);
+            };
+            header.copy_from_slice(rewrite);
+            if packet.headers.version == Version::V6 {
+                packet.buffer.bytes_mut()[12..ETHERNET].copy_from_slice(&0x86ddu16.to_be_bytes());
+            }
+            Next::To(NodeId::Transmit)
+        }
+        Adjacency::Host { .. } => Next::To(NodeId::Transmit),
+        Adjacency::Tunnel { .. } => Next::To(NodeId::TunnelOutput),
+        Adjacency::Drop(reason) => Next::Drop(*reason),
+    }
+}
+
+/// From one link to another: no hairpins, and one hop less to live.
+///
+/// Host and node are one router: what goes to or comes from the host's stack loses no hop here,
+/// because the kernel takes one where it forwards and none where the packet is its own.
+fn cross(
+    arrival: Option<&InterfaceKind>,
+    adjacency: &Adjacency,
+    packet: &mut Packet,
+) -> Option<Next> {
+    let (from_host, from_tunnel) = match arrival {
+        Some(InterfaceKind::Host) => (true, false),
+        Some(InterfaceKind::Vxlan(_) | InterfaceKind::Ipip) => (false, true),
+        Some(InterfaceKind::Workload(_)) => (false, false),
+        None => return Some(Next::Drop(DropReason::InterfaceDown)),
+    };
+    let to_host = matches!(adjacency, Adjacency::Host { .. });
+    let to_tunnel = matches!(adjacency, Adjacency::Tunnel { .. });
+    if (from_host && to_host) || (from_tunnel && to_tunnel) {
+        return Some(Next::Drop(DropReason::Hairpin));
+    }
+    if from_host || to_host {
+        return None;
+    }
+    match ecn::decrement_ttl(packet.buffer.bytes_mut()) {
+        Some(_) => None,
+        None => Some(Next::Reject(
+            DropReason::TtlExceeded,
+            IcmpError::TimeExceeded,
+        )),
+    }
+}
+
+/// Bytes of the largest packet this one becomes on a link without super-packets.
+fn wire_length(packet: &Packet) -> usize {
+    let Some(gso) = packet.buffer.meta.offload.gso() else {
+        return packet.buffer.len();
+    };
+    let transport = match packet.headers.transport {
+        Transport::Tcp { .. } => {
+            let at = packet.headers.transport_at + 12;
+            packet
+                .buffer
+                .bytes()
+                .get(at)
+                .map_or(20, |byte| usize::from(byte >> 4) * 4)
+        }
+        Transport::Ports
+        | Transport::IcmpQuery { .. }
+        | Transport::IcmpError { .. }
+        | Transport::IcmpOther { .. } => 8,
+    };
+    packet.headers.transport_at + transport + usize::from(gso.size.get())
+}
+
+/// Cuts a super-packet; the segments take the way on from here.
+pub(super) fn segment(core: &mut Core, _tables: &Tables, packet: &mut Packet) -> Next {
+    let Ok(plan) = Plan::new(packet.buffer.bytes(), 0, packet.buffer.meta.offload) else {
+        return Next::Drop(DropReason::SegmentFailed);
+    };
+    for i in 0..plan.count() {
+        let mut failed = false;
+        let made = core.generate(packet.rx, GenerateReason::Segment, |bytes| {
+            plan.write(i, packet.buffer.bytes(), bytes)
+                .unwrap_or_else(|_| {
+                    failed = true;
+                    0
+                })
+        });
+        let Some(mut made) = made else { continue };
+        if failed {
+            core.drop_packet(made, DropReason::SegmentFailed);
+            continue;
+        }
+        made.inherit(packet);
+        core.spawn(made, NodeId::Forward);
+    }
+    Next::Consume(ConsumeReason::Segmented)
+}
+
+/// Last node: what the device does not take as it is, is done here.
+pub(super) fn adapt(core: &mut Core, _tables: &Tables, packet: &mut Packet) -> Next {
+    let offload = packet.buffer.meta.offload;
+    match offload {
+        Offload::None | Offload::Segmented(..) => {}
+        Offload::Verified => {
+            if !core.capabilities(packet.out).checksum {
+                packet.buffer.meta.offload = Offload::None;
+            }
+        }
+        Offload::Partial(_) => {
+            if !core.capabilities(packet.out).checksum {
+                match encap::checksum::complete(packet.buffer.bytes_mut(), offload) {
+                    Ok(done) => packet.buffer.meta.offload = done,
+                    Err(_) => return Next::Drop(DropReason::OffloadMalformed),
+                }
+            }
+        }
+    }
+    Next::Tx(packet.out)
+}
+
+impl Core {
+    /// Whether an interface takes super-packets of a kind.
+    fn takes(&self, out: crate::id::InterfaceId, kind: GsoKind) -> bool {
+        let capabilities = self.capabilities(out);
+        match kind {
+            GsoKind::Tcp4 | GsoKind::Tcp6 => capabilities.tso,
+            GsoKind::UdpL4 => capabilities.uso,
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Decapsulation: checks of source and header, then every inner packet on its own way.
+
+use std::ops::Range;
+
+use encap::ecn;
+use encap::vxlan;
+
+use crate::adjacency::{ETHERNET, Mac};
+use crate::buffer::Meta;
+use crate::drop::{DropReason, GenerateReason};
+use crate::graph::{Next, NodeId};
+use crate::packet::Version;
+use crate::tables::{InterfaceKind, Tables};
+use crate::worker::{Core, Packet};
+
+pub(super) fn decapsulate(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
+    let vtep = match tables.interface(packet.rx).map(|interface| &interface.kind) {
+        Some(InterfaceKind::Vxlan(Version::V4)) => Some(tables.host.vtep_v4),
+        Some(InterfaceKind::Vxlan(Version::V6)) => Some(tables.host.vtep_v6),
+        Some(InterfaceKind::Ipip) => None,
+        Some(InterfaceKind::Workload(_) | InterfaceKind::Host) | None => {
+            return Next::Drop(DropReason::InterfaceDown);
+        }
+    };
+    let meta = packet.buffer.meta;
+    if !meta
+        .remote
+        .is_some_and(|remote| tables.nodes.contains(&remote))
+    {
+        return Next::Drop(DropReason::TunnelUnknownSource);
+    }
+    let mut inner = std::mem::take(&mut core.ranges);
+    inner.clear();
+    let each = if meta.segment == 0 {
+        usize::MAX
+    } else {
+        usize::from(meta.segment)
+    };
+    let mut refused = None;
+    let mut at = 0;
+    for (i, datagram) in packet.buffer.bytes_mut().chunks_mut(each).enumerate() {
+        if i > 0 {
+            core.counters.generated(GenerateReason::Unbatched).add(1);
+        }
+        let end = at + datagram.len();
+        match open(tables, vtep, meta.tos, datagram) {
+            Ok(skip) => inner.push(at + skip..end),
+            // One refusal is held back: it may be what becomes of the packet in hand.
+            Err(reason) => {
+                if let Some(before) = refused.replace(reason) {
+                    core.counters.dropped(before).add(1);
+                }
+            }
+        }
+        at = end;
+    }
+    let next = match inner.split_first() {
+        None => Next::Drop(refused.unwrap_or(DropReason::TunnelMalformed)),
+        Some((first, others)) => {
+            if let Some(reason) = refused {
+                core.counters.dropped(reason).add(1);
+            }
+            unbatch(core, packet, first, others)
+        }
+    };
+    core.ranges = inner;
+    next
+}
+
+/// Checks one datagram; how many bytes stand before its inner packet.
+fn open(
+    tables: &Tables,
+    vtep: Option<Mac>,
+    tos: u8,
+    datagram: &mut [u8],
+) -> Result<usize, DropReason> {
+    let skip = match vtep {
+        None => 0,
+        Some(mac) => {
+            let header =
+                vxlan::Packet::new_checked(&*datagram).map_err(|_| DropReason::TunnelMalformed)?;
+            if header.vni() != tables.host.vni {
+                return Err(DropReason::TunnelUnknownVni);
+            }
+            let frame: &[u8; ETHERNET] = header
+                .payload()
+                .first_chunk()
+                .ok_or(DropReason::TunnelMalformed)?;
+            let kind = u16::from_be_bytes([frame[12], frame[13]]);
+            if frame[..6] != mac || !matches!(kind, 0x0800 | 0x86dd) {
+                return Err(DropReason::TunnelInnerLink);
+            }
+            vxlan::HEADER_LEN + ETHERNET
+        }
+    };
+    ecn::decapsulate_into(tos, &mut datagram[skip..]).map_err(|_| DropReason::TunnelEcn)?;
+    Ok(skip)
+}
+
+/// The first inner packet stays in its buffer, the others are copied out behind it.
+fn unbatch(
+    core: &mut Core,
+    packet: &mut Packet,
+    first: &Range<usize>,
+    others: &[Range<usize>],
+) -> Next {
+    for range in others {
+        let Some(mut buffer) = core.pool.take() else {
+            core.counters.dropped(DropReason::NoBuffer).add(1);
+            continue;
+        };
+        if buffer.set(&packet.buffer.bytes()[range.clone()]) {
+            core.spawn(Packet::new(buffer, packet.rx), NodeId::IpInput);
+        }
+    }
+    packet.buffer.meta = Meta::default();
+    if !packet.buffer.narrow(first.clone()) {
+        return Next::Drop(DropReason::TunnelMalformed);
+    }
+    Next::To(NodeId::IpInput)
+}

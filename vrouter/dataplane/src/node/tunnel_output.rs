@@ -1,0 +1,129 @@
+//! Encapsulation: what leaves here is one datagram, or several of equal size in one buffer.
+
+use encap::ecn::{self, Dscp};
+use encap::offload::Offload;
+use encap::segment::Plan;
+use encap::vxlan;
+
+use crate::adjacency::{Adjacency, ETHERNET, Encap};
+use crate::drop::{DropReason, GenerateReason};
+use crate::graph::{Next, NodeId};
+use crate::packet::Version;
+use crate::tables::Tables;
+use crate::worker::{Core, Packet};
+
+/// VXLAN header and inner Ethernet header.
+const VXLAN_PREFIX: usize = vxlan::HEADER_LEN + ETHERNET;
+/// Datagrams in one buffer, as many as `UDP_SEGMENT` takes (`UDP_MAX_SEGMENTS` before 6.8).
+const MOST_SEGMENTS: usize = 64;
+/// Bytes in one buffer, within what a UDP message over IPv4 can hold (65,507).
+const MOST_BYTES: usize = 65_000;
+
+pub(super) fn encapsulate(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
+    let Some(&Adjacency::Tunnel {
+        out, encap, remote, ..
+    }) = tables.adjacency(packet.adjacency)
+    else {
+        return Next::Drop(DropReason::StaleAdjacency);
+    };
+    packet.out = out;
+    let mut prefix = [0; VXLAN_PREFIX];
+    let prefix = write_prefix(&mut prefix, encap, packet.headers.version);
+    let tos = ecn::encapsulate(Dscp::Fixed(0), packet.headers.tos);
+    let flow_hash = packet.key.map_or(0, |key| key.hash(0) as u32);
+    let offload = packet.buffer.meta.offload;
+    match offload {
+        Offload::None | Offload::Verified | Offload::Partial(_) => {
+            if encap::checksum::complete(packet.buffer.bytes_mut(), offload).is_err() {
+                return Next::Drop(DropReason::OffloadMalformed);
+            }
+            let Some(room) = packet.buffer.prepend(prefix.len()) else {
+                return Next::Drop(DropReason::NoBuffer);
+            };
+            room.copy_from_slice(prefix);
+            packet.buffer.meta.segment = 0;
+        }
+        Offload::Segmented(..) => {
+            if let Err(reason) = segment(core, packet, prefix, (remote, tos, flow_hash)) {
+                return Next::Drop(reason);
+            }
+        }
+    }
+    let meta = &mut packet.buffer.meta;
+    meta.offload = Offload::None;
+    meta.remote = Some(remote);
+    meta.tos = tos;
+    meta.flow_hash = flow_hash;
+    Next::To(NodeId::Transmit)
+}
+
+fn write_prefix(bytes: &mut [u8; VXLAN_PREFIX], encap: Encap, version: Version) -> &[u8] {
+    match encap {
+        Encap::Ipip => &[],
+        Encap::Vxlan {
+            vni,
+            source,
+            destination,
+        } => {
+            let (header, frame) = bytes.split_at_mut(vxlan::HEADER_LEN);
+            if let Some(header) = header.first_chunk_mut() {
+                vxlan::Repr { vni }.emit(header);
+            }
+            frame[..6].copy_from_slice(&destination);
+            frame[6..12].copy_from_slice(&source);
+            let kind: u16 = match version {
+                Version::V4 => 0x0800,
+                Version::V6 => 0x86dd,
+            };
+            frame[12..].copy_from_slice(&kind.to_be_bytes());
+            bytes
+        }
+    }
+}
+
+/// Cuts a super-packet into datagrams: the first buffer takes the packet's place, further ones
+/// follow it.
+fn segment(
+    core: &mut Core,
+    packet: &mut Packet,
+    prefix: &[u8],
+    (remote, tos, flow_hash): (std::net::IpAddr, u8, u32),
+) -> Result<(), DropReason> {
+    let plan = Plan::new(packet.buffer.bytes(), 0, packet.buffer.meta.offload)
+        .map_err(|_| DropReason::SegmentFailed)?;
+    let mut first = 0;
+    let mut replacement = None;
+    while first < plan.count() {
+        let batch = plan.batch(first, prefix.len(), MOST_SEGMENTS, MOST_BYTES);
+        first = batch.end;
+        let several = batch.len() > 1;
+        let mut buffer = core.pool.take().ok_or(DropReason::NoBuffer)?;
+        let written = plan.write_all(batch, packet.buffer.bytes(), prefix, buffer.blank());
+        let Ok(written) = written else {
+            core.pool.give(buffer);
+            return Err(DropReason::SegmentFailed);
+        };
+        buffer.received(written.bytes);
+        buffer.meta.segment = if several {
+            written.segment_size as u16
+        } else {
+            0
+        };
+        if replacement.is_none() {
+            replacement = Some(buffer);
+            continue;
+        }
+        buffer.meta.remote = Some(remote);
+        buffer.meta.tos = tos;
+        buffer.meta.flow_hash = flow_hash;
+        core.counters.generated(GenerateReason::Segment).add(1);
+        let mut more = Packet::new(buffer, packet.rx);
+        more.out = packet.out;
+        core.spawn(more, NodeId::Transmit);
+    }
+    if let Some(buffer) = replacement {
+        let old = std::mem::replace(&mut packet.buffer, buffer);
+        core.pool.give(old);
+    }
+    Ok(())
+}
