@@ -5,9 +5,11 @@
 
 use std::hint::black_box;
 use std::num::NonZeroU16;
+use std::ops::Range;
 use std::time::Instant;
 
 use encap::checksum::{Sum, copy_and_sum, sum};
+use encap::coalesce::{InPlace, Rules, Span};
 use encap::offload::{Gso, GsoKind, Offload, Partial};
 use encap::segment::Plan;
 
@@ -126,4 +128,36 @@ fn main() {
             black_box(written).expect("the buffer is long enough");
         },
     );
+    let plan = Plan::new(&packet, 0, offload).expect("the packet is well formed");
+    let written = plan.write_all(0..plan.count(), &packet, &prefix, &mut out);
+    let written = written.expect("the buffer is long enough");
+    let train = out[..written.bytes].to_vec();
+    let spans: Vec<Range<usize>> = (0..written.bytes)
+        .step_by(written.segment_size)
+        .map(|at| at + prefix.len()..(at + written.segment_size).min(written.bytes))
+        .collect();
+    measure("copy of those segments", train.len(), || {
+        black_box(&mut out)[..train.len()].copy_from_slice(black_box(&train));
+    });
+    for (name, offload) in [
+        ("", Offload::None),
+        (", verified before", Offload::Verified),
+    ] {
+        measure(
+            &format!("that copy, and coalescing in place{name}"),
+            train.len(),
+            || {
+                out[..train.len()].copy_from_slice(&train);
+                let mut merge = InPlace::new(Rules::TCP);
+                for range in &spans {
+                    let span = Span {
+                        range: range.clone(),
+                        offload,
+                    };
+                    black_box(merge.push(&mut out, span));
+                }
+                black_box(merge.finish(&mut out));
+            },
+        );
+    }
 }

@@ -3,7 +3,7 @@
 //! This crate owns what happens to the bytes of one packet on its way into and out of a tunnel:
 //! headers ([`vxlan`], `ipip`, [`ethernet`]), the rules for their TOS and TTL fields ([`ecn`]),
 //! [`checksum`]s, the [`offload`] word that travels with a packet, and the three ways of changing
-//! a packet's size: [`segment`] (GSO), `coalesce` (GRO) and `fragment` with `reassemble`.
+//! a packet's size: [`segment`] (GSO), [`coalesce`] (GRO) and `fragment` with `reassemble`.
 //!
 //! Nothing here does I/O, reads a clock or allocates per packet; a function that needs the time
 //! takes it as an argument. Every public function is total: whatever the bytes, it returns.
@@ -12,6 +12,7 @@
 
 mod bytes;
 pub mod checksum;
+pub mod coalesce;
 pub mod ecn;
 pub mod ethernet;
 pub mod ip;

@@ -11,4 +11,7 @@ mod transport;
 
 pub use incremental::{Delta, update_u16, update_u32};
 pub use sum::{Sum, copy_and_sum, pseudo_v4, pseudo_v6, sum};
-pub use transport::{ChecksumError, complete, ipv4_header, verify, verify_transport};
+pub(crate) use transport::pseudo_header;
+pub use transport::{
+    ChecksumError, complete, ipv4_header, verify, verify_header, verify_transport,
+};

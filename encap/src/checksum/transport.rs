@@ -72,16 +72,20 @@ pub fn ipv4_header(header: &[u8]) -> u16 {
 /// What has no checksum (another protocol, UDP over IPv4 without one) passes.
 pub fn verify(packet: &[u8], l3: usize) -> Result<Layers, ChecksumError> {
     let layers = Layers::parse(packet, l3)?;
-    match layers.version {
-        Version::V4 => {
-            if sum(&packet[l3..layers.l4]).fold() != 0xffff {
-                return Err(ChecksumError::Ipv4Header);
-            }
-        }
-        Version::V6 => {}
-    }
+    verify_header(packet, &layers)?;
     verify_transport(packet, &layers)?;
     Ok(layers)
+}
+
+/// Verifies the IPv4 header checksum of the packet `layers` was parsed from; IPv6 has none.
+pub fn verify_header(packet: &[u8], layers: &Layers) -> Result<(), ChecksumError> {
+    match layers.version {
+        Version::V4 => match packet.get(layers.l3..layers.l4) {
+            Some(header) if sum(header).fold() == 0xffff => Ok(()),
+            Some(_) | None => Err(ChecksumError::Ipv4Header),
+        },
+        Version::V6 => Ok(()),
+    }
 }
 
 /// Verifies the checksum of TCP, UDP, ICMP or ICMPv6 in the packet `layers` was parsed from.
