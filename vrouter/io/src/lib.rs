@@ -1,1 +1,21 @@
-//! Devices and system calls: TAP, TUN, UDP, raw IP, netlink
+//! Devices and system calls: TAP, TUN, UDP, raw IP, netlink.
+//!
+//! The only crate of the packet path that calls the kernel. [`any::AnyDevice`] is what a worker
+//! holds of each interface; [`poller`] puts it to sleep; [`netns`] and [`link`] prepare pods and
+//! the node. Nothing here reads a clock. `unsafe` is in one file, `sys.rs`.
+
+pub mod any;
+pub mod cpu;
+pub mod error;
+pub mod link;
+pub mod netns;
+pub mod pod;
+pub mod poller;
+pub mod queue;
+mod sys;
+pub mod sysctl;
+pub mod tap;
+pub mod tun;
+pub mod watch;
+
+pub use error::{Error, Result};

@@ -1,0 +1,48 @@
+//! Every device a worker can hold, as one type: a `match` instead of a virtual call.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+
+use vrouter_dataplane::buffer::{Buffer, Pool};
+use vrouter_dataplane::device::{Capabilities, Device, Transmitted, Vector};
+
+use crate::tap::Tap;
+use crate::tun::Tun;
+
+/// One worker's queue of any interface.
+#[derive(Debug)]
+pub enum AnyDevice {
+    /// A pod's interface.
+    Tap(Tap),
+    /// The node's own interface.
+    Tun(Tun),
+}
+
+impl Device for AnyDevice {
+    fn receive(&mut self, pool: &mut Pool, into: &mut Vector) -> io::Result<bool> {
+        match self {
+            Self::Tap(queue) | Self::Tun(queue) => queue.receive(pool, into),
+        }
+    }
+
+    fn transmit(&mut self, packets: &mut [Buffer]) -> Transmitted {
+        match self {
+            Self::Tap(queue) | Self::Tun(queue) => queue.transmit(packets),
+        }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        match self {
+            Self::Tap(queue) | Self::Tun(queue) => queue.capabilities(),
+        }
+    }
+}
+
+impl AsRawFd for AnyDevice {
+    /// What to give to [`crate::poller::Poller::register`].
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            Self::Tap(queue) | Self::Tun(queue) => queue.as_raw_fd(),
+        }
+    }
+}
