@@ -1,0 +1,330 @@
+//! A directory of resource files, watched.
+//!
+//! inotify says that something happened, a scan says what: so a lost or misunderstood event
+//! delays a change until the next regular scan and never loses it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, Sender, after, bounded, select, unbounded};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+
+use crate::event::{Datastore, Event, StoreError, Watch};
+use crate::index::Index;
+use crate::scan::{RootGone, Scanner, whole_file};
+use crate::writers::Writers;
+
+/// Events waiting for their reader; a slow reader makes the directory wait, not grow.
+const CHANNEL: usize = 1024;
+/// A scan follows the last happening by this much: a file made in a new subdirectory before the
+/// subdirectory was watched is found then.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// The directory itself, in [`Event::Broken`].
+const ROOT: &str = ".";
+
+/// How patient a [`Directory`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// A change takes effect when nothing else happened for this long…
+    pub quiet: Duration,
+    /// …or this long after it, whatever else happens.
+    pub longest: Duration,
+    /// Between two scans that nothing asked for.
+    pub rescan: Duration,
+    /// A directory that was gone is believed again when it was there, unchanged, for this long:
+    /// whoever makes it anew needs time to fill it.
+    pub settle: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Timing {
+        Timing {
+            quiet: Duration::from_millis(10),
+            longest: Duration::from_millis(50),
+            rescan: Duration::from_secs(5),
+            settle: Duration::from_secs(1),
+        }
+    }
+}
+
+/// A directory of resource files.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    path: PathBuf,
+    timing: Timing,
+}
+
+impl Directory {
+    /// The directory at that path, which must be there.
+    ///
+    /// # Errors
+    /// When it is not there, not readable or not a directory.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Directory, StoreError> {
+        let path = path.into();
+        // Events carry absolute paths; a scan's have to look the same.
+        let path = std::path::absolute(&path).unwrap_or(path);
+        let metadata = match fs::metadata(&path) {
+            Ok(metadata) => metadata,
+            Err(source) => return Err(StoreError::Open { path, source }),
+        };
+        if !metadata.is_dir() {
+            return Err(StoreError::NotADirectory { path });
+        }
+        match fs::read_dir(&path) {
+            Ok(_) => Ok(Directory {
+                path,
+                timing: Timing::default(),
+            }),
+            Err(source) => Err(StoreError::Open { path, source }),
+        }
+    }
+
+    /// The same directory with another patience.
+    #[must_use]
+    pub fn with_timing(self, timing: Timing) -> Directory {
+        Directory { timing, ..self }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads everything once, watching nothing: what [`Datastore::watch`] sends first, without
+    /// its [`Event::InSync`].
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn load(&self) -> Result<Vec<Event>, StoreError> {
+        match Scanner::new(self.path.clone()).scan(&Writers::default().writing(Instant::now())) {
+            Ok(changes) => Ok(Index::default().apply(changes)),
+            Err(RootGone(source)) => Err(StoreError::Open {
+                path: self.path.clone(),
+                source,
+            }),
+        }
+    }
+}
+
+impl Datastore for Directory {
+    fn watch(self: Box<Self>) -> Result<Watch, StoreError> {
+        let (happened, happenings) = unbounded();
+        // Watching starts before the first scan, so that nothing falls between the two.
+        let watcher = watcher(&self.path, &happened).map_err(|source| StoreError::Watch {
+            path: self.path.clone(),
+            source,
+        })?;
+        let (sender, events) = bounded(CHANNEL);
+        let (stop, stopped) = bounded(0);
+        let watching = Watching {
+            scanner: Scanner::new(self.path.clone()),
+            index: Index::default(),
+            writers: Writers::default(),
+            watcher: Some(watcher),
+            identity: identity(&self.path).ok(),
+            believe_at: None,
+            lost: false,
+            look_again: false,
+            root: self.path,
+            timing: self.timing,
+            happened,
+            happenings,
+            events: sender,
+            stopped,
+        };
+        let thread = std::thread::Builder::new()
+            .name("resources".to_owned())
+            .spawn(move || {
+                // Its end is the reader's wish; there is nobody else to tell.
+                let _ = watching.run();
+            })
+            .map_err(StoreError::Thread)?;
+        Ok(Watch::new(events, stop, thread))
+    }
+}
+
+type Happening = notify::Result<notify::Event>;
+
+fn watcher(path: &Path, to: &Sender<Happening>) -> notify::Result<RecommendedWatcher> {
+    let to = to.clone();
+    let mut watcher = notify::recommended_watcher(move |event| {
+        // The receiver lives as long as the watcher; after both nobody cares.
+        let _ = to.send(event);
+    })?;
+    watcher.watch(path, RecursiveMode::Recursive)?;
+    Ok(watcher)
+}
+
+/// Device and inode: a directory made anew at the same path is another one.
+fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+/// The reader is gone.
+struct Finished;
+
+/// The thread behind a [`Watch`].
+struct Watching {
+    root: PathBuf,
+    timing: Timing,
+    scanner: Scanner,
+    index: Index,
+    writers: Writers,
+    /// None while the directory is gone, or when it could not be watched again.
+    watcher: Option<RecommendedWatcher>,
+    /// Of the directory that is watched.
+    identity: Option<(u64, u64)>,
+    /// When a directory that was made anew is believed.
+    believe_at: Option<Instant>,
+    /// It was reported that the directory is gone.
+    lost: bool,
+    /// Something happened: scan once more soon after the scan for it.
+    look_again: bool,
+    happened: Sender<Happening>,
+    happenings: Receiver<Happening>,
+    events: Sender<Event>,
+    stopped: Receiver<()>,
+}
+
+impl Watching {
+    fn run(mut self) -> Result<(), Finished> {
+        self.scan(true)?;
+        loop {
+            self.wait()?;
+            self.scan(false)?;
+        }
+    }
+
+    /// Returns when it is time to scan.
+    fn wait(&mut self) -> Result<(), Finished> {
+        let now = Instant::now();
+        let mut deadline = now + self.timing.rescan;
+        if self.lost || self.believe_at.is_some() {
+            deadline = deadline.min(now + self.timing.settle / 4);
+        }
+        if std::mem::take(&mut self.look_again) {
+            deadline = deadline.min(now + LOOK_AGAIN);
+        }
+        if let Some(next) = self.writers.next() {
+            deadline = deadline.min(next);
+        }
+        let mut first = None;
+        loop {
+            let now = Instant::now();
+            if now >= deadline {
+                return Ok(());
+            }
+            select! {
+                recv(self.stopped) -> _ => return Err(Finished),
+                recv(self.happenings) -> happening => {
+                    let now = Instant::now();
+                    let matters = match happening {
+                        Ok(Ok(event)) => self.writers.note(&event, now),
+                        // The queue overflowed or a watch failed: look at everything.
+                        Ok(Err(error)) => {
+                            tracing::debug!(%error, "file watching reported a fault");
+                            true
+                        }
+                        Err(_) => false,
+                    };
+                    if matters {
+                        self.look_again = true;
+                        let first = *first.get_or_insert(now);
+                        deadline = (now + self.timing.quiet).min(first + self.timing.longest);
+                    }
+                }
+                recv(after(deadline - now)) -> _ => return Ok(()),
+            }
+        }
+    }
+
+    fn scan(&mut self, first: bool) -> Result<(), Finished> {
+        let now = Instant::now();
+        if !self.present(now)? {
+            return Ok(());
+        }
+        let leave = self.writers.writing(now);
+        let changes = match self.scanner.scan(&leave) {
+            Ok(changes) => changes,
+            Err(RootGone(error)) => return self.lose(&error),
+        };
+        let mut events = Vec::new();
+        if std::mem::take(&mut self.lost) {
+            events.push(Event::Broken {
+                file: ROOT.to_owned(),
+                errors: Vec::new(),
+            });
+        }
+        if !changes.is_empty() {
+            tracing::debug!(files = changes.len(), "resource files changed");
+        }
+        events.extend(self.index.apply(changes));
+        if first || !events.is_empty() {
+            for event in events {
+                self.send(event)?;
+            }
+            self.send(Event::InSync)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the directory is there and believed; watches it again when it was made anew.
+    fn present(&mut self, now: Instant) -> Result<bool, Finished> {
+        let identity = match identity(&self.root) {
+            Ok(identity) => identity,
+            Err(error) => {
+                self.lose(&error)?;
+                return Ok(false);
+            }
+        };
+        if self.identity != Some(identity) {
+            // Another directory: the old watch says nothing of it, and whoever made it may still
+            // be filling it.
+            self.watcher = None;
+            self.identity = Some(identity);
+            self.believe_at = Some(now + self.timing.settle);
+        }
+        if self.watcher.is_none() {
+            match watcher(&self.root, &self.happened) {
+                Ok(watcher) => self.watcher = Some(watcher),
+                Err(error) => tracing::warn!(%error, "the resource directory is not watched"),
+            }
+        }
+        if self.believe_at.is_some_and(|at| now < at) {
+            return Ok(false);
+        }
+        self.believe_at = None;
+        Ok(true)
+    }
+
+    /// The directory is gone: says so once; everything stays in force.
+    fn lose(&mut self, error: &std::io::Error) -> Result<(), Finished> {
+        self.identity = None;
+        self.watcher = None;
+        if std::mem::replace(&mut self.lost, true) {
+            return Ok(());
+        }
+        let files = self.index.files();
+        let reason = format!(
+            "the resource directory cannot be read: {error}; what its {files} files said stays \
+             in force"
+        );
+        let errors = vec![whole_file(ROOT, &reason)];
+        self.send(Event::Broken {
+            file: ROOT.to_owned(),
+            errors,
+        })?;
+        self.send(Event::InSync)
+    }
+
+    /// Waits for room in the channel unless nobody reads any more.
+    fn send(&self, event: Event) -> Result<(), Finished> {
+        select! {
+            send(self.events, event) -> sent => sent.map_err(|_| Finished),
+            recv(self.stopped) -> _ => Err(Finished),
+        }
+    }
+}

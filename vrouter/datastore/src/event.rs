@@ -1,0 +1,107 @@
+//! What every datastore has in common: events, and how one gets them.
+
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{Receiver, Sender};
+use vrouter_api::{Key, Notice, ParseError, Resource};
+
+/// A change of what is in force.
+#[derive(Clone, Debug, PartialEq)]
+// Nearly every event is an Upsert, so boxing it would save nothing.
+#[allow(clippy::large_enum_variant)]
+pub enum Event {
+    /// The resource is new or differs from what was sent under its key before.
+    Upsert(Resource),
+    /// The resource is gone.
+    Delete(Key),
+    /// All that is wrong with a file now; nothing when it was mended. What the file last said
+    /// without fault stays in force.
+    Broken {
+        /// The file, relative to the directory; `.` is the directory itself.
+        file: String,
+        /// The complete list, replacing what was said of the file before.
+        errors: Vec<ParseError>,
+    },
+    /// Something in a file is understood and kept but has no effect.
+    Notice(Notice),
+    /// The events so far are all there is: sent after the first list and after every batch of
+    /// changes, so that tables are compiled once a batch.
+    InSync,
+}
+
+/// Why a datastore cannot be watched.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Nothing is there.
+    #[error("resource directory {path}: {source}")]
+    Open {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Something else is there.
+    #[error("resource directory {path}: is not a directory")]
+    NotADirectory {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The system does not let us watch.
+    #[error("resource directory {path}: cannot be watched: {source}")]
+    Watch {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: notify::Error,
+    },
+    /// No thread could be started.
+    #[error("the thread that watches resources cannot be started: {0}")]
+    Thread(std::io::Error),
+}
+
+/// A source of resources.
+pub trait Datastore: Send {
+    /// Starts sending events, from a thread of its own.
+    ///
+    /// # Errors
+    /// When the store cannot be reached at all; later faults are [`Event::Broken`].
+    fn watch(self: Box<Self>) -> Result<Watch, StoreError>;
+}
+
+/// A running watch; dropping it ends the thread behind it.
+pub struct Watch {
+    events: Receiver<Event>,
+    /// Dropped first: its end tells the thread to stop.
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watch {
+    pub(crate) fn new(events: Receiver<Event>, stop: Sender<()>, thread: JoinHandle<()>) -> Watch {
+        Watch {
+            events,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+
+    /// Where the events arrive, in order. Disconnected only when the watching thread died.
+    #[must_use]
+    pub fn events(&self) -> &Receiver<Event> {
+        &self.events
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        // A thread waiting for room in the channel has to see that nobody reads any more.
+        self.events = crossbeam::channel::never();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that watches resources panicked");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What each file says and what of it is in force; no input or output.
+//!
+//! Rules: of two files with the same key the first by path wins, the other is faulty. A resource
+//! that became faulty keeps its last good version, as does everything a file held before it
+//! became so faulty that its resources cannot be named. The outcome depends on what the files
+//! say and last said well, not on the order in which they are looked at.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use vrouter_api::{Key, Notice, ParseError, Parsed, Resource};
+
+use crate::event::Event;
+
+/// A change of one file.
+pub(crate) enum Change {
+    /// It says this now.
+    Content(Parsed),
+    /// It is gone.
+    Removed,
+}
+
+#[derive(Default)]
+struct File {
+    /// What it says, or last said well.
+    resources: BTreeMap<Key, Said>,
+    /// What is wrong with it by itself.
+    errors: Vec<ParseError>,
+    notices: Vec<Notice>,
+    /// What was last sent: its own errors and those of duplicate keys.
+    reported: Vec<ParseError>,
+}
+
+struct Said {
+    line: u32,
+    resource: Resource,
+}
+
+/// Every file and who says what.
+#[derive(Default)]
+pub(crate) struct Index {
+    files: BTreeMap<String, File>,
+    /// The files that have something to say about a key; the first is in force.
+    sources: HashMap<Key, BTreeSet<String>>,
+}
+
+impl Index {
+    /// Takes changes of several files at once; returns what changed in force.
+    pub(crate) fn apply(&mut self, changes: Vec<(String, Change)>) -> Vec<Event> {
+        let mut keys: BTreeSet<Key> = BTreeSet::new();
+        for (name, change) in &changes {
+            if let Some(file) = self.files.get(name) {
+                keys.extend(file.resources.keys().cloned());
+            }
+            if let Change::Content(parsed) = change {
+                keys.extend(parsed.resources.iter().map(|located| located.value.key()));
+            }
+        }
+        let before: BTreeMap<Key, Option<Resource>> = keys
+            .into_iter()
+            .map(|key| (key.clone(), self.in_force(&key).cloned()))
+            .collect();
+        // Every file whose errors may differ afterwards: the changed ones, and those that shared
+        // a key with them before or share one now.
+        let mut doubtful: BTreeSet<String> = changes.iter().map(|(name, _)| name.clone()).collect();
+        doubtful.extend(self.sources_of(before.keys()));
+        let mut events = Vec::new();
+        for (name, change) in changes {
+            self.take(name, change, &mut events);
+        }
+        doubtful.extend(self.sources_of(before.keys()));
+        for name in doubtful {
+            self.report(name, &mut events);
+        }
+        for (key, old) in before {
+            match self.in_force(&key) {
+                Some(new) if old.as_ref() != Some(new) => events.push(Event::Upsert(new.clone())),
+                Some(_) => {}
+                None if old.is_some() => events.push(Event::Delete(key)),
+                None => {}
+            }
+        }
+        events
+    }
+
+    /// How many files hold resources or faults.
+    pub(crate) fn files(&self) -> usize {
+        self.files.len()
+    }
+
+    fn in_force(&self, key: &Key) -> Option<&Resource> {
+        let first = self.sources.get(key)?.first()?;
+        self.files
+            .get(first)?
+            .resources
+            .get(key)
+            .map(|said| &said.resource)
+    }
+
+    fn sources_of<'a>(&self, keys: impl Iterator<Item = &'a Key>) -> BTreeSet<String> {
+        keys.filter_map(|key| self.sources.get(key))
+            .flatten()
+            .cloned()
+            .collect()
+    }
+
+    /// Replaces what one file says.
+    fn take(&mut self, name: String, change: Change, events: &mut Vec<Event>) {
+        let old = self.files.remove(&name).unwrap_or_default();
+        for key in old.resources.keys() {
+            if let Some(sources) = self.sources.get_mut(key) {
+                sources.remove(&name);
+                if sources.is_empty() {
+                    self.sources.remove(key);
+                }
+            }
+        }
+        let new = match change {
+            Change::Content(parsed) => File::after(old, parsed, events),
+            Change::Removed => {
+                if !old.reported.is_empty() {
+                    events.push(Event::Broken {
+                        file: name,
+                        errors: Vec::new(),
+                    });
+                }
+                return;
+            }
+        };
+        for key in new.resources.keys() {
+            self.sources
+                .entry(key.clone())
+                .or_default()
+                .insert(name.clone());
+        }
+        self.files.insert(name, new);
+    }
+
+    /// Sends the file's list of errors when it differs from the one sent before.
+    fn report(&mut self, name: String, events: &mut Vec<Event>) {
+        let Some(file) = self.files.get(&name) else {
+            return;
+        };
+        let mut errors = file.errors.clone();
+        for (key, said) in &file.resources {
+            let first = self.sources.get(key).and_then(BTreeSet::first);
+            if let Some(first) = first.filter(|first| **first != name) {
+                let line = self
+                    .files
+                    .get(first)
+                    .and_then(|file| file.resources.get(key));
+                errors.push(ParseError {
+                    file: name.clone(),
+                    line: said.line,
+                    resource: key.to_string(),
+                    key: Some(key.clone()),
+                    field: String::new(),
+                    value: String::new(),
+                    reason: format!(
+                        "already defined at {first}:{}, which comes first; this one is ignored",
+                        line.map_or(0, |said| said.line)
+                    ),
+                });
+            }
+        }
+        if let Some(file) = self.files.get_mut(&name)
+            && file.reported != errors
+        {
+            file.reported.clone_from(&errors);
+            events.push(Event::Broken { file: name, errors });
+        }
+    }
+}
+
+impl File {
+    /// What the file says now, completed by what it last said well of what is faulty now.
+    fn after(old: File, parsed: Parsed, events: &mut Vec<Event>) -> File {
+        let unnamed = parsed.errors.iter().any(|error| error.key.is_none());
+        let faulty: BTreeSet<Key> = parsed
+            .errors
+            .iter()
+            .filter_map(|error| error.key.clone())
+            .collect();
+        let mut resources = old.resources;
+        resources.retain(|key, _| unnamed || faulty.contains(key));
+        for located in parsed.resources {
+            let said = Said {
+                line: located.line,
+                resource: located.value,
+            };
+            resources.insert(said.resource.key(), said);
+        }
+        for notice in &parsed.notices {
+            if !old.notices.contains(notice) {
+                events.push(Event::Notice(notice.clone()));
+            }
+        }
+        File {
+            resources,
+            errors: parsed.errors,
+            notices: parsed.notices,
+            reported: old.reported,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,332 @@
+//! Finding and reading the files of a directory, and knowing which changed.
+//!
+//! A file counts when its name ends in `.yaml`, `.yml` or `.json` and no part of its path below
+//! the directory starts with a dot: that leaves out editors' temporary files and the `..data`
+//! directories behind Kubernetes' ConfigMap volumes, whose visible links are followed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::{self, Metadata};
+use std::hash::BuildHasher;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustc_hash::FxBuildHasher;
+use vrouter_api::{MAX_FILE_BYTES, ParseError, Parsed, parse};
+
+use crate::index::Change;
+
+/// A file whose last change is younger than this when read may change again without its times
+/// telling (they have the granularity of a kernel tick), so it is read again.
+const RACY: Duration = Duration::from_millis(100);
+/// Deepest nesting of subdirectories; links can make loops.
+const MAX_DEPTH: usize = 16;
+
+/// What tells that a file was not touched.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Stamp {
+        Stamp {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// Whether the file changed so recently that it may change again under the same stamp.
+    fn racy(&self, now: SystemTime) -> bool {
+        let now = now
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let (seconds, nanos) = self.changed.max(self.modified);
+        let changed = Duration::new(
+            u64::try_from(seconds).unwrap_or_default(),
+            u32::try_from(nanos).unwrap_or_default(),
+        );
+        now < changed + RACY
+    }
+}
+
+/// What was last seen of a file.
+struct Seen {
+    stamp: Stamp,
+    racy: bool,
+    /// Of the bytes, or of the fault in reading them.
+    hash: u64,
+}
+
+/// The files of a directory as last seen.
+pub(crate) struct Scanner {
+    root: PathBuf,
+    seen: HashMap<String, Seen>,
+}
+
+/// The directory itself cannot be read.
+pub(crate) struct RootGone(pub(crate) io::Error);
+
+impl Scanner {
+    pub(crate) fn new(root: PathBuf) -> Scanner {
+        Scanner {
+            root,
+            seen: HashMap::new(),
+        }
+    }
+
+    /// What changed since the last scan. Files that `leave` names are looked at another time.
+    pub(crate) fn scan(
+        &mut self,
+        leave: &BTreeSet<PathBuf>,
+    ) -> Result<Vec<(String, Change)>, RootGone> {
+        let mut walk = Walk::default();
+        // A root that is gone must not look like one whose files were all deleted.
+        let entries = fs::read_dir(&self.root).map_err(RootGone)?;
+        walk.entries(entries, Path::new(""), 0, &mut vec![]);
+        if let Some(fault) = walk.root_fault.take() {
+            return Err(RootGone(fault));
+        }
+        let mut changes = Vec::new();
+        for (name, found) in &walk.found {
+            match found {
+                Found::File(path, metadata) => {
+                    if !leave.contains(path) {
+                        changes.extend(self.look(name, path, metadata));
+                    }
+                }
+                Found::Faulty(reason) => changes.extend(self.fault(name, reason)),
+            }
+        }
+        let kept = |name: &String| {
+            walk.found.contains_key(name)
+                || walk
+                    .unread
+                    .iter()
+                    .any(|folder| Path::new(name).starts_with(folder))
+        };
+        let gone: Vec<String> = self
+            .seen
+            .keys()
+            .filter(|name| !kept(name))
+            .cloned()
+            .collect();
+        for name in gone {
+            self.seen.remove(&name);
+            changes.push((name, Change::Removed));
+        }
+        Ok(changes)
+    }
+
+    /// Reads the file unless it is sure that it says what it said.
+    fn look(&mut self, name: &str, path: &Path, metadata: &Metadata) -> Option<(String, Change)> {
+        let stamp = Stamp::of(metadata);
+        let seen = self.seen.get(name);
+        if seen.is_some_and(|seen| seen.stamp == stamp && !seen.racy) {
+            return None;
+        }
+        let racy = stamp.racy(SystemTime::now());
+        let bytes = match read(path) {
+            Ok(bytes) => bytes,
+            // Gone between the walk and now: the event of that is on its way.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => return self.fault(name, &format!("cannot be read: {error}")),
+        };
+        let hash = FxBuildHasher.hash_one(&bytes);
+        let same = seen.is_some_and(|seen| seen.hash == hash && seen.stamp.size == stamp.size);
+        self.seen
+            .insert(name.to_owned(), Seen { stamp, racy, hash });
+        if same {
+            None
+        } else {
+            Some((name.to_owned(), Change::Content(parse(&bytes, name))))
+        }
+    }
+
+    /// A file that is there but cannot be read: faulty as a whole.
+    fn fault(&mut self, name: &str, reason: &str) -> Option<(String, Change)> {
+        let hash = FxBuildHasher.hash_one(reason);
+        // No stamp is equal to this one, so the file is tried again with each scan.
+        let stamp = Stamp {
+            device: 0,
+            inode: 0,
+            size: u64::MAX,
+            modified: (0, 0),
+            changed: (0, 0),
+        };
+        let same = self
+            .seen
+            .get(name)
+            .is_some_and(|s| s.hash == hash && s.stamp == stamp);
+        self.seen.insert(
+            name.to_owned(),
+            Seen {
+                stamp,
+                racy: true,
+                hash,
+            },
+        );
+        if same {
+            return None;
+        }
+        let errors = vec![whole_file(name, reason)];
+        Some((
+            name.to_owned(),
+            Change::Content(Parsed {
+                errors,
+                ..Parsed::default()
+            }),
+        ))
+    }
+}
+
+/// A fault of a file as a whole.
+pub(crate) fn whole_file(name: &str, reason: &str) -> ParseError {
+    ParseError {
+        file: name.to_owned(),
+        line: 0,
+        resource: String::new(),
+        key: None,
+        field: String::new(),
+        value: String::new(),
+        reason: reason.to_owned(),
+    }
+}
+
+/// The bytes of a file; one more than allowed of a file that is too large.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let most = u64::try_from(MAX_FILE_BYTES)
+        .unwrap_or(u64::MAX)
+        .saturating_add(1);
+    fs::File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Something a walk found under a name that counts.
+enum Found {
+    File(PathBuf, Metadata),
+    Faulty(String),
+}
+
+/// One walk over the tree.
+#[derive(Default)]
+struct Walk {
+    found: BTreeMap<String, Found>,
+    /// Subdirectories that could not be read: what was in them stays in force.
+    unread: Vec<PathBuf>,
+    root_fault: Option<io::Error>,
+}
+
+impl Walk {
+    /// `inside` is the chain of directories above, by device and inode: links may make loops.
+    fn entries(
+        &mut self,
+        entries: fs::ReadDir,
+        below: &Path,
+        depth: usize,
+        inside: &mut Vec<(u64, u64)>,
+    ) {
+        for entry in entries {
+            match entry {
+                Ok(entry) => self.entry(&entry, below, depth, inside),
+                Err(error) if below.as_os_str().is_empty() => self.root_fault = Some(error),
+                Err(error) => self.unread(below, &error),
+            }
+        }
+    }
+
+    fn entry(
+        &mut self,
+        entry: &fs::DirEntry,
+        below: &Path,
+        depth: usize,
+        inside: &mut Vec<(u64, u64)>,
+    ) {
+        let file_name = entry.file_name();
+        if file_name.as_encoded_bytes().first() == Some(&b'.') {
+            return;
+        }
+        let relative = below.join(&file_name);
+        // Follows links.
+        let metadata = match fs::metadata(entry.path()) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if counts(&relative) && entry.path().is_symlink() {
+                    let fault = Found::Faulty("is a link to nothing".to_owned());
+                    self.found.insert(shown(&relative), fault);
+                }
+                return;
+            }
+            Err(error) => {
+                if counts(&relative) {
+                    let fault = Found::Faulty(format!("cannot be read: {error}"));
+                    self.found.insert(shown(&relative), fault);
+                }
+                return;
+            }
+        };
+        if metadata.is_dir() {
+            self.folder(entry, &metadata, &relative, depth, inside);
+        } else if counts(&relative) {
+            let found = if metadata.is_file() {
+                Found::File(entry.path(), metadata)
+            } else {
+                Found::Faulty("is not a regular file".to_owned())
+            };
+            self.found.insert(shown(&relative), found);
+        }
+    }
+
+    fn folder(
+        &mut self,
+        entry: &fs::DirEntry,
+        metadata: &Metadata,
+        relative: &Path,
+        depth: usize,
+        inside: &mut Vec<(u64, u64)>,
+    ) {
+        let identity = (metadata.dev(), metadata.ino());
+        if depth >= MAX_DEPTH || inside.contains(&identity) {
+            return;
+        }
+        match fs::read_dir(entry.path()) {
+            Ok(entries) => {
+                inside.push(identity);
+                self.entries(entries, relative, depth + 1, inside);
+                inside.pop();
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => self.unread(relative, &error),
+        }
+    }
+
+    fn unread(&mut self, folder: &Path, error: &io::Error) {
+        self.found.insert(
+            shown(folder),
+            Found::Faulty(format!("cannot be read: {error}")),
+        );
+        self.unread.push(folder.to_owned());
+    }
+}
+
+/// Whether a file of that name holds resources.
+fn counts(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| {
+        ["yaml", "yml", "json"]
+            .iter()
+            .any(|known| extension.eq_ignore_ascii_case(known))
+    })
+}
+
+fn shown(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
