@@ -1,0 +1,321 @@
+//! What is asked for: the options of a lab, checked for contradictions.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+use crate::addresses::blocks_per_node;
+use crate::error::{LabError, Result};
+
+/// How packets of pods travel between nodes. CrossSubnet modes put the nodes into two subnets,
+/// joined by a router: odd nodes in the first, even nodes in the second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Encap {
+    /// VXLAN between all nodes (vxlanMode Always).
+    Vxlan,
+    /// IP in IP between all nodes (ipipMode Always). IPv6 pools are routed: there is no IPIP for
+    /// IPv6, as in Calico.
+    Ipip,
+    /// Plain routes between the nodes.
+    None,
+    /// VXLAN between the subnets, plain routes inside one (vxlanMode CrossSubnet).
+    CrossSubnet,
+    /// IP in IP between the subnets, plain routes inside one (ipipMode CrossSubnet). IPv6 pools use
+    /// VXLAN there.
+    IpipCrossSubnet,
+}
+
+impl Encap {
+    /// Whether the nodes are spread over two subnets.
+    pub fn crosses_subnets(self) -> bool {
+        match self {
+            Self::CrossSubnet | Self::IpipCrossSubnet => true,
+            Self::Vxlan | Self::Ipip | Self::None => false,
+        }
+    }
+
+    /// The tunnel used between nodes for one address family, if any.
+    pub fn tunnel(self, v6: bool) -> Option<Tunnel> {
+        match (self, v6) {
+            (Self::Vxlan | Self::CrossSubnet, _) | (Self::IpipCrossSubnet, true) => {
+                Some(Tunnel::Vxlan)
+            }
+            (Self::Ipip | Self::IpipCrossSubnet, false) => Some(Tunnel::Ipip),
+            (Self::None, _) | (Self::Ipip, true) => None,
+        }
+    }
+}
+
+/// The two tunnels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tunnel {
+    /// RFC 7348, VNI 4096, UDP port 4789.
+    Vxlan,
+    /// RFC 2003, protocol 4.
+    Ipip,
+}
+
+/// The address families of pods and nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+pub enum Family {
+    /// IPv4 alone.
+    #[value(name = "4")]
+    #[serde(rename = "4")]
+    V4,
+    /// IPv6 alone.
+    #[value(name = "6")]
+    #[serde(rename = "6")]
+    V6,
+    /// Both.
+    #[value(name = "dual")]
+    #[serde(rename = "dual")]
+    Dual,
+}
+
+impl Family {
+    /// Whether IPv4 is among them.
+    pub fn has_v4(self) -> bool {
+        self != Self::V6
+    }
+
+    /// Whether IPv6 is among them.
+    pub fn has_v6(self) -> bool {
+        self != Self::V4
+    }
+}
+
+/// What forwards the packets of a lab's pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backend {
+    /// One vrouterd per node.
+    Vrouter,
+    /// The kernel, set up as Calico does it: veth pods, iptables or nft chains, ipsets, conntrack.
+    Kernel,
+    /// Two pods on one veth, with no node between them: the upper reference.
+    Direct,
+    /// Two pods on one TAP-to-TAP copy loop: the yardstick of a userspace path.
+    TapLoop,
+}
+
+/// The kernel backend's packet filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum KernelRules {
+    /// Calico-shaped iptables chains and ipsets.
+    Iptables,
+    /// The same in nftables, with verdict maps for the dispatch.
+    Nft,
+    /// No rules and no conntrack.
+    None,
+}
+
+/// Whether the underlay's interfaces segment and sum in (pretended) hardware.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Offload {
+    /// As veth devices come: super-packets and partial checksums cross the underlay.
+    On,
+    /// Every packet on the wire is at most the MTU and carries its checksums.
+    Off,
+}
+
+/// The options of a lab.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
+#[serde(rename_all = "camelCase")]
+pub struct Spec {
+    /// Number of nodes.
+    #[arg(long, default_value_t = 2)]
+    pub nodes: usize,
+    /// Number of pods on each node.
+    #[arg(long, default_value_t = 2)]
+    pub pods: usize,
+    /// How packets of pods travel between nodes; the cross-subnet modes put odd and even nodes
+    /// into different subnets.
+    #[arg(long, value_enum, default_value = "vxlan")]
+    pub encap: Encap,
+    /// Address families of pods and nodes.
+    #[arg(long, value_enum, default_value = "4")]
+    pub family: Family,
+    /// Workers of each vrouterd (its own default when absent).
+    #[arg(long)]
+    pub workers: Option<usize>,
+    /// What forwards the packets.
+    #[arg(long, value_enum, default_value = "vrouter")]
+    pub backend: Backend,
+    /// Policy rules before and with the one that matches, in each direction of every pod;
+    /// 0: no policy, the profile decides.
+    #[arg(long, default_value_t = 8)]
+    pub rules: usize,
+    /// The kernel backend's packet filter.
+    #[arg(long, value_enum, default_value = "iptables")]
+    pub kernel_rules: KernelRules,
+    /// MTU of the underlay.
+    #[arg(long, default_value_t = 1500)]
+    pub mtu: usize,
+    /// Segmentation and checksum offloads of the underlay.
+    #[arg(long, value_enum, default_value = "on")]
+    pub underlay_offload: Offload,
+    /// Node 2 and up use the kernel, node 1 the vRouter.
+    #[arg(long)]
+    pub mixed: bool,
+    /// The tap-loop backend spins instead of sleeping in poll(2).
+    #[arg(long)]
+    pub spin: bool,
+    /// The vrouterd to start (default: the one beside this program, then the one in PATH).
+    #[arg(long, value_name = "PATH")]
+    pub vrouterd: Option<PathBuf>,
+    /// More arguments for each vrouterd, for example `--vrouterd-arg=--log-level=debug`.
+    #[arg(long = "vrouterd-arg", value_name = "ARG", allow_hyphen_values = true)]
+    pub vrouterd_args: Vec<String>,
+}
+
+impl Spec {
+    /// Checks that the options can be met together.
+    ///
+    /// # Errors
+    /// [`LabError::Invalid`] with the option to change.
+    pub fn check(&self) -> Result<()> {
+        let invalid = |text: String| Err(LabError::Invalid(text));
+        if !(1..=200).contains(&self.nodes) {
+            return invalid(format!("--nodes {}: between 1 and 200", self.nodes));
+        }
+        if !(1..=1000).contains(&self.pods) {
+            return invalid(format!("--pods {}: between 1 and 1000", self.pods));
+        }
+        if self.nodes * blocks_per_node(self.pods) > 1024 {
+            return invalid(format!(
+                "--nodes {} --pods {}: the pools hold 1024 blocks of 64 addresses",
+                self.nodes, self.pods
+            ));
+        }
+        if self.rules > 100_000 {
+            return invalid(format!("--rules {}: at most 100000", self.rules));
+        }
+        if !(576..=65_000).contains(&self.mtu) {
+            return invalid(format!("--mtu {}: between 576 and 65000", self.mtu));
+        }
+        if self.family.has_v6() && self.mtu < 1280 + 70 {
+            return invalid(format!(
+                "--mtu {}: IPv6 in a tunnel needs at least 1350",
+                self.mtu
+            ));
+        }
+        if self.mixed && (self.backend != Backend::Vrouter || self.nodes < 2) {
+            return invalid(
+                "--mixed needs --backend vrouter and at least two nodes: node 1 is the vRouter's, \
+                 the others are the kernel's"
+                    .to_owned(),
+            );
+        }
+        let kernel_nodes = self.backend == Backend::Kernel || self.mixed;
+        let ipip = self.encap.tunnel(false) == Some(Tunnel::Ipip) && self.family.has_v4();
+        if kernel_nodes && ipip && self.nodes > 1 {
+            return invalid(
+                "kernel nodes cannot do --encap ipip here: this kernel has no ipip device; use \
+                 vxlan, none or cross-subnet, or --backend vrouter"
+                    .to_owned(),
+            );
+        }
+        if matches!(self.backend, Backend::Direct | Backend::TapLoop)
+            && (self.nodes, self.pods) != (1, 2)
+        {
+            return invalid(format!(
+                "--backend {} joins exactly two pods: use --nodes 1 --pods 2",
+                if self.backend == Backend::Direct {
+                    "direct"
+                } else {
+                    "tap-loop"
+                }
+            ));
+        }
+        Ok(())
+    }
+
+    /// What forwards the packets of node `node`, counted from one.
+    pub fn backend_of(&self, node: usize) -> Backend {
+        if self.mixed && node > 1 {
+            Backend::Kernel
+        } else {
+            self.backend
+        }
+    }
+
+    /// The MTU of pods: what the widest tunnel in use leaves of the underlay's, as Calico chooses
+    /// it (20 bytes for IPIP, 50 for VXLAN over IPv4, 70 over IPv6).
+    pub fn pod_mtu(&self) -> usize {
+        let overhead = |v6: bool| match self.encap.tunnel(v6) {
+            Some(Tunnel::Vxlan) if v6 => 70,
+            Some(Tunnel::Vxlan) => 50,
+            Some(Tunnel::Ipip) => 20,
+            None => 0,
+        };
+        let v4 = if self.family.has_v4() {
+            overhead(false)
+        } else {
+            0
+        };
+        let v6 = if self.family.has_v6() {
+            overhead(true)
+        } else {
+            0
+        };
+        self.mtu - v4.max(v6)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Only {
+        #[command(flatten)]
+        spec: Spec,
+    }
+
+    /// The spec that these flags give.
+    pub(crate) fn spec(flags: &str) -> Spec {
+        let words = std::iter::once("lab").chain(flags.split_whitespace());
+        Only::try_parse_from(words).unwrap().spec
+    }
+
+    #[test]
+    fn the_defaults_are_a_two_node_vxlan_lab() {
+        let spec = spec("");
+        assert_eq!((spec.nodes, spec.pods, spec.encap), (2, 2, Encap::Vxlan));
+        spec.check().unwrap();
+        assert_eq!(spec.pod_mtu(), 1450);
+    }
+
+    #[test]
+    fn contradictions_are_refused_with_a_reason() {
+        for (flags, word) in [
+            ("--nodes 0", "--nodes"),
+            ("--pods 5000", "--pods"),
+            ("--nodes 200 --pods 1000", "blocks"),
+            ("--backend kernel --encap ipip", "ipip"),
+            ("--mixed --nodes 1", "--mixed"),
+            ("--backend direct", "exactly two pods"),
+            ("--mtu 1300 --family dual", "--mtu"),
+        ] {
+            let error = spec(flags).check().unwrap_err().to_string();
+            assert!(error.contains(word), "{flags}: {error}");
+        }
+        spec("--backend kernel --encap ipip --family 6")
+            .check()
+            .unwrap();
+    }
+
+    #[test]
+    fn the_pod_mtu_follows_the_widest_tunnel() {
+        assert_eq!(spec("--encap none --family dual").pod_mtu(), 1500);
+        assert_eq!(spec("--encap ipip").pod_mtu(), 1480);
+        assert_eq!(spec("--encap vxlan --family dual").pod_mtu(), 1430);
+    }
+}
