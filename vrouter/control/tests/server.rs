@@ -96,7 +96,8 @@ impl Service for Fake {
         Ok(CounterReport::default())
     }
     fn explain(&self, params: Explain) -> Answer<Explanation> {
-        Ok(serde_json::json!({ "source": params.source }))
+        let explanation = serde_json::json!({ "source": params.source });
+        Explanation::new(&explanation).map_err(|e| ErrorBody::internal(e.to_string()))
     }
     fn reload(&self, _: Reload) -> Answer<Reloaded> {
         absent()
@@ -184,7 +185,10 @@ fn typed_calls_share_a_connection() {
         icmp: None,
         family: None,
     };
-    assert_eq!(client.call(&explain).unwrap()["source"], "10.0.0.1");
+    assert_eq!(
+        client.call(&explain).unwrap().json().get(),
+        r#"{"source":"10.0.0.1"}"#
+    );
 }
 
 #[test]

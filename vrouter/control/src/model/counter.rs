@@ -131,8 +131,17 @@ pub struct FlowTable {
     pub expired: u64,
     /// Sessions ended because policy no longer allows them.
     pub cut: u64,
+    /// Sessions ended to make room for newer ones.
+    #[serde(default)]
+    pub evicted: u64,
     /// Sessions not made for want of room.
     pub refused: u64,
+    /// Sessions not made because an endpoint had too many, or new ones came too fast.
+    #[serde(default)]
+    pub limited: u64,
+    /// Memory of the table, in bytes.
+    #[serde(default)]
+    pub bytes: u64,
 }
 
 /// `show.counters`: everything in one.

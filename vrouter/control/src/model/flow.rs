@@ -48,12 +48,12 @@ pub struct Flow {
 pub struct Tuple {
     /// From.
     pub source: IpAddr,
-    /// From port; for ICMP echo the identifier; left out for protocols without ports.
+    /// From port; for ICMP echo the identifier, here and there; left out where there is neither.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_port: Option<u16>,
     /// To.
     pub destination: IpAddr,
-    /// To port; for ICMP type and code as `type << 8 | code`.
+    /// To port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination_port: Option<u16>,
 }

@@ -1,9 +1,28 @@
 //! Policy as it is enforced: in the order of evaluation, with hits.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
-/// The walk of a packet through the policies; its shape is the policy crate's.
-pub type Explanation = serde_json::Value;
+/// The walk of a packet through the policies. Its shape is the policy crate's, and the order of
+/// its members is kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Explanation(Box<RawValue>);
+
+impl Explanation {
+    /// From whatever explains.
+    ///
+    /// # Errors
+    /// It cannot be written as JSON.
+    pub fn new(explanation: &impl Serialize) -> serde_json::Result<Self> {
+        serde_json::value::to_raw_value(explanation).map(Self)
+    }
+
+    /// As it came.
+    pub fn json(&self) -> &RawValue {
+        &self.0
+    }
+}
 
 /// Everything enforced for one endpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
