@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::sum::{Sum, pseudo_v4, pseudo_v6, sum};
 use crate::bytes::{array_at, put_u16, u16_at};
 use crate::ip::{HeaderError, ICMP, ICMPV6, Layers, Part, TCP, UDP, Version};
-use crate::offload::Offload;
+use crate::offload::{Offload, Partial};
 
 /// Where in its header a UDP checksum stands; tells UDP in an [`Offload`].
 const UDP_OFFSET: u16 = 6;
@@ -126,6 +126,42 @@ pub fn verify_transport(packet: &[u8], layers: &Layers) -> Result<(), ChecksumEr
         Ok(())
     } else {
         Err(ChecksumError::Transport)
+    }
+}
+
+/// What is known of the checksum of a TCP or UDP packet that came without an offload word.
+///
+/// [`Offload::Verified`] when it is right, [`Offload::Partial`] when it was never filled in, else
+/// [`Offload::None`]. Never filled in: the field holds the sum of the pseudo-header alone. A
+/// tunnel's inner packet arrives so when sender and receiver are on one machine, as the kernel
+/// leaves checksums open between virtual devices, and a UDP or raw socket hands the bytes over
+/// without a word about it. A packet damaged on a real wire looks so once in 65536 times, which is
+/// as often as damage escapes the checksum anyway.
+pub fn assess(packet: &[u8], layers: &Layers) -> Offload {
+    let offset = match layers.protocol {
+        TCP => 16,
+        UDP => UDP_OFFSET,
+        _ => return Offload::None,
+    };
+    let l4 = layers.l4;
+    let at = l4 + usize::from(offset);
+    let (Part::Whole, Some(field)) = (layers.part, packet.get(at..at + 2)) else {
+        return Offload::None;
+    };
+    let field = u16_at(field, 0);
+    match verify_transport(packet, layers) {
+        Ok(()) if offset == UDP_OFFSET && field == 0 => Offload::None,
+        Ok(()) => Offload::Verified,
+        Err(ChecksumError::Transport)
+            if field == pseudo_header(packet, layers, layers.end - l4).fold() =>
+        {
+            // Within an IP packet's 65575 bytes only headers of absurd length leave 16 bits.
+            match u16::try_from(l4) {
+                Ok(start) => Offload::Partial(Partial { start, offset }),
+                Err(_) => Offload::None,
+            }
+        }
+        Err(_) => Offload::None,
     }
 }
 

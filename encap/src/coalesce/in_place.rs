@@ -7,8 +7,8 @@
 
 use std::ops::Range;
 
-use super::Rules;
 use super::open::{Open, Segment};
+use super::{Rules, assessed};
 use crate::ip::Layers;
 use crate::offload::Offload;
 
@@ -57,10 +57,14 @@ impl InPlace {
     ///
     /// `buffer` is the same for every packet until [`finish`](Self::finish). A span that starts
     /// before the end of the one before it, or leaves the buffer, is passed on as it is.
-    pub fn push(&mut self, buffer: &mut [u8], span: Span) -> Option<Span> {
+    pub fn push(&mut self, buffer: &mut [u8], mut span: Span) -> Option<Span> {
         let segment = buffer.get(span.range.clone()).and_then(|packet| {
             let layers = Layers::parse(packet, 0).ok()?;
-            Segment::new(packet, &layers, span.offload, self.rules)
+            let segment = Segment::new(packet, &layers, span.offload, self.rules);
+            if segment.is_none() {
+                span.offload = assessed(packet, &layers, span.offload);
+            }
+            segment
         });
         if let (Some(segment), Some(last)) = (&segment, &mut self.last)
             && last.append(buffer, &span, segment, self.rules)

@@ -9,6 +9,10 @@
 //! that comes back as its equal `0x0000`. Packets of one flow keep their order; so does, in
 //! [`InPlace`], everything.
 //!
+//! Packets that come with [`Offload::None`] leave with what
+//! [`assess`](crate::checksum::assess) says of them, merged or not, so that nobody sums them
+//! again.
+//!
 //! Two forms, one set of rules: [`InPlace`] for packets that lie in one buffer one after another
 //! (what `UDP_GRO` or a batch of raw-socket reads leaves behind) and [`vector`] for packets in
 //! buffers of their own, of several flows interleaved.
@@ -20,6 +24,8 @@ mod vector;
 pub use in_place::{InPlace, Span};
 pub use vector::{Fate, Growing, vector};
 
+use crate::checksum::assess;
+use crate::ip::Layers;
 use crate::offload::Offload;
 
 /// What may be merged.
@@ -44,10 +50,10 @@ impl Rules {
     };
 }
 
-/// What is known of a packet's checksum once it was verified here.
-fn verified(offload: Offload) -> Offload {
+/// What is known of a packet that takes no part in merging.
+fn assessed(packet: &[u8], layers: &Layers, offload: Offload) -> Offload {
     match offload {
-        Offload::None | Offload::Verified => Offload::Verified,
-        Offload::Partial(_) | Offload::Segmented(..) => offload,
+        Offload::None => assess(packet, layers),
+        Offload::Verified | Offload::Partial(_) | Offload::Segmented(..) => offload,
     }
 }

@@ -3,10 +3,10 @@
 
 use std::num::NonZeroU16;
 
-use super::{Rules, verified};
+use super::Rules;
 use crate::bytes::{put_u16, u16_at, u32_at};
 use crate::checksum::pseudo_header;
-use crate::checksum::{ipv4_header, verify_header, verify_transport};
+use crate::checksum::{assess, ipv4_header, verify_header};
 use crate::ip::{IPV4_HEADER, IPV6_HEADER, Layers, Part, TCP, UDP, Version};
 use crate::offload::{Gso, GsoKind, Offload, Partial};
 
@@ -94,24 +94,20 @@ impl Segment {
             },
             Version::V6 => (0, false),
         };
+        verify_header(packet, layers).ok()?;
+        let offload = match offload {
+            Offload::None => assess(packet, layers),
+            Offload::Verified | Offload::Partial(_) | Offload::Segmented(..) => offload,
+        };
         match offload {
-            Offload::None => {
-                verify_header(packet, layers).ok()?;
-                verify_transport(packet, layers).ok()?;
-            }
-            Offload::Verified => verify_header(packet, layers).ok()?,
-            Offload::Partial(partial) => {
+            Offload::Verified => {}
+            Offload::Partial(partial)
                 if partial
-                    != (Partial {
+                    == (Partial {
                         start: l4 as u16,
                         offset: field,
-                    })
-                {
-                    return None;
-                }
-                verify_header(packet, layers).ok()?;
-            }
-            Offload::Segmented(..) => return None,
+                    }) => {}
+            Offload::None | Offload::Partial(_) | Offload::Segmented(..) => return None,
         }
         Some(Self {
             layers: *layers,
@@ -273,7 +269,7 @@ impl Open {
     pub(super) fn finish(&self, head: &mut [u8]) -> Offload {
         let first = &self.first;
         if self.count == 1 {
-            return verified(first.offload);
+            return first.offload;
         }
         let l4 = first.layers.l4;
         match first.layers.version {

@@ -1,7 +1,7 @@
 //! Packets in buffers of their own, several flows interleaved, merged by appending payloads.
 
-use super::Rules;
 use super::open::{Open, Segment, same_flow};
+use super::{Rules, assessed};
 use crate::ip::{Layers, Part, TCP, UDP};
 use crate::offload::Offload;
 
@@ -67,6 +67,9 @@ pub fn vector<P: Growing>(packets: &mut [P], rules: Rules, fates: &mut [Fate]) {
             (_, _) => continue,
         }
         let segment = Segment::new(bytes, &layers, offload, rules);
+        if segment.is_none() {
+            fates[at] = Fate::Kept(assessed(bytes, &layers, offload));
+        }
         let hash = layers.flow_hash(bytes);
         let slot = flows.iter_mut().find(|flow| {
             flow.is_some_and(|flow: Flow| {
