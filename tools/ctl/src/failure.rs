@@ -1,0 +1,60 @@
+//! What can go wrong, in one line that says what to do.
+
+use std::io;
+use std::process::ExitCode;
+
+use vrouter_control::{ClientError, DEFAULT_SOCKET};
+
+/// Why a command did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The daemon cannot be reached or says no.
+    #[error("{}", advice(.0))]
+    Daemon(#[from] ClientError),
+    /// Nobody takes our output.
+    #[error("cannot write: {0}")]
+    Output(#[from] io::Error),
+    /// The command line is wrong in a way that only shows now.
+    #[error("{0}")]
+    Usage(String),
+}
+
+impl Failure {
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Daemon(_) | Self::Output(_) => ExitCode::from(1),
+            Self::Usage(_) => ExitCode::from(2),
+        }
+    }
+}
+
+fn advice(error: &ClientError) -> String {
+    match error {
+        ClientError::Connect { path, source } => {
+            let what = match source.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                    let elsewhere = if path.as_os_str() == DEFAULT_SOCKET {
+                        "; --socket names another socket"
+                    } else {
+                        ""
+                    };
+                    format!("is it running?{elsewhere}")
+                }
+                io::ErrorKind::PermissionDenied => "run as root, who owns the socket".to_owned(),
+                _ => "is this the control socket?".to_owned(),
+            };
+            // Not the number that std adds: the words say it.
+            let why = source.to_string();
+            let why = why.split(" (os error").next().unwrap_or(&why);
+            format!("cannot reach vrouterd at {}: {why}: {what}", path.display())
+        }
+        ClientError::Broken(_) | ClientError::Protocol(_) | ClientError::Refused(_) => {
+            error.to_string()
+        }
+    }
+}
+
+/// A daemon that contradicts the protocol.
+pub(crate) fn nonsense(what: &str) -> Failure {
+    Failure::Daemon(ClientError::Protocol(what.to_owned()))
+}

@@ -1,0 +1,709 @@
+//! A daemon for tests: a real socket, invented state. Two pods, two other nodes.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tempfile::TempDir;
+use vrouter_control::model::*;
+use vrouter_control::params::*;
+use vrouter_control::{ErrorBody, PROTOCOL, Server, ServerHandle, Service};
+
+/// How many routes there are beside the few that are spelled out.
+pub(crate) const MANY: u32 = 25_000;
+
+#[derive(Default)]
+pub(crate) struct Fake {
+    pub(crate) stopped: AtomicBool,
+}
+
+pub(crate) struct Daemon {
+    pub(crate) dir: TempDir,
+    pub(crate) fake: Arc<Fake>,
+    _handle: ServerHandle,
+}
+
+impl Daemon {
+    pub(crate) fn start() -> Self {
+        let dir = TempDir::new().unwrap();
+        let fake = Arc::new(Fake::default());
+        let server = Server::bind(dir.path().join("d.sock")).unwrap();
+        Self {
+            dir,
+            fake: fake.clone(),
+            _handle: server.serve(fake).unwrap(),
+        }
+    }
+
+    pub(crate) fn socket(&self) -> String {
+        self.dir.path().join("d.sock").display().to_string()
+    }
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn mac(last: u8) -> Mac {
+    Mac([0x02, 0x42, 0x0a, 0x41, 0, last])
+}
+
+fn traffic(packets: u64, bytes: u64) -> Traffic {
+    Traffic { packets, bytes }
+}
+
+fn counters(n: u64) -> InterfaceCounters {
+    InterfaceCounters {
+        rx_packets: 1200 * n,
+        rx_bytes: 1_800_000 * n,
+        rx_dropped: n,
+        tx_packets: 900 * n,
+        tx_bytes: 60_000 * n,
+    }
+}
+
+fn interface(id: u32, name: &str, kind: InterfaceKind) -> Interface {
+    Interface {
+        id,
+        name: name.into(),
+        kind,
+        state: InterfaceState::Up,
+        reason: None,
+        endpoint: None,
+        netns: None,
+        device: None,
+        mac: None,
+        mtu: 1450,
+        addresses: Vec::new(),
+        queues: 2,
+        offloads: vec!["checksum".into(), "tso".into(), "uso".into()],
+        counters: counters(id.into()),
+        workers: Vec::new(),
+    }
+}
+
+fn workload(id: u32, name: &str, pod: &str, addresses: &[&str]) -> Interface {
+    Interface {
+        endpoint: Some(format!("default/{pod}")),
+        netns: Some(format!("/run/netns/{pod}")),
+        device: Some("eth0".into()),
+        mac: Some(mac(u8::try_from(id).unwrap())),
+        addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
+        ..interface(id, name, InterfaceKind::Workload)
+    }
+}
+
+fn interfaces() -> Vec<Interface> {
+    vec![
+        workload(
+            3,
+            "cali2b40a8b95f4",
+            "pod1-1",
+            &["10.65.0.2/32", "fd00:65::2/128"],
+        ),
+        Interface {
+            state: InterfaceState::Failed,
+            reason: Some("the namespace is gone".into()),
+            ..workload(4, "calib7d31f0c1aa", "pod1-2", &["10.65.0.3/32"])
+        },
+        Interface {
+            device: Some("tunl0".into()),
+            addresses: vec!["10.65.0.1/32".parse().unwrap()],
+            ..interface(1, "tunl0", InterfaceKind::Host)
+        },
+        Interface {
+            offloads: vec!["datagrams".into()],
+            mac: Some(mac(0x10)),
+            ..interface(2, "vxlan", InterfaceKind::Vxlan)
+        },
+    ]
+}
+
+fn hop(interface: &str, address: Option<&str>, encap: Encap) -> NextHop {
+    let vni = (encap == Encap::Vxlan).then_some(4096);
+    NextHop {
+        interface: interface.into(),
+        address: address.map(ip),
+        encap,
+        vni,
+    }
+}
+
+fn route(prefix: &str, kind: RouteKind, hops: Vec<NextHop>, source: &str) -> Route {
+    let mtu = (kind != RouteKind::Drop).then_some(1450);
+    let prefix = prefix.parse().unwrap();
+    Route {
+        prefix,
+        kind,
+        next_hops: hops,
+        mtu,
+        source: Some(source.into()),
+    }
+}
+
+fn routes() -> Vec<Route> {
+    let pod = |name| vec![hop(name, None, Encap::None)];
+    let vxlan = |node| hop("vxlan", Some(node), Encap::Vxlan);
+    let mut list = vec![
+        route("0.0.0.0/0", RouteKind::Host, pod("tunl0"), "default"),
+        route("10.65.0.0/26", RouteKind::Drop, Vec::new(), "blackhole"),
+        route("10.65.0.1/32", RouteKind::Local, pod("tunl0"), "Node/node1"),
+        route(
+            "10.65.0.2/32",
+            RouteKind::Neighbor,
+            pod("cali2b40a8b95f4"),
+            "WorkloadEndpoint/default/node1-k8s-pod1--1-eth0",
+        ),
+        route(
+            "10.65.1.0/26",
+            RouteKind::Tunnel,
+            vec![vxlan("172.16.0.2")],
+            "BlockAffinity/node2-10-65-1-0-26",
+        ),
+        route(
+            "10.66.0.0/16",
+            RouteKind::Tunnel,
+            vec![vxlan("172.16.0.2"), vxlan("172.16.0.3")],
+            "BlockAffinity/many",
+        ),
+    ];
+    list.extend((0..MANY).map(|n| {
+        let prefix = ipnet::Ipv4Net::new((0x6440_0000 + n * 256).into(), 24).unwrap();
+        route(
+            &prefix.to_string(),
+            RouteKind::Tunnel,
+            vec![vxlan("172.16.0.3")],
+            "bulk",
+        )
+    }));
+    list.push(route(
+        "fd00:65::2/128",
+        RouteKind::Neighbor,
+        pod("cali2b40a8b95f4"),
+        "WorkloadEndpoint/default/node1-k8s-pod1--1-eth0",
+    ));
+    list
+}
+
+fn rule(
+    direction: &str,
+    tier: Option<&str>,
+    policy: &str,
+    rule: u32,
+    action: &str,
+) -> RuleReference {
+    RuleReference {
+        direction: direction.into(),
+        tier: tier.map(Into::into),
+        policy: Some(policy.into()),
+        rule: Some(rule),
+        action: action.into(),
+    }
+}
+
+fn tuple(source: &str, sport: Option<u16>, destination: &str, dport: Option<u16>) -> Tuple {
+    Tuple {
+        source: ip(source),
+        source_port: sport,
+        destination: ip(destination),
+        destination_port: dport,
+    }
+}
+
+fn flow(protocol: Protocol, original: Tuple, state: &str) -> Flow {
+    Flow {
+        protocol,
+        original,
+        reply: Tuple {
+            source: original.destination,
+            source_port: original.destination_port,
+            destination: original.source,
+            destination_port: original.source_port,
+        },
+        state: state.into(),
+        age_ms: 200_000,
+        idle_ms: 1_250,
+        timeout_ms: 3_600_000,
+        original_traffic: traffic(10, 840),
+        reply_traffic: traffic(9, 5_000_000),
+        generation: 7,
+        source_endpoint: Some("default/pod1-1".into()),
+        destination_endpoint: None,
+        rules: vec![rule("egress", None, "kns.default", 0, "Allow")],
+    }
+}
+
+fn flows() -> Vec<Flow> {
+    let dnat = flow(
+        Protocol::TCP,
+        tuple("10.65.0.2", Some(43210), "10.96.0.10", Some(80)),
+        "established",
+    );
+    vec![
+        Flow {
+            reply: tuple("10.65.1.2", Some(8080), "10.65.0.2", Some(43210)),
+            ..dnat
+        },
+        flow(
+            Protocol::UDP,
+            tuple("fd00:65::2", Some(5353), "fd00:65::53", Some(53)),
+            "unreplied",
+        ),
+        flow(
+            Protocol::ICMP,
+            tuple("10.65.0.2", Some(77), "10.65.1.2", Some(77)),
+            "established",
+        ),
+        flow(
+            Protocol(47),
+            tuple("10.65.0.2", None, "10.65.1.2", None),
+            "unreplied",
+        ),
+    ]
+}
+
+fn policy_rule(index: u32, action: &str, matches: &str, packets: u64) -> PolicyRule {
+    let hits = Hits {
+        packets,
+        bytes: packets * 100,
+        flows: packets.div_ceil(10),
+    };
+    PolicyRule {
+        index,
+        action: action.into(),
+        matches: matches.into(),
+        hits,
+    }
+}
+
+fn policies() -> Vec<EndpointPolicy> {
+    let policy = |kind: &str, name: &str, order, staged, rules| PolicyPolicy {
+        kind: kind.into(),
+        name: name.into(),
+        order,
+        staged,
+        rules,
+    };
+    let tier = |name: &str, order, action: &str, policies| PolicyTier {
+        name: name.into(),
+        order,
+        default_action: action.into(),
+        default_hits: Hits {
+            packets: 5,
+            bytes: 300,
+            flows: 5,
+        },
+        policies,
+    };
+    let profile = |rules| {
+        vec![PolicyProfile {
+            name: "kns.default".into(),
+            rules,
+        }]
+    };
+    let security = policy(
+        "GlobalNetworkPolicy",
+        "security.no-telnet",
+        Some(10.0),
+        false,
+        vec![
+            policy_rule(0, "Deny", "tcp, destination ports 23", 2),
+            policy_rule(1, "Pass", "", 120),
+        ],
+    );
+    let web = policy(
+        "NetworkPolicy",
+        "default/allow-web",
+        Some(100.5),
+        false,
+        vec![policy_rule(
+            0,
+            "Allow",
+            "tcp, source selector role == 'client', destination ports 80,443",
+            90,
+        )],
+    );
+    let staged = policy(
+        "StagedNetworkPolicy",
+        "default/try-it",
+        None,
+        true,
+        vec![policy_rule(0, "Deny", "", 7)],
+    );
+    vec![
+        EndpointPolicy {
+            endpoint: "default/pod1-1".into(),
+            interface: Some("cali2b40a8b95f4".into()),
+            ingress: PolicyDirection {
+                tiers: vec![
+                    tier("security", Some(100.0), "Pass", vec![security]),
+                    tier("default", Some(1_000_000.0), "Deny", vec![web, staged]),
+                ],
+                profiles: Vec::new(),
+                no_match: Hits::default(),
+            },
+            egress: PolicyDirection {
+                profiles: profile(vec![policy_rule(0, "Allow", "", 4000)]),
+                ..PolicyDirection::default()
+            },
+        },
+        EndpointPolicy {
+            endpoint: "default/pod1-2".into(),
+            interface: None,
+            ingress: PolicyDirection {
+                profiles: profile(Vec::new()),
+                ..PolicyDirection::default()
+            },
+            egress: PolicyDirection::default(),
+        },
+    ]
+}
+
+fn named(reason: &str, sentence: &str, packets: u64) -> NamedCount {
+    NamedCount {
+        reason: reason.into(),
+        sentence: sentence.into(),
+        packets,
+    }
+}
+
+fn dropped() -> Vec<NamedCount> {
+    vec![
+        named(
+            "spoofed-source",
+            "A workload sent from an address that is not its own.",
+            0,
+        ),
+        named("no-route", "No route to the destination.", 4),
+        named(
+            "policy-denied",
+            "A rule of a policy or profile denies the packet.",
+            2,
+        ),
+    ]
+}
+
+type Answer<T> = Result<T, ErrorBody>;
+
+/// The rows whose name or endpoint is asked for.
+fn pick<T>(
+    list: Vec<T>,
+    wanted: Option<&String>,
+    names: impl Fn(&T) -> Vec<String>,
+) -> Answer<Vec<T>> {
+    let Some(wanted) = wanted else {
+        return Ok(list);
+    };
+    let found: Vec<T> = list
+        .into_iter()
+        .filter(|row| names(row).contains(wanted))
+        .collect();
+    if found.is_empty() {
+        return Err(ErrorBody::not_found(format!(
+            "no interface or endpoint {wanted:?}"
+        )));
+    }
+    Ok(found)
+}
+
+/// A page of a list whose cursor is the place in it.
+fn page<T>(list: Vec<T>, after: Option<&String>, limit: u32) -> Answer<Page<T>> {
+    let total = list.len() as u64;
+    let skip = after.map_or(Ok(0), |after| after.parse());
+    let skip: usize = skip.map_err(|_| ErrorBody::bad_params("after: no cursor of this list"))?;
+    let rows = rows(limit);
+    let cursor = (skip + rows).to_string();
+    Ok(Page::collect(rows, list.into_iter().skip(skip), |_| cursor).with_total(total))
+}
+
+impl Service for Fake {
+    fn version(&self, _: GetVersion) -> Answer<Version> {
+        Ok(Version {
+            version: "0.1.0".into(),
+            protocol: PROTOCOL,
+            node: "node1".into(),
+            pid: 4711,
+            started: Timestamp(1_790_812_799_999),
+            uptime_ms: 7_500_000,
+            workers: 2,
+            generation: 7,
+        })
+    }
+
+    fn interfaces(&self, params: ShowInterfaces) -> Answer<Vec<Interface>> {
+        let mut list = pick(interfaces(), params.name.as_ref(), |i| {
+            [Some(i.name.clone()), i.endpoint.clone()]
+                .into_iter()
+                .flatten()
+                .collect()
+        })?;
+        if params.per_worker {
+            for interface in &mut list {
+                interface.workers = (0..2)
+                    .map(|worker| WorkerInterfaceCounters {
+                        worker,
+                        counters: counters(1),
+                    })
+                    .collect();
+            }
+        }
+        Ok(list)
+    }
+
+    fn routes(&self, params: ShowRoutes) -> Answer<Page<Route>> {
+        let mut list = routes();
+        if let Some(family) = params.family {
+            list.retain(|route| family.contains(&route.prefix.addr()));
+        }
+        if let Some(prefix) = params.prefix {
+            list.retain(|route| prefix.contains(&route.prefix));
+        }
+        if let Some(address) = params.address {
+            list.retain(|route| route.prefix.contains(&address));
+            list = list
+                .into_iter()
+                .max_by_key(|route| route.prefix.prefix_len())
+                .into_iter()
+                .collect();
+            if list.is_empty() {
+                return Err(ErrorBody::not_found(format!("no route to {address}")));
+            }
+        }
+        page(list, params.after.as_ref(), params.limit)
+    }
+
+    fn neighbors(&self, params: ShowNeighbors) -> Answer<Vec<Neighbor>> {
+        let list = interfaces()
+            .into_iter()
+            .filter(|i| i.kind == InterfaceKind::Workload)
+            .flat_map(|i| {
+                i.addresses
+                    .clone()
+                    .into_iter()
+                    .map(move |address| Neighbor {
+                        address: address.addr(),
+                        mac: i.mac,
+                        interface: i.name.clone(),
+                        endpoint: i.endpoint.clone(),
+                    })
+            })
+            .collect();
+        pick(list, params.name.as_ref(), |n: &Neighbor| {
+            [Some(n.interface.clone()), n.endpoint.clone()]
+                .into_iter()
+                .flatten()
+                .collect()
+        })
+    }
+
+    fn tunnels(&self, params: ShowTunnels) -> Answer<Vec<Tunnel>> {
+        let vxlan = Tunnel {
+            node: "node2".into(),
+            remote: ip("172.16.0.2"),
+            local: Some(ip("172.16.0.1")),
+            encap: Encap::Vxlan,
+            vni: Some(4096),
+            mtu: 1450,
+            remote_mac: Some(mac(0x20)),
+            local_mac: Some(mac(0x10)),
+            known_source: true,
+            routes: 2,
+            tx: Some(traffic(1000, 1_400_000)),
+            rx: Some(traffic(800, 70_000)),
+        };
+        let ipip = Tunnel {
+            node: "node3".into(),
+            remote: ip("172.16.0.3"),
+            encap: Encap::Ipip,
+            vni: None,
+            mtu: 1480,
+            remote_mac: None,
+            local_mac: None,
+            known_source: false,
+            tx: None,
+            rx: None,
+            ..vxlan.clone()
+        };
+        pick(vec![vxlan, ipip], params.node.as_ref(), |t| {
+            vec![t.node.clone()]
+        })
+    }
+
+    fn flows(&self, params: ShowFlows) -> Answer<Page<Flow>> {
+        let mut list = flows();
+        list.retain(|flow| {
+            let Tuple {
+                source,
+                destination,
+                source_port,
+                destination_port,
+            } = flow.original;
+            params
+                .address
+                .is_none_or(|a| a.contains(&source) || a.contains(&destination))
+                && params
+                    .protocol
+                    .is_none_or(|protocol| protocol == flow.protocol)
+                && params
+                    .port
+                    .is_none_or(|p| [source_port, destination_port].contains(&Some(p)))
+                && params
+                    .endpoint
+                    .as_ref()
+                    .is_none_or(|e| flow.source_endpoint.as_ref() == Some(e))
+        });
+        page(list, params.after.as_ref(), params.limit)
+    }
+
+    fn policy(&self, params: ShowPolicy) -> Answer<Page<EndpointPolicy>> {
+        let list = pick(policies(), params.endpoint.as_ref(), |p| {
+            [Some(p.endpoint.clone()), p.interface.clone()]
+                .into_iter()
+                .flatten()
+                .collect()
+        })?;
+        page(list, params.after.as_ref(), params.limit)
+    }
+
+    fn drops(&self, params: ShowDrops) -> Answer<DropReport> {
+        let denied = DropSample {
+            time: Timestamp(1_790_812_799_999),
+            reason: "policy-denied".into(),
+            interface: "cali2b40a8b95f4".into(),
+            protocol: Some(Protocol::TCP),
+            tuple: Some(tuple("10.65.0.2", Some(43210), "10.65.1.2", Some(23))),
+            length: 60,
+            rule: Some(rule(
+                "egress",
+                Some("security"),
+                "security.no-telnet",
+                0,
+                "Deny",
+            )),
+        };
+        let unread = DropSample {
+            reason: "ip-truncated".into(),
+            protocol: None,
+            tuple: None,
+            length: 17,
+            rule: None,
+            ..denied.clone()
+        };
+        let recent = if params.recent {
+            vec![denied, unread]
+        } else {
+            Vec::new()
+        };
+        Ok(DropReport {
+            reasons: dropped(),
+            recent,
+            samples_lost: 3,
+        })
+    }
+
+    fn workers(&self, _: ShowWorkers) -> Answer<Vec<Worker>> {
+        let worker = |id, cpu| Worker {
+            id,
+            cpu,
+            busy_turns: 250,
+            idle_turns: 750,
+            sleeps: 12,
+            packets: 123_456,
+            pool_size: 8192,
+            pool_used: 65,
+            generation: 7,
+        };
+        Ok(vec![worker(0, Some(2)), worker(1, None)])
+    }
+
+    fn resources(&self, _: ShowResources) -> Answer<ResourceReport> {
+        let kind = |kind: &str, count| KindCount {
+            kind: kind.into(),
+            count,
+        };
+        Ok(ResourceReport {
+            directory: "/etc/vrouter/resources".into(),
+            synced: true,
+            changed: Some(Timestamp(1_790_812_799_999)),
+            generation: 7,
+            kinds: vec![kind("Node", 2), kind("WorkloadEndpoint", 4)],
+            notices: vec![
+                Notice {
+                    severity: Severity::Error,
+                    file: Some("policies/web.yaml".into()),
+                    line: Some(12),
+                    resource: Some("NetworkPolicy/default/web".into()),
+                    field: Some("spec.ingress[0].action".into()),
+                    message: "\"Alow\" is no action: Allow, Deny, Log, Pass".into(),
+                },
+                Notice {
+                    severity: Severity::Info,
+                    file: None,
+                    line: None,
+                    resource: Some("BGPPeer/rr".into()),
+                    field: None,
+                    message: "stored, not acted on".into(),
+                },
+            ],
+        })
+    }
+
+    fn counters(&self, _: ShowCounters) -> Answer<CounterReport> {
+        let node = |node: &str, packets| NodeCount {
+            node: node.into(),
+            packets,
+        };
+        Ok(CounterReport {
+            balance: Balance {
+                received: 1000,
+                generated: 6,
+                transmitted: 990,
+                consumed: 8,
+                dropped: 6,
+            },
+            nodes: vec![
+                node("ethernet-input", 700),
+                node("icmp-error", 0),
+                node("route", 990),
+            ],
+            generated: vec![
+                named("arp-reply", "Answer to an ARP request.", 6),
+                named("echo-reply", "Answer to an echo request to the gateway.", 0),
+            ],
+            consumed: vec![named("arp", "An ARP request that was answered.", 8)],
+            dropped: dropped(),
+            flows: FlowTable {
+                size: 1_048_576,
+                used: 4,
+                created: 40,
+                expired: 35,
+                cut: 1,
+                evicted: 0,
+                refused: 2,
+                limited: 3,
+                bytes: 134_217_728,
+            },
+            events_lost: 0,
+        })
+    }
+
+    fn explain(&self, params: Explain) -> Answer<Explanation> {
+        if params.source == "default/nobody" {
+            return Err(ErrorBody::not_found("no endpoint \"default/nobody\""));
+        }
+        Explanation::new(&serde_json::json!({ "packet": params, "verdict": "Allow" }))
+            .map_err(|e| ErrorBody::internal(e.to_string()))
+    }
+
+    fn reload(&self, _: Reload) -> Answer<Reloaded> {
+        Ok(Reloaded {
+            generation: 8,
+            notices: Vec::new(),
+        })
+    }
+
+    fn shutdown(&self, _: Shutdown) -> Answer<Done> {
+        self.stopped.store(true, Ordering::SeqCst);
+        Ok(Done {})
+    }
+}
