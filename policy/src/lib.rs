@@ -3,6 +3,8 @@
 //! [`model`] parses resources into types that hold no nonsense and [`selector`] is Calico's
 //! selector language. No devices, no clock, no I/O.
 
+pub mod compile;
 pub mod flow;
 pub mod model;
+mod prefetch;
 pub mod selector;

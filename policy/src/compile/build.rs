@@ -1,0 +1,239 @@
+//! Programs of local endpoints from their policies, tiers and profiles.
+
+use std::sync::{Arc, Weak};
+
+use rustc_hash::FxHashMap;
+
+use super::flush::DIRECTIONS;
+use super::graph::Graph;
+use super::program::{Block, Layout, Program};
+use super::registry::{Owner, Registry, RuleId, RuleInfo, RuleKind};
+use super::snapshot::{EndpointPrograms, HostPrograms, side};
+use crate::model::{Action, Direction, Hook, Name, Policy, TierDefault};
+
+/// Programs built so far, shared by endpoints that have the same policies and profiles, and the
+/// blocks that programs end with.
+pub(super) struct Programs {
+    built: FxHashMap<Vec<usize>, Weak<Program>>,
+    tier_defaults: FxHashMap<(Name, Direction), Arc<Block>>,
+    drop: Arc<Block>,
+    undecided: Arc<Block>,
+    forward: Arc<Block>,
+    /// A profile nobody defined: it drops, as Felix's stand-in does.
+    unknown_profile: Arc<Block>,
+}
+
+impl Programs {
+    pub(super) fn new() -> Self {
+        Self {
+            built: FxHashMap::default(),
+            tier_defaults: FxHashMap::default(),
+            drop: Block::everything(RuleId::NO_PROFILE, Action::Deny),
+            undecided: Block::everything(RuleId::UNDECIDED, Action::Allow),
+            forward: Block::everything(RuleId::FORWARD, Action::Allow),
+            unknown_profile: Block::everything(RuleId::NO_PROFILE, Action::Deny),
+        }
+    }
+
+    fn tier_default(
+        &mut self,
+        tier: &Name,
+        direction: Direction,
+        registry: &mut Registry,
+    ) -> Arc<Block> {
+        let key = (tier.clone(), direction);
+        let build = || {
+            let info = RuleInfo {
+                kind: RuleKind::TierDefault,
+                tier: Some(tier.clone()),
+                policy: None,
+                profile: None,
+                index: None,
+                direction,
+                action: Action::Deny,
+                staged: false,
+            };
+            let ids = registry.assign(Owner::TierDefault(tier.clone()), vec![info]);
+            Block::everything(ids[0], Action::Deny)
+        };
+        self.tier_defaults.entry(key).or_insert_with(build).clone()
+    }
+
+    /// The program with this identity, built if it is not there.
+    fn share(&mut self, identity: Vec<usize>, build: impl FnOnce() -> Program) -> Arc<Program> {
+        if let Some(program) = self.built.get(&identity).and_then(Weak::upgrade) {
+            return program;
+        }
+        let program = Arc::new(build());
+        self.built.insert(identity, Arc::downgrade(&program));
+        program
+    }
+}
+
+impl Graph {
+    pub(super) fn build_programs(&mut self) -> bool {
+        let dirty = std::mem::take(&mut self.dirty.locals);
+        if dirty.is_empty() {
+            return false;
+        }
+        let mut endpoints = std::mem::take(Arc::make_mut(&mut self.endpoints));
+        endpoints.resize(self.locals.len(), None);
+        for index in dirty {
+            endpoints[index as usize] = self.locals[index as usize]
+                .is_some()
+                .then(|| Arc::new(self.endpoint(index)));
+        }
+        let live = endpoints.iter().flatten().count();
+        if self.programs.built.len() > 64 + live * 16 {
+            self.programs
+                .built
+                .retain(|_, program| program.strong_count() > 0);
+        }
+        self.endpoints = Arc::new(endpoints);
+        true
+    }
+
+    fn endpoint(&mut self, index: u32) -> EndpointPrograms {
+        let local = self.locals[index as usize]
+            .as_ref()
+            .expect("asked for a live endpoint");
+        let key = local.key.clone();
+        let parents = self.items.get(local.item).parents.clone();
+        let mut policies = local.policies.clone();
+        policies.sort_unstable_by_key(|&slot| self.policies.get(slot).rank);
+        let both = |graph: &mut Self, kind| {
+            DIRECTIONS.map(|d| graph.program(&policies, &parents, kind, d))
+        };
+        let normal = both(self, Kind::Normal);
+        let host = key.is_host().then(|| {
+            Box::new(HostPrograms {
+                forward: both(self, Kind::Forward),
+                untracked: both(self, Kind::Untracked),
+                pre_dnat: self.program(&policies, &parents, Kind::PreDnat, Direction::Ingress),
+            })
+        });
+        EndpointPrograms { key, normal, host }
+    }
+
+    /// The program of one chain and direction, from policies in the order they are met.
+    fn program(
+        &mut self,
+        policies: &[u32],
+        profiles: &[u32],
+        kind: Kind,
+        direction: Direction,
+    ) -> Arc<Program> {
+        let mut parts: Vec<Part> = Vec::new();
+        let mut tier: Option<Name> = None;
+        let mut enforced = false;
+        let mut policies = policies.iter().copied().peekable();
+        while let Some(slot) = policies.next() {
+            let state = self.policies.get(slot);
+            let policy = state.policy.clone();
+            let block = state
+                .blocks
+                .as_ref()
+                .and_then(|blocks| blocks[side(direction)].clone());
+            // A policy whose tier nobody defined is not met, as in Felix.
+            let known = self.tiers.get(policy.tier());
+            if let (Some(known), Some(block), true) = (known, block, kind.admits(&policy)) {
+                tier = Some(known.name().clone());
+                enforced |= !policy.is_staged();
+                parts.push(Part::Rules(block, policy.is_staged()));
+            }
+            let next = policies
+                .peek()
+                .map(|&next| self.policies.get(next).policy.tier());
+            if next != Some(policy.tier()) {
+                if let Some(name) = tier.take() {
+                    let pass = self.tiers[&name].default_action() == TierDefault::Pass;
+                    let default = (enforced && !pass && kind.ends_in_drop()).then(|| {
+                        self.programs
+                            .tier_default(&name, direction, &mut self.registry)
+                    });
+                    parts.push(Part::End(default));
+                }
+                enforced = false;
+            }
+        }
+        if kind == Kind::Normal {
+            for &slot in profiles {
+                let block = match &self.profiles.get(slot).blocks {
+                    Some(blocks) => blocks[side(direction)].clone(),
+                    None => self.programs.unknown_profile.clone(),
+                };
+                parts.push(Part::Rules(block, false));
+                parts.push(Part::End(None));
+            }
+        }
+        let last = match kind {
+            Kind::Normal => self.programs.drop.clone(),
+            Kind::Forward => self.programs.forward.clone(),
+            Kind::Untracked | Kind::PreDnat => self.programs.undecided.clone(),
+        };
+        let identity = parts
+            .iter()
+            .map(Part::identity)
+            .chain([address(&last)])
+            .collect();
+        self.programs.share(identity, || {
+            let mut layout = Layout::default();
+            for part in &parts {
+                match part {
+                    Part::Rules(block, staged) => layout.rules(block, *staged),
+                    Part::End(default) => layout.end(default.as_ref()),
+                }
+            }
+            layout.finish(&last)
+        })
+    }
+}
+
+/// Which chain a program is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Normal,
+    Forward,
+    Untracked,
+    PreDnat,
+}
+
+impl Kind {
+    fn admits(self, policy: &Policy) -> bool {
+        match self {
+            Self::Normal => policy.hook() == Hook::Normal,
+            Self::Forward => policy.hook() == Hook::Normal && policy.apply_on_forward(),
+            Self::Untracked => policy.hook() == Hook::Untracked,
+            Self::PreDnat => policy.hook() == Hook::PreDnat,
+        }
+    }
+
+    fn ends_in_drop(self) -> bool {
+        match self {
+            Self::Normal | Self::Forward => true,
+            Self::Untracked | Self::PreDnat => false,
+        }
+    }
+}
+
+/// A step of a program's layout.
+enum Part {
+    Rules(Arc<Block>, bool),
+    End(Option<Arc<Block>>),
+}
+
+impl Part {
+    /// What tells this part from others: its block's address, which nothing else can have while a
+    /// program that holds the block lives, and whether it ends a tier.
+    fn identity(&self) -> usize {
+        match self {
+            Self::Rules(block, _) => address(block),
+            Self::End(None) => 1,
+            Self::End(Some(block)) => address(block) | 1,
+        }
+    }
+}
+
+fn address(block: &Arc<Block>) -> usize {
+    Arc::as_ptr(block).addr()
+}

@@ -1,0 +1,280 @@
+//! Who is in which set: sets as rules come to name them, items as their labels change, and the
+//! addresses of both.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashSet;
+
+use super::addresses::{Membership, SetId};
+use super::graph::{Graph, Item, ItemKey, SetState, Sets};
+use super::matching::{MatchIndex, Matcher};
+use super::rule::SetKey;
+use super::symbols::{Pair, Symbols, value};
+
+/// Unused sets that are kept at least.
+const UNUSED_SETS: usize = 256;
+
+impl Graph {
+    /// Finds the members of sets that are new, in one pass over all items.
+    pub(super) fn scan_fresh_sets(&mut self) {
+        let mut fresh = MatchIndex::default();
+        for id in std::mem::take(&mut self.sets.fresh) {
+            let Some(state) = &self.sets.states[id.0 as usize] else {
+                continue;
+            };
+            match state.key.clone() {
+                SetKey::Selector(selector) | SetKey::Named(selector, ..) => {
+                    let matcher = Matcher::new(selector.expr(), &mut self.symbols);
+                    fresh.insert(id, matcher.clone());
+                    self.sets.index.insert(id, matcher);
+                }
+                SetKey::Service(key) => {
+                    for address in self.services.get(&key).cloned().unwrap_or_default() {
+                        let item = ItemKey::Service(key.clone(), address);
+                        if let Some(slot) = self.items.find(&item) {
+                            let found = self.contribution(slot, &self.sets.index, &mut Vec::new());
+                            self.join(slot, &found);
+                        }
+                    }
+                }
+            }
+        }
+        if fresh.is_empty() {
+            return;
+        }
+        let mut labels = Vec::new();
+        for slot in 0..self.items.values.len() {
+            let Some(item) = &self.items.values[slot] else {
+                continue;
+            };
+            // Changed items are matched against all sets a little later.
+            if item.dirty || item.service.is_some() {
+                continue;
+            }
+            let slot = u32::try_from(slot).expect("a slot");
+            let found = self.contribution(slot, &fresh, &mut labels);
+            if !found.is_empty() {
+                self.join(slot, &found);
+            }
+        }
+    }
+
+    /// Adds sets to those an item is in.
+    fn join(&mut self, slot: u32, found: &Membership) {
+        let item = self.items.get(slot);
+        let union = Membership::union([&*item.membership, found].into_iter());
+        self.set_membership(slot, union);
+    }
+
+    pub(super) fn refresh_items(&mut self, items: &[u32]) {
+        let mut labels = Vec::new();
+        for &slot in items {
+            self.items.get_mut(slot).dirty = false;
+            let membership = self.contribution(slot, &self.sets.index, &mut labels);
+            self.set_membership(slot, membership);
+        }
+    }
+
+    fn set_membership(&mut self, slot: u32, membership: Membership) {
+        if *self.items.get(slot).membership == membership {
+            return;
+        }
+        let membership = self.intern(membership);
+        let item = self.items.get_mut(slot);
+        item.membership = membership;
+        self.dirty.nets.extend(item.nets.iter().copied());
+    }
+
+    /// The sets that an item is in, of those in the index.
+    fn contribution(
+        &self,
+        slot: u32,
+        index: &MatchIndex<SetId>,
+        labels: &mut Vec<Pair>,
+    ) -> Membership {
+        let item = self.items.get(slot);
+        let (mut sets, mut ports) = (Vec::new(), Vec::new());
+        if let Some(service) = &item.service {
+            let set = self.sets.by_key.get(&SetKey::Service((**service).clone()));
+            if let Some(&set) = set {
+                sets.push(set);
+                ports.extend(
+                    item.ports
+                        .iter()
+                        .map(|&(_, protocol, port)| (set, protocol, port)),
+                );
+            }
+        } else {
+            self.effective_labels(slot, labels);
+            let mut found = Vec::new();
+            index.find(labels, &self.symbols, &mut found);
+            for set in found {
+                match self.sets.get(set).named {
+                    None => sets.push(set),
+                    Some((name, protocol)) => ports.extend(
+                        item.ports
+                            .iter()
+                            .filter(|(n, p, _)| (*n, *p) == (name, protocol))
+                            .map(|&(_, protocol, port)| (set, protocol, port)),
+                    ),
+                }
+            }
+        }
+        ports.sort_unstable();
+        ports.dedup();
+        Membership {
+            sets: sets.into(),
+            ports: ports.into(),
+        }
+    }
+
+    /// An item's own labels and those it inherits, sorted by key.
+    pub(super) fn effective_labels(&self, slot: u32, into: &mut Vec<Pair>) {
+        let Item { own, parents, .. } = self.items.get(slot);
+        into.clear();
+        into.extend_from_slice(own);
+        for &parent in parents {
+            for pair in &self.profiles.get(parent).labels {
+                if !into.iter().any(|(key, _)| *key == pair.0) {
+                    into.push(*pair);
+                }
+            }
+        }
+        into.sort_unstable();
+        debug_assert!(own.iter().all(|&(k, v)| value(into, k) == Some(v)));
+    }
+
+    /// One copy of each distinct membership.
+    fn intern(&mut self, membership: Membership) -> Arc<Membership> {
+        if let Some(known) = self.memberships.get(&membership) {
+            return known.clone();
+        }
+        if self.memberships.len() > self.memberships_limit {
+            self.memberships.retain(|m| Arc::strong_count(m) > 1);
+            self.memberships_limit = 1024 + 2 * self.memberships.len();
+        }
+        let membership = Arc::new(membership);
+        self.memberships.insert(membership.clone());
+        membership
+    }
+
+    /// Forgets unused sets once they are many, in one pass over all items.
+    pub(super) fn purge_unused_sets(&mut self) {
+        if self.sets.unused < UNUSED_SETS.max(self.sets.by_key.len() / 2) {
+            return;
+        }
+        let gone: FxHashSet<SetId> = self.sets.forget_unused();
+        for slot in 0..self.items.values.len() {
+            let Some(item) = &self.items.values[slot] else {
+                continue;
+            };
+            let kept = Membership {
+                sets: item
+                    .membership
+                    .sets
+                    .iter()
+                    .copied()
+                    .filter(|s| !gone.contains(s))
+                    .collect(),
+                ports: item
+                    .membership
+                    .ports
+                    .iter()
+                    .copied()
+                    .filter(|(s, ..)| !gone.contains(s))
+                    .collect(),
+            };
+            self.set_membership(u32::try_from(slot).expect("a slot"), kept);
+        }
+    }
+
+    pub(super) fn refresh_addresses(&mut self) -> bool {
+        let nets = std::mem::take(&mut self.dirty.nets);
+        let mut changed = false;
+        for net in nets {
+            let owners = self.owners.get(&net).map_or(&[][..], |o| o.as_slice());
+            let membership = match owners {
+                [] => None,
+                [one] => Some(self.items.get(*one).membership.clone()),
+                many => {
+                    let many = many.iter().map(|&slot| &*self.items.get(slot).membership);
+                    let union = Membership::union(many);
+                    Some(self.intern(union))
+                }
+            };
+            changed |= self
+                .addresses
+                .set(net, membership.filter(|m| !m.is_empty()));
+        }
+        changed
+    }
+}
+
+impl Sets {
+    pub(super) fn get(&self, id: SetId) -> &SetState {
+        self.states[id.0 as usize]
+            .as_ref()
+            .expect("a set that items are in is known")
+    }
+
+    /// The set of this key, with one more user.
+    pub(super) fn acquire(&mut self, key: SetKey, symbols: &mut Symbols) -> SetId {
+        if let Some(&id) = self.by_key.get(&key) {
+            let state = self.states[id.0 as usize]
+                .as_mut()
+                .expect("sets by key are known");
+            if state.refs == 0 {
+                self.unused -= 1;
+            }
+            state.refs += 1;
+            return id;
+        }
+        let named = match &key {
+            SetKey::Named(_, name, protocol) => {
+                Some((symbols.intern(name.as_str()), protocol.number()))
+            }
+            SetKey::Selector(_) | SetKey::Service(_) => None,
+        };
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.states.push(None);
+            SetId(u32::try_from(self.states.len() - 1).expect("fewer than 2^32 sets"))
+        });
+        self.states[id.0 as usize] = Some(SetState {
+            key: key.clone(),
+            refs: 1,
+            named,
+        });
+        self.by_key.insert(key, id);
+        self.fresh.push(id);
+        id
+    }
+
+    pub(super) fn release(&mut self, held: &[SetId]) {
+        for id in held {
+            let state = self.states[id.0 as usize]
+                .as_mut()
+                .expect("held sets are known");
+            state.refs -= 1;
+            if state.refs == 0 {
+                self.unused += 1;
+            }
+        }
+    }
+
+    fn forget_unused(&mut self) -> FxHashSet<SetId> {
+        let mut gone = FxHashSet::default();
+        for (state, id) in self.states.iter_mut().zip(0..) {
+            if state.as_ref().is_some_and(|s| s.refs == 0) {
+                let id = SetId(id);
+                self.index.remove(id);
+                gone.insert(id);
+                if let Some(state) = state.take() {
+                    self.by_key.remove(&state.key);
+                }
+            }
+        }
+        self.unused = 0;
+        self.free.extend(gone.iter().copied());
+        gone
+    }
+}

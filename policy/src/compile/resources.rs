@@ -1,0 +1,379 @@
+//! Recording a changed resource and marking what depends on it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::graph::{Graph, Item, ItemKey, Local, Owners, PolicyState, ProfileState};
+use super::registry::Owner;
+use super::symbols::{Pair, Symbol};
+use crate::model::{
+    Endpoint, Name, NamedPort, NetworkSet, Policy, PolicyKey, Profile, Service, Tier,
+};
+use crate::selector::Labels;
+
+/// Indexes of departed local endpoints that wait before the oldest is used again.
+const LOCAL_QUARANTINE: usize = 64;
+
+impl Graph {
+    pub(super) fn put_tier(&mut self, tier: Tier) {
+        if self.tiers.get(tier.name()) != Some(&tier) {
+            self.tiers.insert(tier.name().clone(), tier);
+            self.dirty.order = true;
+        }
+    }
+
+    pub(super) fn remove_tier(&mut self, name: &Name) {
+        match Tier::built_in()
+            .into_iter()
+            .find(|tier| tier.name() == name)
+        {
+            Some(tier) => self.put_tier(tier),
+            None => self.dirty.order |= self.tiers.remove(name).is_some(),
+        }
+    }
+
+    pub(super) fn put_policy(&mut self, policy: Arc<Policy>) {
+        let key = policy.key().clone();
+        let slot = match self.policies.find(&key) {
+            Some(slot) => {
+                let state = self.policies.get_mut(slot);
+                if state.policy == policy {
+                    return;
+                }
+                let moved =
+                    state.policy.order() != policy.order() || state.policy.tier() != policy.tier();
+                self.dirty.order |= moved;
+                state.policy = policy;
+                slot
+            }
+            None => {
+                self.dirty.order = true;
+                let state = PolicyState {
+                    policy,
+                    users: 0,
+                    blocks: None,
+                    held: Vec::new(),
+                    rank: 0,
+                };
+                self.policies.insert(key, state)
+            }
+        };
+        self.dirty.policies.insert(slot);
+    }
+
+    pub(super) fn remove_policy(&mut self, key: &PolicyKey) {
+        let Some((slot, state)) = self.policies.remove(key) else {
+            return;
+        };
+        self.sets.release(&state.held);
+        self.registry.release(&Owner::Policy(key.clone()));
+        self.policy_index.remove(slot);
+        self.dirty.policies.remove(&slot);
+        if state.users > 0 {
+            for (local, index) in self.locals.iter_mut().zip(0..) {
+                let Some(local) = local else { continue };
+                if let Ok(at) = local.policies.binary_search(&slot) {
+                    local.policies.remove(at);
+                    self.dirty.locals.insert(index);
+                }
+            }
+        }
+    }
+
+    pub(super) fn put_profile(&mut self, profile: Arc<Profile>) {
+        let slot = self.profile_slot(profile.name());
+        let labels = self.symbols.pairs(profile.labels().iter());
+        let state = self.profiles.get_mut(slot);
+        if state.profile.as_ref() == Some(&profile) {
+            return;
+        }
+        state.profile = Some(profile);
+        self.dirty.profiles.insert(slot);
+        self.relabel_profile(slot, labels);
+    }
+
+    pub(super) fn remove_profile(&mut self, name: &Name) {
+        let Some(slot) = self.profiles.find(name) else {
+            return;
+        };
+        self.profiles.get_mut(slot).profile = None;
+        self.dirty.profiles.insert(slot);
+        self.relabel_profile(slot, Box::default());
+        self.drop_profile_if_unused(slot);
+    }
+
+    fn relabel_profile(&mut self, slot: u32, labels: Box<[Pair]>) {
+        let state = self.profiles.get_mut(slot);
+        if state.labels == labels {
+            return;
+        }
+        state.labels = labels;
+        let users: Vec<u32> = state.users.iter().copied().collect();
+        for item in users {
+            self.touch_item(item);
+        }
+    }
+
+    /// The slot of a profile, known or only named so far.
+    fn profile_slot(&mut self, name: &Name) -> u32 {
+        if let Some(slot) = self.profiles.find(name) {
+            return slot;
+        }
+        let state = ProfileState {
+            name: name.clone(),
+            profile: None,
+            labels: Box::default(),
+            users: FxHashSet::default(),
+            blocks: None,
+            held: Vec::new(),
+        };
+        self.profiles.insert(name.clone(), state)
+    }
+
+    fn drop_profile_if_unused(&mut self, slot: u32) {
+        let state = self.profiles.get(slot);
+        if state.profile.is_some() || !state.users.is_empty() {
+            return;
+        }
+        let name = state.name.clone();
+        if let Some((_, state)) = self.profiles.remove(&name) {
+            self.sets.release(&state.held);
+            self.registry.release(&Owner::Profile(name));
+        }
+        self.dirty.profiles.remove(&slot);
+    }
+
+    pub(super) fn put_network_set(&mut self, set: &NetworkSet) {
+        let item = self.labelled(set.labels(), set.profiles(), &[]);
+        self.put_item(
+            &ItemKey::NetworkSet(set.key().clone()),
+            item,
+            set.nets(),
+            false,
+        );
+    }
+
+    pub(super) fn put_endpoint(&mut self, endpoint: &Endpoint) {
+        let item = self.labelled(endpoint.labels(), endpoint.profiles(), endpoint.ports());
+        let local = *endpoint.node() == self.node;
+        let key = ItemKey::Endpoint(endpoint.key().clone());
+        self.put_item(&key, item, endpoint.addresses(), local);
+    }
+
+    pub(super) fn put_service(&mut self, service: &Service) {
+        let mut by_address: FxHashMap<IpAddr, Vec<(Symbol, u8, u16)>> = FxHashMap::default();
+        let unnamed = self.symbols.intern("");
+        for (address, protocol, port) in &service.endpoints {
+            by_address
+                .entry(*address)
+                .or_default()
+                .push((unnamed, protocol.number(), *port));
+        }
+        for gone in self.services.remove(&service.key).unwrap_or_default() {
+            if !by_address.contains_key(&gone) {
+                self.remove_item(&ItemKey::Service(service.key.clone(), gone));
+            }
+        }
+        if by_address.is_empty() {
+            return;
+        }
+        self.services
+            .insert(service.key.clone(), by_address.keys().copied().collect());
+        for (address, mut ports) in by_address {
+            ports.sort_unstable();
+            let item = Item {
+                ports: ports.into(),
+                service: Some(Box::new(service.key.clone())),
+                ..Item::default()
+            };
+            let key = ItemKey::Service(service.key.clone(), address);
+            self.put_item(&key, item, &[IpNet::from(address)], false);
+        }
+    }
+
+    /// An item as its labels, profiles and named ports make it.
+    fn labelled(&mut self, labels: &Labels, profiles: &[Name], ports: &[NamedPort]) -> Item {
+        let mut number = |p: &NamedPort| {
+            (
+                self.symbols.intern(p.name.as_str()),
+                p.protocol.number(),
+                p.port,
+            )
+        };
+        Item {
+            ports: ports.iter().map(&mut number).collect(),
+            own: self.symbols.pairs(labels.iter()),
+            parents: profiles
+                .iter()
+                .map(|name| self.profile_slot(name))
+                .collect(),
+            ..Item::default()
+        }
+    }
+
+    /// Records an item: `new` with these prefixes.
+    fn put_item(&mut self, key: &ItemKey, new: Item, nets: &[IpNet], local: bool) {
+        let Some(slot) = self.items.find(key) else {
+            let parents = new.parents.clone();
+            let slot = self.items.insert(key.clone(), new);
+            for &parent in &parents {
+                self.profiles.get_mut(parent).users.insert(slot);
+            }
+            if local {
+                self.insert_local(key, slot);
+            }
+            self.move_item(slot, nets);
+            self.touch_item(slot);
+            return;
+        };
+        if local != self.items.get(slot).local.is_some() {
+            if local {
+                self.insert_local(key, slot);
+            } else {
+                self.remove_local(slot);
+            }
+            self.touch_item(slot);
+        }
+        self.move_item(slot, nets);
+        let item = self.items.get_mut(slot);
+        if item.own == new.own && item.parents == new.parents && item.ports == new.ports {
+            return;
+        }
+        item.own = new.own;
+        item.ports = new.ports;
+        let before = std::mem::replace(&mut item.parents, new.parents.clone());
+        if before != new.parents {
+            self.dirty.locals.extend(item.local);
+            for &parent in &new.parents {
+                self.profiles.get_mut(parent).users.insert(slot);
+            }
+            for &parent in before.iter().filter(|p| !new.parents.contains(p)) {
+                self.leave_profile(parent, slot);
+            }
+        }
+        self.touch_item(slot);
+    }
+
+    pub(super) fn remove_item(&mut self, key: &ItemKey) {
+        let Some(slot) = self.items.find(key) else {
+            return;
+        };
+        self.move_item(slot, &[]);
+        self.remove_local(slot);
+        let Some((_, item)) = self.items.remove(key) else {
+            return;
+        };
+        for &parent in &item.parents {
+            self.leave_profile(parent, slot);
+        }
+    }
+
+    /// One item less with a profile. An item may name the same profile twice.
+    fn leave_profile(&mut self, profile: u32, item: u32) {
+        if self.profiles.values[profile as usize].is_some() {
+            self.profiles.get_mut(profile).users.remove(&item);
+            self.drop_profile_if_unused(profile);
+        }
+    }
+
+    /// Gives an item other prefixes.
+    fn move_item(&mut self, slot: u32, nets: &[IpNet]) {
+        if *self.items.get(slot).nets == *nets {
+            return;
+        }
+        let before = std::mem::replace(&mut self.items.get_mut(slot).nets, nets.into());
+        for net in before.iter().filter(|net| !nets.contains(net)) {
+            self.disown(*net, slot);
+            self.dirty.nets.insert(*net);
+        }
+        for net in nets.iter().filter(|net| !before.contains(net)) {
+            self.own(*net, slot);
+            self.dirty.nets.insert(*net);
+        }
+    }
+
+    fn own(&mut self, net: IpNet, slot: u32) {
+        match self.owners.get_mut(&net) {
+            None => {
+                self.owners.insert(net, Owners::One(slot));
+            }
+            Some(owners) => {
+                if !owners.as_slice().contains(&slot) {
+                    let mut items = owners.as_slice().to_vec();
+                    items.push(slot);
+                    *owners = Owners::Many(items);
+                }
+            }
+        }
+    }
+
+    fn disown(&mut self, net: IpNet, slot: u32) {
+        let Some(owners) = self.owners.get_mut(&net) else {
+            return;
+        };
+        let mut items = owners.as_slice().to_vec();
+        items.retain(|&item| item != slot);
+        match items[..] {
+            [] => {
+                self.owners.remove(&net);
+            }
+            [one] => *owners = Owners::One(one),
+            [_, _, ..] => *owners = Owners::Many(items),
+        }
+    }
+
+    fn insert_local(&mut self, key: &ItemKey, slot: u32) {
+        let ItemKey::Endpoint(key) = key else { return };
+        let local = Local {
+            key: key.clone(),
+            item: slot,
+            policies: Vec::new(),
+        };
+        let index = if self.free_locals.len() > LOCAL_QUARANTINE {
+            self.free_locals
+                .pop_front()
+                .expect("longer than the quarantine")
+        } else {
+            self.locals.push(None);
+            u32::try_from(self.locals.len() - 1).expect("fewer than 2^32 local endpoints")
+        };
+        self.locals[index as usize] = Some(local);
+        self.items.get_mut(slot).local = Some(index);
+        self.dirty.locals.insert(index);
+        self.dirty.endpoints = true;
+    }
+
+    pub(super) fn remove_local(&mut self, slot: u32) {
+        let Some(index) = self.items.get_mut(slot).local.take() else {
+            return;
+        };
+        if let Some(local) = self.locals[index as usize].take() {
+            for policy in local.policies {
+                self.drop_user(policy);
+            }
+        }
+        self.free_locals.push_back(index);
+        self.dirty.locals.insert(index);
+        self.dirty.endpoints = true;
+    }
+
+    /// One local endpoint less for a policy.
+    pub(super) fn drop_user(&mut self, policy: u32) {
+        let state = self.policies.get_mut(policy);
+        state.users -= 1;
+        if state.users == 0 {
+            self.dirty.policies.insert(policy);
+        }
+    }
+
+    pub(super) fn touch_item(&mut self, slot: u32) {
+        let item = self.items.get_mut(slot);
+        if !item.dirty {
+            item.dirty = true;
+            self.dirty.items.push(slot);
+        }
+    }
+}

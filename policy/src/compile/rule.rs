@@ -1,0 +1,276 @@
+//! One rule with its selectors as set numbers and its prefixes as intervals.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::addresses::{Members, SetId};
+use super::registry::RuleId;
+use crate::model::{
+    Action, EntityRule, IcmpMatch, IpVersion, PacketTuple, PortMatch, PortName, PortRange,
+    Protocol, Rule, ServiceKey,
+};
+use crate::selector::Selector;
+
+/// What a set holds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum SetKey {
+    /// Addresses of the endpoints and network sets that a selector matches.
+    Selector(Selector),
+    /// Address, protocol and port of the endpoints that a selector matches and that name a port so.
+    Named(Selector, PortName, Protocol),
+    /// Addresses, and address, protocol and port, of a service's endpoints.
+    Service(ServiceKey),
+}
+
+/// A packet and the sets its addresses are in.
+pub(super) struct Packet<'a> {
+    pub(super) tuple: &'a PacketTuple,
+    pub(super) source: Members<'a>,
+    pub(super) destination: Members<'a>,
+}
+
+#[derive(Debug)]
+pub(super) struct CompiledRule {
+    pub(super) id: RuleId,
+    pub(super) action: Action,
+    version: Option<IpVersion>,
+    pub(super) protocol: Option<u8>,
+    not_protocol: Option<u8>,
+    pub(super) icmp: Option<IcmpMatch>,
+    not_icmp: Option<IcmpMatch>,
+    pub(super) source: Side,
+    pub(super) destination: Side,
+}
+
+/// One side of a rule.
+#[derive(Debug, Default)]
+pub(super) struct Side {
+    /// The address must be in all of these.
+    pub(super) sets: Box<[SetId]>,
+    not_sets: Box<[SetId]>,
+    /// The prefixes as written, for the classifier.
+    pub(super) prefixes: Box<[IpNet]>,
+    nets: Nets,
+    not_nets: Nets,
+    /// None means any port.
+    pub(super) ports: Option<Ports>,
+    not_ports: Option<Ports>,
+    /// Address, protocol and port must be in this.
+    port_set: Option<SetId>,
+}
+
+/// Ports by number, or by membership in sets of named ports.
+#[derive(Debug, Default)]
+pub(super) struct Ports {
+    pub(super) ranges: Box<[PortRange]>,
+    pub(super) named: Box<[SetId]>,
+}
+
+/// Prefixes as sorted, disjoint, inclusive intervals.
+#[derive(Debug, Default)]
+struct Nets {
+    v4: Box<[(u32, u32)]>,
+    v6: Box<[(u128, u128)]>,
+}
+
+impl CompiledRule {
+    /// A rule that matches everything.
+    pub(super) fn everything(id: RuleId, action: Action) -> Self {
+        Self {
+            id,
+            action,
+            version: None,
+            protocol: None,
+            not_protocol: None,
+            icmp: None,
+            not_icmp: None,
+            source: Side::default(),
+            destination: Side::default(),
+        }
+    }
+
+    pub(super) fn new(id: RuleId, rule: &Rule, set: &mut impl FnMut(SetKey) -> SetId) -> Self {
+        let protocol = rule.protocol();
+        let mut destination = Side::new(rule.destination(), protocol, set);
+        if let Some(service) = rule.destination().service() {
+            destination.port_set = Some(set(SetKey::Service(service.clone())));
+        }
+        let mut source = Side::new(rule.source(), protocol, set);
+        if let Some(service) = rule.source().service() {
+            let service = set(SetKey::Service(service.clone()));
+            source.sets = source.sets.iter().copied().chain([service]).collect();
+        }
+        Self {
+            id,
+            action: rule.action(),
+            version: rule.ip_version(),
+            protocol: protocol.map(Protocol::number),
+            not_protocol: rule.not_protocol().map(Protocol::number),
+            icmp: rule.icmp(),
+            not_icmp: rule.not_icmp(),
+            source,
+            destination,
+        }
+    }
+
+    pub(super) fn matches(&self, packet: &Packet<'_>) -> bool {
+        let tuple = packet.tuple;
+        self.version.is_none_or(|v| v == tuple.ip_version())
+            && self.protocol.is_none_or(|p| p == tuple.protocol)
+            && self.not_protocol.is_none_or(|p| p != tuple.protocol)
+            && self
+                .icmp
+                .is_none_or(|i| i.matches(tuple.icmp_type, tuple.icmp_code))
+            && self
+                .not_icmp
+                .is_none_or(|i| !i.matches(tuple.icmp_type, tuple.icmp_code))
+            && self.destination.matches(
+                tuple.destination,
+                tuple.protocol,
+                tuple.destination_port,
+                &packet.destination,
+            )
+            && self.source.matches(
+                tuple.source,
+                tuple.protocol,
+                tuple.source_port,
+                &packet.source,
+            )
+    }
+}
+
+impl Side {
+    fn new(
+        entity: &EntityRule,
+        protocol: Option<Protocol>,
+        set: &mut impl FnMut(SetKey) -> SetId,
+    ) -> Self {
+        let named_by = entity.selector().cloned().unwrap_or_else(Selector::all);
+        let ports = Ports::new(entity.ports(), protocol, &named_by, set);
+        let not_ports = Ports::new(entity.not_ports(), protocol, &Selector::all(), set);
+        let mut one = |selector: Option<&Selector>| -> Box<[SetId]> {
+            selector
+                .map(|s| set(SetKey::Selector(s.clone())))
+                .into_iter()
+                .collect()
+        };
+        Self {
+            sets: one(entity.selector()),
+            not_sets: one(entity.not_selector()),
+            prefixes: entity.nets().into(),
+            nets: Nets::new(entity.nets()),
+            not_nets: Nets::new(entity.not_nets()),
+            ports,
+            not_ports,
+            port_set: None,
+        }
+    }
+
+    fn matches(&self, address: IpAddr, protocol: u8, port: u16, members: &Members<'_>) -> bool {
+        self.ports
+            .as_ref()
+            .is_none_or(|p| p.contain(protocol, port, members))
+            && self
+                .not_ports
+                .as_ref()
+                .is_none_or(|p| !p.contain(protocol, port, members))
+            && self.sets.iter().all(|&set| members.contain(set))
+            && (self.prefixes.is_empty() || self.nets.contain(address))
+            && !self.not_nets.contain(address)
+            && !self.not_sets.iter().any(|&set| members.contain(set))
+            && self
+                .port_set
+                .is_none_or(|set| members.contain_port(set, protocol, port))
+    }
+
+    /// Whether matching needs to know the sets of the address.
+    pub(super) fn needs_members(&self) -> bool {
+        let named = |ports: &Option<Ports>| ports.as_ref().is_some_and(|p| !p.named.is_empty());
+        !self.sets.is_empty()
+            || !self.not_sets.is_empty()
+            || self.port_set.is_some()
+            || named(&self.ports)
+            || named(&self.not_ports)
+    }
+}
+
+impl Ports {
+    fn new(
+        ports: &[PortMatch],
+        protocol: Option<Protocol>,
+        named_by: &Selector,
+        set: &mut impl FnMut(SetKey) -> SetId,
+    ) -> Option<Self> {
+        if ports.is_empty() {
+            return None;
+        }
+        let (mut ranges, mut named) = (Vec::new(), Vec::new());
+        for port in ports {
+            match (port, protocol) {
+                (PortMatch::Range(range), _) => ranges.push(*range),
+                (PortMatch::Named(name), Some(protocol)) => {
+                    named.push(set(SetKey::Named(named_by.clone(), name.clone(), protocol)));
+                }
+                // The model refuses ports without a protocol; such a port could match nothing.
+                (PortMatch::Named(_), None) => {}
+            }
+        }
+        ranges.sort_unstable();
+        Some(Self {
+            ranges: ranges.into(),
+            named: named.into(),
+        })
+    }
+
+    fn contain(&self, protocol: u8, port: u16, members: &Members<'_>) -> bool {
+        self.ranges.iter().any(|range| range.contains(port))
+            || self
+                .named
+                .iter()
+                .any(|&set| members.contain_port(set, protocol, port))
+    }
+}
+
+impl Nets {
+    fn new(nets: &[IpNet]) -> Self {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for net in nets {
+            match net {
+                IpNet::V4(net) => v4.push((net.network().to_bits(), net.broadcast().to_bits())),
+                IpNet::V6(net) => v6.push((net.network().to_bits(), net.broadcast().to_bits())),
+            }
+        }
+        Self {
+            v4: disjoint(v4),
+            v6: disjoint(v6),
+        }
+    }
+
+    fn contain(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => within(&self.v4, address.to_bits()),
+            IpAddr::V6(address) => within(&self.v6, address.to_bits()),
+        }
+    }
+}
+
+/// Prefixes are nested or apart: sorted by start, the longest last first, a prefix that begins
+/// within the one before lies within it.
+fn disjoint<T: Copy + Ord>(mut intervals: Vec<(T, T)>) -> Box<[(T, T)]> {
+    intervals.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
+    let mut kept: Vec<(T, T)> = Vec::with_capacity(intervals.len());
+    for (first, last) in intervals {
+        if kept.last().is_none_or(|&(_, end)| end < first) {
+            kept.push((first, last));
+        }
+    }
+    kept.into()
+}
+
+fn within<T: Copy + Ord>(intervals: &[(T, T)], value: T) -> bool {
+    match intervals.partition_point(|&(first, _)| first <= value) {
+        0 => false,
+        after => value <= intervals[after - 1].1,
+    }
+}

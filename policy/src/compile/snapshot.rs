@@ -1,0 +1,330 @@
+//! What the packet path reads: immutable tables, and the verdicts they give.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use rustc_hash::FxHashMap;
+use serde::Serialize;
+
+use super::addresses::{Addresses, Members};
+use super::program::Program;
+use super::registry::{RuleId, RuleInfo};
+use super::rule::Packet;
+use crate::model::{Direction, EndpointKey, PacketTuple, Protocol};
+
+/// A local endpoint's place in the tables. It stays with the endpoint while that is local; ask
+/// [`Compiled::endpoint`] again when the set of local endpoints changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct EndpointIndex(pub(super) u32);
+
+impl EndpointIndex {
+    /// The index as an array index.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Which list of policies a packet meets at an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Chain {
+    /// To or from the endpoint itself: all tiers, then profiles, then drop. The only chain of
+    /// workloads.
+    Normal,
+    /// Through a host endpoint: `applyOnForward` policies, none of which means allow.
+    Forward,
+    /// `doNotTrack` policies of a host endpoint; never ends in drop.
+    Untracked,
+    /// `preDNAT` policies of a host endpoint, ingress only; never ends in drop.
+    PreDnat,
+}
+
+/// Rule numbers noted along the way, in order; what does not fit is counted alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hits {
+    ids: [RuleId; Self::ROOM],
+    len: u8,
+    lost: u8,
+}
+
+impl Hits {
+    /// Hits that are kept.
+    pub const ROOM: usize = 6;
+
+    const NONE: Self = Self {
+        ids: [RuleId::NO_ENDPOINT; Self::ROOM],
+        len: 0,
+        lost: 0,
+    };
+
+    pub(super) fn push(&mut self, id: RuleId) {
+        if usize::from(self.len) < Self::ROOM {
+            self.ids[usize::from(self.len)] = id;
+            self.len += 1;
+        } else {
+            self.lost = self.lost.saturating_add(1);
+        }
+    }
+
+    /// The hits that were kept.
+    #[must_use]
+    pub fn as_slice(&self) -> &[RuleId] {
+        &self.ids[..usize::from(self.len)]
+    }
+
+    /// How many were not.
+    #[must_use]
+    pub fn lost(&self) -> u8 {
+        self.lost
+    }
+}
+
+/// What policy says of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Verdict {
+    /// Whether the packet may pass.
+    pub allow: bool,
+    /// The rule that decided.
+    pub rule: RuleId,
+    /// Rules of staged policies that matched: what they would have done. Count them, enforce
+    /// nothing.
+    pub staged: Hits,
+    /// `Log` rules that matched on the way.
+    pub logged: Hits,
+}
+
+impl Verdict {
+    pub(super) const fn drop(rule: RuleId) -> Self {
+        Self {
+            allow: false,
+            rule,
+            staged: Hits::NONE,
+            logged: Hits::NONE,
+        }
+    }
+
+    pub(super) fn decide(&mut self, allow: bool, rule: RuleId) {
+        (self.allow, self.rule) = (allow, rule);
+    }
+
+    const fn allow(rule: RuleId) -> Self {
+        Self {
+            allow: true,
+            rule,
+            staged: Hits::NONE,
+            logged: Hits::NONE,
+        }
+    }
+
+    /// Whether a rule or default decided; false when a `doNotTrack` or `preDNAT` chain had no
+    /// match and the packet goes on to the next chain.
+    #[must_use]
+    pub fn is_decided(&self) -> bool {
+        self.rule != RuleId::UNDECIDED
+    }
+}
+
+/// Ports that host endpoints never close, so that no policy locks its author out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failsafes {
+    /// Connections to the host.
+    pub inbound: Vec<Failsafe>,
+    /// Connections from the host.
+    pub outbound: Vec<Failsafe>,
+}
+
+/// One failsafe port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Failsafe {
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Its number: the destination port of the connection's first packet.
+    pub port: u16,
+    /// The other side's addresses; none means any.
+    pub net: Option<IpNet>,
+}
+
+impl Default for Failsafes {
+    /// Felix's defaults.
+    fn default() -> Self {
+        let of = |protocol, ports: &[u16]| {
+            ports
+                .iter()
+                .map(|&port| Failsafe {
+                    protocol,
+                    port,
+                    net: None,
+                })
+                .collect::<Vec<_>>()
+        };
+        let mut inbound = of(
+            Protocol::TCP,
+            &[22, 179, 2379, 2380, 5473, 6443, 6666, 6667],
+        );
+        inbound.extend(of(Protocol::UDP, &[68]));
+        let mut outbound = of(Protocol::UDP, &[53, 67]);
+        outbound.extend(of(
+            Protocol::TCP,
+            &[179, 2379, 2380, 5473, 6443, 6666, 6667],
+        ));
+        Self { inbound, outbound }
+    }
+}
+
+impl Failsafes {
+    /// Whether a packet is of a failsafe connection. Untracked chains see both directions of a
+    /// connection, so there the answers to the opposite list's ports count too.
+    #[must_use]
+    pub fn allow(&self, chain: Chain, direction: Direction, tuple: &PacketTuple) -> bool {
+        let (own, opposite, remote) = match direction {
+            Direction::Ingress => (&self.inbound, &self.outbound, tuple.source),
+            Direction::Egress => (&self.outbound, &self.inbound, tuple.destination),
+        };
+        let any = |list: &[Failsafe], port: u16| {
+            list.iter().any(|failsafe| {
+                failsafe.protocol.number() == tuple.protocol
+                    && failsafe.port == port
+                    && failsafe.net.is_none_or(|net| net.contains(&remote))
+            })
+        };
+        match chain {
+            Chain::Normal | Chain::PreDnat => any(own, tuple.destination_port),
+            Chain::Untracked => {
+                any(own, tuple.destination_port) || any(opposite, tuple.source_port)
+            }
+            Chain::Forward => false,
+        }
+    }
+}
+
+/// The programs of one local endpoint.
+#[derive(Debug)]
+pub(super) struct EndpointPrograms {
+    pub(super) key: EndpointKey,
+    pub(super) normal: [Arc<Program>; 2],
+    /// Host endpoints alone.
+    pub(super) host: Option<Box<HostPrograms>>,
+}
+
+#[derive(Debug)]
+pub(super) struct HostPrograms {
+    pub(super) forward: [Arc<Program>; 2],
+    pub(super) untracked: [Arc<Program>; 2],
+    pub(super) pre_dnat: Arc<Program>,
+}
+
+pub(super) fn side(direction: Direction) -> usize {
+    match direction {
+        Direction::Ingress => 0,
+        Direction::Egress => 1,
+    }
+}
+
+/// Everything the packet path needs of policy. Immutable; share it through an [`Arc`].
+#[derive(Clone)]
+pub struct Compiled {
+    pub(super) generation: u64,
+    pub(super) addresses: Addresses,
+    pub(super) endpoints: Arc<Vec<Option<Arc<EndpointPrograms>>>>,
+    pub(super) by_key: Arc<FxHashMap<EndpointKey, EndpointIndex>>,
+    pub(super) rules: Arc<Vec<Arc<RuleInfo>>>,
+    pub(super) failsafes: Arc<Failsafes>,
+}
+
+impl Compiled {
+    /// Grows with each snapshot that differs from the one before.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Where a local endpoint stands.
+    #[must_use]
+    pub fn endpoint(&self, key: &EndpointKey) -> Option<EndpointIndex> {
+        self.by_key.get(key).copied()
+    }
+
+    /// All local endpoints.
+    pub fn endpoints(&self) -> impl Iterator<Item = (EndpointIndex, &EndpointKey)> {
+        self.endpoints
+            .iter()
+            .zip(0..)
+            .filter_map(|(endpoint, index)| {
+                endpoint.as_ref().map(|e| (EndpointIndex(index), &e.key))
+            })
+    }
+
+    /// What a rule number stands for.
+    #[must_use]
+    pub fn rule(&self, id: RuleId) -> Option<&RuleInfo> {
+        self.rules.get(id.index()).map(|info| &**info)
+    }
+
+    /// All rule numbers are below this: the length of a counter array.
+    #[must_use]
+    pub fn rule_count(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// The verdict on a packet to (ingress) or from (egress) a local endpoint: its normal chain.
+    /// Call it for packets that no connection covers. Does not allocate.
+    pub fn evaluate(
+        &self,
+        endpoint: EndpointIndex,
+        direction: Direction,
+        tuple: &PacketTuple,
+    ) -> Verdict {
+        self.evaluate_chain(endpoint, Chain::Normal, direction, tuple)
+    }
+
+    /// The verdict of one chain. Workloads have but the normal chain: the others are undecided.
+    pub fn evaluate_chain(
+        &self,
+        endpoint: EndpointIndex,
+        chain: Chain,
+        direction: Direction,
+        tuple: &PacketTuple,
+    ) -> Verdict {
+        let Some(Some(programs)) = self.endpoints.get(endpoint.index()) else {
+            return Verdict::drop(RuleId::NO_ENDPOINT);
+        };
+        let host = programs.host.as_deref();
+        if host.is_some() && self.failsafes.allow(chain, direction, tuple) {
+            return Verdict::allow(RuleId::FAILSAFE);
+        }
+        let program = match (chain, host) {
+            (Chain::Normal, _) => &programs.normal[side(direction)],
+            (Chain::Forward, Some(host)) => &host.forward[side(direction)],
+            (Chain::Untracked, Some(host)) => &host.untracked[side(direction)],
+            (Chain::PreDnat, Some(host)) if direction == Direction::Ingress => &host.pre_dnat,
+            (Chain::PreDnat, Some(_))
+            | (Chain::Forward | Chain::Untracked | Chain::PreDnat, None) => {
+                return Verdict::allow(RuleId::UNDECIDED);
+            }
+        };
+        let members = |needed: bool, address| {
+            if needed {
+                self.addresses.find(address)
+            } else {
+                Members::none()
+            }
+        };
+        program.evaluate(&Packet {
+            tuple,
+            source: members(program.needs_source(), tuple.source),
+            destination: members(program.needs_destination(), tuple.destination),
+        })
+    }
+}
+
+impl std::fmt::Debug for Compiled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Compiled")
+            .field("generation", &self.generation)
+            .field("endpoints", &self.by_key.len())
+            .field("rules", &self.rules.len())
+            .finish_non_exhaustive()
+    }
+}
