@@ -14,6 +14,7 @@ mod error;
 mod key;
 mod kinds;
 mod metadata;
+pub mod model;
 pub mod names;
 mod object;
 mod parse;

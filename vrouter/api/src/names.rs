@@ -127,10 +127,14 @@ pub fn check_label_pair(key: &str, value: &str) -> Result<(), String> {
 /// The sentence to show.
 pub fn check_port_name(text: &str) -> Result<(), String> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
-    if (1..=128).contains(&text.len()) && text.bytes().all(allowed) {
+    let number = text.bytes().all(|b| b.is_ascii_digit());
+    if (1..=128).contains(&text.len()) && text.bytes().all(allowed) && !number {
         return Ok(());
     }
-    Err("must be a port name: 1–128 characters of a-z, A-Z, 0-9, '_', '.', '-'".to_owned())
+    Err(
+        "must be a port name: 1–128 characters of a-z, A-Z, 0-9, '_', '.', '-', not all digits"
+            .to_owned(),
+    )
 }
 
 #[cfg(test)]

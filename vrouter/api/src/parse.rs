@@ -7,6 +7,7 @@ use crate::error::{Notice, ParseError};
 use crate::key::{Key, Kind, WrongKind};
 use crate::kinds;
 use crate::metadata::Metadata;
+use crate::model;
 use crate::object::{Object, Read};
 use crate::place::{Fields, Place, Report};
 use crate::resource::{Other, Resource};
@@ -151,8 +152,20 @@ fn read_resource(tree: &Tree, report: &Report<'_>) -> Option<Resource> {
     metadata_fields.finish();
     let resource = read_kind(kind, &top, &mut metadata, report, tree.line);
     // A WorkloadEndpoint's name may only be known now.
-    if name.is_none() && !metadata.name.is_empty() {
-        identify(report, kind, Some(&metadata.name), namespace.as_deref());
+    if name.is_none()
+        && let Some(resource) = &resource
+    {
+        let name = Some(resource.metadata().name.as_str()).filter(|name| !name.is_empty());
+        identify(report, kind, name, namespace.as_deref());
+    }
+    // What the policy model refuses beyond the checks here; it names one problem at a time, so
+    // it is asked only when nothing else is wrong.
+    if !report.failed()
+        && let Some(resource) = &resource
+        && let Err(invalid) = model::check(resource)
+    {
+        let line = tree.line_at(&invalid.field);
+        report.error(line, &invalid.field, &invalid.value, invalid.reason);
     }
     resource
 }

@@ -63,6 +63,32 @@ impl Tree {
         }
     }
 
+    /// The line of the field at a path such as `spec.ingress[2].source`, or of the innermost part
+    /// of the path that is there.
+    pub(crate) fn line_at(&self, path: &str) -> u32 {
+        let (mut line, mut tree) = (self.line, self);
+        let steps = path
+            .split(['.', '['])
+            .map(|step| step.trim_end_matches(']'));
+        for step in steps.filter(|step| !step.is_empty()) {
+            let next = match &tree.value {
+                Value::Scalar { .. } => None,
+                Value::Sequence(items) => step
+                    .parse()
+                    .ok()
+                    .and_then(|index: usize| items.get(index))
+                    .map(|t| (t.line, t)),
+                Value::Mapping(entries) => entries
+                    .iter()
+                    .find(|e| &*e.key == step)
+                    .map(|e| (e.line, &e.value)),
+            };
+            let Some(next) = next else { break };
+            (line, tree) = next;
+        }
+        line
+    }
+
     /// The same as JSON, scalars resolved by YAML's core schema; for what is kept verbatim.
     pub(crate) fn to_json(&self) -> serde_json::Value {
         use serde_json::Value as Json;

@@ -333,7 +333,9 @@ impl Requirement {
                 ("DoesNotExist", Operator::DoesNotExist),
             ])
         });
-        let values: Vec<String> = fields.list("values", |place| place.string());
+        let values: Vec<String> = fields.list("values", |place| {
+            place.checked(|value| crate::names::check_label_pair("a", value))
+        });
         match operator {
             Some(Operator::In | Operator::NotIn) if values.is_empty() => {
                 fields.error_at("values", "must not be empty for In and NotIn");

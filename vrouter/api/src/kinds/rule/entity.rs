@@ -1,6 +1,7 @@
 //! Who a packet is from or to, in a rule.
 
 use ipnet::IpNet;
+use policy::selector::Selector;
 use serde::Serialize;
 
 use crate::kinds::rule::PortMatch;
@@ -63,7 +64,12 @@ pub struct ServiceAccountMatch {
 
 /// Reads a selector and checks its grammar; `Some("")` when it is written but empty.
 pub(crate) fn selector(place: &Place<'_>) -> Option<String> {
-    place.string()
+    let text = place.text()?;
+    if let Err(error) = Selector::parse(text) {
+        place.error(format!("is not a selector: {error}"));
+        return None;
+    }
+    Some(text.to_owned())
 }
 
 impl Entity {

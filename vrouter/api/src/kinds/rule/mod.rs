@@ -160,7 +160,8 @@ impl Rule {
         let source = fields.optional("source");
         let destination = fields.optional("destination");
         let rule = Rule {
-            action: action?,
+            // With a faulty action the rule is lost, but its other faults are still to be found.
+            action: action.unwrap_or(Action::Deny),
             ip_version,
             protocol,
             icmp,
@@ -178,7 +179,7 @@ impl Rule {
         };
         rule.check(&fields, direction);
         fields.finish();
-        Some(rule)
+        action.map(|_| rule)
     }
 
     /// What no single field can know.

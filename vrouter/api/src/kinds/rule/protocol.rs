@@ -62,6 +62,15 @@ impl Protocol {
     }
 }
 
+impl From<Protocol> for policy::model::Protocol {
+    fn from(protocol: Protocol) -> policy::model::Protocol {
+        protocol
+            .0
+            .try_into()
+            .expect("both types hold exactly the numbers 1 to 255")
+    }
+}
+
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match NAMES.iter().find(|(_, number)| *number == self.0) {

@@ -1,0 +1,101 @@
+//! Rules into the model's text form.
+
+use policy::model::spec::{
+    EntitySpec, IcmpSpec, NumberOrText, RuleSpec, ServiceAccountSpec, ServiceSpec,
+};
+
+use crate::kinds::{Action, Entity, Icmp, IpVersion, PortMatch, Protocol, Rule};
+
+/// Any legal net; a rule that must be in it and not in it matches nothing.
+const SOME_NET: &str = "0.0.0.0/32";
+
+pub(super) fn specs(rules: &[Rule]) -> Vec<RuleSpec> {
+    rules.iter().map(spec).collect()
+}
+
+fn spec(rule: &Rule) -> RuleSpec {
+    if rule.http.is_some() {
+        return never(rule.action);
+    }
+    RuleSpec {
+        action: action(rule.action),
+        ip_version: rule.ip_version.map(|version| match version {
+            IpVersion::V4 => 4,
+            IpVersion::V6 => 6,
+        }),
+        protocol: rule.protocol.map(protocol),
+        icmp: rule.icmp.map(icmp),
+        not_protocol: rule.not_protocol.map(protocol),
+        not_icmp: rule.not_icmp.map(icmp),
+        http: None,
+        source: entity(&rule.source),
+        destination: entity(&rule.destination),
+        metadata: None,
+    }
+}
+
+/// Keeps its place in the list, so that the rules after it keep their numbers.
+fn never(what: Action) -> RuleSpec {
+    RuleSpec {
+        action: action(what),
+        source: EntitySpec {
+            nets: vec![SOME_NET.to_owned()],
+            not_nets: vec![SOME_NET.to_owned()],
+            ..EntitySpec::default()
+        },
+        ..RuleSpec::default()
+    }
+}
+
+fn action(action: Action) -> String {
+    match action {
+        Action::Allow => "Allow",
+        Action::Deny => "Deny",
+        Action::Log => "Log",
+        Action::Pass => "Pass",
+    }
+    .to_owned()
+}
+
+pub(super) fn protocol(protocol: Protocol) -> NumberOrText {
+    NumberOrText::Number(protocol.number().into())
+}
+
+pub(super) fn port(port: &PortMatch) -> NumberOrText {
+    match port {
+        PortMatch::Range(low, high) if low == high => NumberOrText::from(*low),
+        PortMatch::Range(low, high) => NumberOrText::Text(format!("{low}:{high}")),
+        PortMatch::Named(name) => NumberOrText::Text(name.clone()),
+    }
+}
+
+fn icmp(icmp: Icmp) -> IcmpSpec {
+    IcmpSpec {
+        kind: icmp.kind.map(Into::into),
+        code: icmp.code.map(Into::into),
+    }
+}
+
+fn entity(entity: &Entity) -> EntitySpec {
+    let nets = |nets: &[ipnet::IpNet]| nets.iter().map(ToString::to_string).collect();
+    EntitySpec {
+        nets: nets(&entity.nets),
+        not_nets: nets(&entity.not_nets),
+        selector: entity.selector.clone(),
+        not_selector: entity.not_selector.clone(),
+        namespace_selector: entity.namespace_selector.clone(),
+        ports: entity.ports.iter().map(port).collect(),
+        not_ports: entity.not_ports.iter().map(port).collect(),
+        service_accounts: entity
+            .service_accounts
+            .as_ref()
+            .map(|accounts| ServiceAccountSpec {
+                names: accounts.names.clone(),
+                selector: accounts.selector.clone(),
+            }),
+        services: entity.services.as_ref().map(|service| ServiceSpec {
+            name: service.name.clone(),
+            namespace: service.namespace.clone(),
+        }),
+    }
+}
