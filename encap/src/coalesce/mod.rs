@@ -10,7 +10,7 @@
 //! [`InPlace`], everything.
 //!
 //! Packets that come with [`Offload::None`] leave with what
-//! [`assess`](crate::checksum::assess) says of them, merged or not, so that nobody sums them
+//! [`assess`] says of them, merged or not, so that nobody sums them
 //! again.
 //!
 //! Two forms, one set of rules: [`InPlace`] for packets that lie in one buffer one after another
