@@ -11,7 +11,7 @@ pub trait Bits: Copy + Ord + Hash + Debug + Default + Send + Sync + 'static {
     /// The address width, in bits.
     const WIDTH: u8;
 
-    /// The `count` (1 to 16) bits after the first `from`, in the low end; bits past the end of
+    /// The `count` (1 to 24) bits after the first `from`, in the low end; bits past the end of
     /// the address are 0. `from` is less than [`Self::WIDTH`].
     fn slice(self, from: u8, count: u8) -> u32;
 
@@ -20,6 +20,9 @@ pub trait Bits: Copy + Ord + Hash + Debug + Default + Send + Sync + 'static {
 
     /// The address with all but the first `len` bits set.
     fn fill(self, len: u8) -> Self;
+
+    /// The address before; `self` is not 0.
+    fn previous(self) -> Self;
 
     /// The next address, or `None` at the end of the address space.
     fn next(self) -> Option<Self>;
@@ -51,6 +54,11 @@ macro_rules! bits {
             #[inline]
             fn fill(self, len: u8) -> Self {
                 self | <$number>::MAX.checked_shr(u32::from(len)).unwrap_or(0)
+            }
+
+            #[inline]
+            fn previous(self) -> Self {
+                self - 1
             }
 
             #[inline]
@@ -162,8 +170,8 @@ macro_rules! family {
     };
 }
 
-family!(V4, Ipv4Addr, Ipv4Net, u32, crate::fib::Naive<u32>);
-family!(V6, Ipv6Addr, Ipv6Net, u128, crate::fib::Naive<u128>);
+family!(V4, Ipv4Addr, Ipv4Net, u32, crate::fib::Fib4);
+family!(V6, Ipv6Addr, Ipv6Net, u128, crate::fib::Fib6);
 
 #[cfg(test)]
 mod tests {

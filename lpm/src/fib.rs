@@ -1,55 +1,564 @@
-//! What readers look addresses up in.
+//! The FIB: what readers look addresses up in, and how the writer paints routes into it.
+//!
+//! Routes are flattened: each address belongs to its longest prefix only. To change a prefix is to
+//! *paint* the parts of its range that no longer prefix holds. See the crate's page for the layout.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, RwLock};
+use std::collections::HashMap;
 
 use crate::family::{Bits, Prefix};
-use crate::value::Value;
+use crate::link::{Link, Target};
+use crate::list::{self, Runs};
+use crate::raw::{Pinned, Subscriber};
+use crate::rib::Rib;
+use crate::store::{Array, Store, Tables};
+use crate::words::{self, SLOT_BITS, SLOTS, Uniform, Word};
 
-/// The readers' side of a table.
-pub trait Fib: Default + Clone + Send + Sync + 'static {
-    /// The address as a number.
+/// Slots of a window of 16 address bits.
+const WINDOW_BITS: u8 = 16;
+/// Words of such a window.
+const WINDOW_WORDS: usize = 1 << (WINDOW_BITS - SLOT_BITS);
+
+/// The shape of a family's FIB, and its lookups.
+pub trait Fib: 'static {
+    /// Addresses as numbers.
     type Bits: Bits;
-    /// Sets or removes one prefix.
-    fn set(&self, prefix: Prefix<Self::Bits>, value: Option<Value>);
-    /// Replaces all.
-    fn replace(&self, routes: BTreeMap<Prefix<Self::Bits>, Value>);
-    /// Looks up one address.
-    fn lookup(&self, bits: Self::Bits) -> Option<Value>;
+    /// Address bits the root tells apart.
+    #[doc(hidden)]
+    const ROOT: u8;
+    /// Whether the root is an array of words; else of links.
+    #[doc(hidden)]
+    const WORDS: bool;
+    /// Address bits each further level tells apart.
+    #[doc(hidden)]
+    const LEVEL: u8;
+    /// The greatest list right below the root.
+    #[doc(hidden)]
+    const FIRST_LIST: usize;
 }
 
-/// A placeholder with the final interface: a map behind a lock.
-#[derive(Clone, Default, Debug)]
-pub struct Naive<B>(Arc<RwLock<BTreeMap<Prefix<B>, Value>>>);
+/// IPv4: words for the first 24 bits, lists for the last 8.
+#[derive(Debug)]
+pub struct Fib4;
 
-impl<B: Bits> Fib for Naive<B> {
-    type Bits = B;
+impl Fib for Fib4 {
+    type Bits = u32;
+    const ROOT: u8 = 24;
+    const WORDS: bool = true;
+    const LEVEL: u8 = 8;
+    const FIRST_LIST: usize = list::GREATEST;
+}
 
-    fn set(&self, prefix: Prefix<B>, value: Option<Value>) {
-        let mut routes = self
-            .0
-            .write()
-            .expect("no lookup panics while it holds the lock");
-        match value {
-            Some(value) => routes.insert(prefix, value),
-            None => routes.remove(&prefix),
+/// IPv6: links for the first 16 bits; then windows or lists of 16 bits each.
+#[derive(Debug)]
+pub struct Fib6;
+
+impl Fib for Fib6 {
+    type Bits = u128;
+    const ROOT: u8 = 16;
+    const WORDS: bool = false;
+    const LEVEL: u8 = 16;
+    const FIRST_LIST: usize = 15;
+}
+
+/// A range of addresses, and the raw value it shall have.
+#[derive(Clone, Copy, Debug)]
+struct Paint<B> {
+    first: B,
+    last: B,
+    raw: u16,
+}
+
+/// The writer's side.
+pub(crate) struct Painter<F: Fib> {
+    store: Store,
+    uniform: Uniform,
+    /// Boundaries between slots of each window, by its first word.
+    windows: HashMap<usize, u32>,
+    /// Spare lists of runs, so that a change allocates nothing.
+    spare: Vec<Runs>,
+    paints: Vec<Paint<F::Bits>>,
+}
+
+impl<F: Fib> Painter<F> {
+    /// An empty FIB.
+    pub(crate) fn new() -> (Self, Subscriber) {
+        let mut painter = Self::private();
+        let empty = Store::private(0, 0);
+        let (store, subscriber) = std::mem::replace(&mut painter.store, empty).publish();
+        painter.store = store;
+        (painter, subscriber)
+    }
+
+    fn private() -> Self {
+        let slots = 1 << F::ROOT;
+        let store = if F::WORDS {
+            Store::private(slots / SLOTS, 0)
+        } else {
+            Store::private(0, slots)
         };
+        Self {
+            store,
+            uniform: Uniform::default(),
+            windows: HashMap::new(),
+            spare: Vec::new(),
+            paints: Vec::new(),
+        }
     }
 
-    fn replace(&self, routes: BTreeMap<Prefix<B>, Value>) {
-        *self
-            .0
-            .write()
-            .expect("no lookup panics while it holds the lock") = routes;
+    /// Gives the addresses of `prefix` that nothing longer in `rib` holds the value `raw`.
+    pub(crate) fn paint(&mut self, rib: &Rib<F::Bits>, prefix: Prefix<F::Bits>, raw: u16) {
+        let mut paints = std::mem::take(&mut self.paints);
+        let (mut cursor, end) = (Some(prefix.bits), prefix.last());
+        if !rib.is_leaf(prefix) {
+            for (inner, _) in rib.covered(prefix) {
+                let Some(first) = cursor else { break };
+                if inner.len == prefix.len || inner.bits < first {
+                    continue;
+                }
+                if inner.bits > first {
+                    paints.push(Paint {
+                        first,
+                        last: inner.bits.previous(),
+                        raw,
+                    });
+                }
+                cursor = inner.last().next();
+            }
+        }
+        if let Some(first) = cursor
+            && first <= end
+        {
+            paints.push(Paint {
+                first,
+                last: end,
+                raw,
+            });
+        }
+        self.apply(&paints);
+        paints.clear();
+        self.paints = paints;
+        self.store.settle();
     }
 
-    fn lookup(&self, bits: B) -> Option<Value> {
-        let routes = self
-            .0
-            .read()
-            .expect("no lookup panics while it holds the lock");
-        (0..=B::WIDTH)
-            .rev()
-            .find_map(|len| routes.get(&Prefix::new(bits, len)).copied())
+    /// Publishes, at once, the routes of `rib` instead of all there is.
+    pub(crate) fn load(&mut self, rib: &Rib<F::Bits>) {
+        let mut new = Self::private();
+        let paints = flatten(rib);
+        new.apply(&paints);
+        let Self {
+            store,
+            uniform,
+            windows,
+            ..
+        } = new;
+        self.store.replace(store);
+        (self.uniform, self.windows) = (uniform, windows);
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) fn store_mut(&mut self) -> &mut Store {
+        &mut self.store
+    }
+
+    pub(crate) fn writer_bytes(&self) -> usize {
+        self.store.writer_bytes()
+            + self.uniform.bytes()
+            + self.windows.capacity() * size_of::<(usize, u32)>()
+    }
+
+    /// Paints ranges that are sorted and apart.
+    fn apply(&mut self, paints: &[Paint<F::Bits>]) {
+        if F::WORDS {
+            let mut slots = WordSlots::new(0, false, None);
+            self.split(&mut slots, 0, F::ROOT, paints);
+            slots.flush(self);
+        } else {
+            self.split(&mut RootLinks, 0, F::ROOT, paints);
+        }
+    }
+
+    /// Cuts ranges at the slots of a level: whole slots are filled, and what covers a part of a
+    /// slot goes to the level below.
+    fn split(
+        &mut self,
+        slots: &mut impl Slots<F>,
+        depth: u8,
+        width: u8,
+        paints: &[Paint<F::Bits>],
+    ) {
+        let below = depth + width;
+        let mut inner: Vec<Paint<F::Bits>> = Vec::new();
+        let mut inner_slot = 0;
+        let mut piece = |this: &mut Self, slots: &mut _, slot: u32, paint: Paint<F::Bits>| {
+            if !inner.is_empty() && inner_slot != slot {
+                this.descend(slots, inner_slot, below, &inner);
+                inner.clear();
+            }
+            inner_slot = slot;
+            if paint.first <= paint.last {
+                inner.push(paint);
+            }
+        };
+        for paint in paints {
+            let mut low = paint.first.slice(depth, width);
+            let high = paint.last.slice(depth, width);
+            let starts = paint.first.truncate(below) == paint.first;
+            let ends = paint.last.fill(below) == paint.last;
+            if low == high && !(starts && ends) {
+                piece(self, slots, low, *paint);
+                continue;
+            }
+            if !starts {
+                let last = paint.first.fill(below);
+                piece(self, slots, low, Paint { last, ..*paint });
+                low += 1;
+            }
+            // Whole slots: fill low to high, or to the one before when the last is a part.
+            let filled = if ends { high + 1 } else { high };
+            if low < filled {
+                slots.fill(self, low, filled - 1, Link::value(paint.raw));
+            }
+            if !ends {
+                let first = paint.last.truncate(below);
+                piece(self, slots, high, Paint { first, ..*paint });
+            }
+        }
+        if !inner.is_empty() {
+            self.descend(slots, inner_slot, below, &inner);
+        }
+    }
+
+    /// Paints inside one slot.
+    fn descend(
+        &mut self,
+        slots: &mut impl Slots<F>,
+        slot: u32,
+        depth: u8,
+        paints: &[Paint<F::Bits>],
+    ) {
+        let old = slots.get(self, slot);
+        let new = self.repaint(old, depth, paints);
+        if new != old {
+            slots.set(self, slot, new);
+        }
+    }
+
+    /// Paints the range that `old` stands for; `old` is retired when the answer is another link.
+    fn repaint(&mut self, old: Link, depth: u8, paints: &[Paint<F::Bits>]) -> Link {
+        let mut runs = self.spare.pop().unwrap_or_default();
+        let new = match old.target() {
+            Target::Window(at) => {
+                let mut slots = WordSlots::new(at, true, Some(at));
+                self.split(&mut slots, depth, F::LEVEL, paints);
+                slots.flush(self);
+                if self
+                    .windows
+                    .get(&at)
+                    .is_some_and(|left| (*left as usize) < self.limit(depth) / 4)
+                {
+                    self.read_window(at, &mut runs);
+                    self.retire_window(at);
+                    self.write(&runs, depth)
+                } else {
+                    old
+                }
+            }
+            Target::List(at) => {
+                runs.read(self.store.tables(), at);
+                let mut before = self.spare.pop().unwrap_or_default();
+                before.starts.clone_from(&runs.starts);
+                before.links.clone_from(&runs.links);
+                self.split(&mut RunSlots(&mut runs), depth, F::LEVEL, paints);
+                let same = list::change(self.store.tables(), at, &before, &runs);
+                self.spare.push(before);
+                if same {
+                    old
+                } else {
+                    list::retire(&mut self.store, at);
+                    self.write(&runs, depth)
+                }
+            }
+            Target::Value(_) => {
+                runs.fill(old);
+                self.split(&mut RunSlots(&mut runs), depth, F::LEVEL, paints);
+                self.write(&runs, depth)
+            }
+        };
+        self.spare.push(runs);
+        new
+    }
+
+    /// The boundaries above which a range becomes a window.
+    fn limit(&self, depth: u8) -> usize {
+        if depth == F::ROOT {
+            F::FIRST_LIST
+        } else {
+            list::GREATEST
+        }
+    }
+
+    /// The smallest form of `runs`.
+    fn write(&mut self, runs: &Runs, depth: u8) -> Link {
+        if runs.boundaries() == 0 {
+            return runs.links[0];
+        }
+        if runs.boundaries() <= self.limit(depth) {
+            return runs.write(&mut self.store);
+        }
+        let at = self.store.take(Array::Words, WINDOW_WORDS);
+        for word in at..at + WINDOW_WORDS {
+            self.store.tables().publish_word(word, 0);
+        }
+        let mut run = 0;
+        for word in 0..WINDOW_WORDS {
+            let mut slots = [Link(0); SLOTS];
+            for (slot, cell) in (word * SLOTS..).zip(&mut slots) {
+                if runs
+                    .starts
+                    .get(run + 1)
+                    .is_some_and(|start| usize::from(*start) <= slot)
+                {
+                    run += 1;
+                }
+                *cell = runs.links[run];
+            }
+            words::rewrite(&mut self.store, &mut self.uniform, at + word, &slots, true);
+        }
+        self.windows.insert(at, runs.boundaries() as u32);
+        Link::window(at)
+    }
+
+    fn read_window(&self, at: usize, runs: &mut Runs) {
+        runs.starts.clear();
+        runs.links.clear();
+        let tables = self.store.tables();
+        for word in 0..WINDOW_WORDS {
+            for (slot, link) in Word(tables.word(at + word))
+                .expand(tables)
+                .iter()
+                .enumerate()
+            {
+                runs.push((word * SLOTS + slot) as u16, *link);
+            }
+        }
+    }
+
+    /// Retires a window, but not what its slots refer to.
+    fn retire_window(&mut self, at: usize) {
+        for word in at..at + WINDOW_WORDS {
+            words::retire(&mut self.store, word);
+        }
+        self.store.retire(Array::Words, at, WINDOW_WORDS);
+        self.windows.remove(&at);
+    }
+}
+
+/// The ranges of the whole address space and their values, in order.
+fn flatten<B: Bits>(rib: &Rib<B>) -> Vec<Paint<B>> {
+    let mut paints: Vec<Paint<B>> = Vec::with_capacity(rib.len() * 5 / 4 + 1);
+    let mut open: Vec<(B, u16)> = Vec::new();
+    let mut cursor = Some(B::default());
+    let mut emit = |first: B, last: B, raw: u16| match paints.last_mut() {
+        Some(paint) if paint.raw == raw && paint.last.next() == Some(first) => paint.last = last,
+        _ if raw == 0 => {}
+        _ => paints.push(Paint { first, last, raw }),
+    };
+    for (prefix, value) in rib.covered(Prefix::new(B::default(), 0)) {
+        while let Some((last, raw)) = open.last().copied()
+            && last < prefix.bits
+        {
+            if let Some(first) = cursor
+                && first <= last
+            {
+                emit(first, last, raw);
+                cursor = last.next();
+            }
+            open.pop();
+        }
+        if let (Some(first), Some((_, raw))) = (cursor, open.last())
+            && first < prefix.bits
+        {
+            emit(first, prefix.bits.previous(), *raw);
+        }
+        cursor = Some(prefix.bits);
+        open.push((prefix.last(), value.raw()));
+    }
+    while let Some((last, raw)) = open.pop() {
+        if let Some(first) = cursor
+            && first <= last
+        {
+            emit(first, last, raw);
+            cursor = last.next();
+        }
+    }
+    paints
+}
+
+/// The slots of one level while ranges are painted into them.
+trait Slots<F: Fib> {
+    fn get(&mut self, painter: &mut Painter<F>, slot: u32) -> Link;
+    fn fill(&mut self, painter: &mut Painter<F>, low: u32, high: u32, link: Link);
+
+    fn set(&mut self, painter: &mut Painter<F>, slot: u32, link: Link) {
+        self.fill(painter, slot, slot, link);
+    }
+}
+
+/// A root of links: each slot is published by itself.
+struct RootLinks;
+
+impl<F: Fib> Slots<F> for RootLinks {
+    fn get(&mut self, painter: &mut Painter<F>, slot: u32) -> Link {
+        Link(painter.store.tables().link(slot as usize))
+    }
+
+    fn fill(&mut self, painter: &mut Painter<F>, low: u32, high: u32, link: Link) {
+        for slot in low..=high {
+            painter.store.tables().publish_link(slot as usize, link.0);
+        }
+    }
+}
+
+/// A list's runs.
+struct RunSlots<'a>(&'a mut Runs);
+
+impl<F: Fib> Slots<F> for RunSlots<'_> {
+    fn get(&mut self, _: &mut Painter<F>, slot: u32) -> Link {
+        self.0.slot(slot as u16)
+    }
+
+    fn fill(&mut self, _: &mut Painter<F>, low: u32, high: u32, link: Link) {
+        self.0.paint(low as u16, high as u16, link);
+    }
+}
+
+/// An array of words, one of which is open.
+struct WordSlots {
+    first: usize,
+    /// Whether values take a link each, as in all windows.
+    wide: bool,
+    /// The window whose boundaries are counted.
+    window: Option<usize>,
+    /// The open word and its slots.
+    open: Option<(usize, [Link; SLOTS])>,
+    changed: bool,
+}
+
+impl WordSlots {
+    fn new(first: usize, wide: bool, window: Option<usize>) -> Self {
+        Self {
+            first,
+            wide,
+            window,
+            open: None,
+            changed: false,
+        }
+    }
+
+    fn open<F: Fib>(&mut self, painter: &mut Painter<F>, slot: u32) -> &mut [Link; SLOTS] {
+        let at = self.first + slot as usize / SLOTS;
+        if self.open.is_some_and(|(open, _)| open != at) {
+            self.flush(painter);
+        }
+        let tables = painter.store.tables();
+        let (_, slots) = self
+            .open
+            .get_or_insert_with(|| (at, Word(tables.word(at)).expand(tables)));
+        slots
+    }
+
+    fn flush<F: Fib>(&mut self, painter: &mut Painter<F>) {
+        if let Some((at, slots)) = self.open.take()
+            && std::mem::take(&mut self.changed)
+        {
+            let before = self.boundaries(painter, at);
+            words::rewrite(
+                &mut painter.store,
+                &mut painter.uniform,
+                at,
+                &slots,
+                self.wide,
+            );
+            let after = self.boundaries(painter, at);
+            if let Some(count) = self
+                .window
+                .and_then(|window| painter.windows.get_mut(&window))
+            {
+                *count = *count + after - before;
+            }
+        }
+    }
+
+    /// The boundaries of a window's word, with those at its ends.
+    fn boundaries<F: Fib>(&self, painter: &Painter<F>, at: usize) -> u32 {
+        let Some(window) = self.window else { return 0 };
+        let tables = painter.store.tables();
+        let word = Word(tables.word(at));
+        let mut count = word.boundaries();
+        if at > window {
+            let neighbour = Word(tables.word(at - 1)).slot(tables, 31);
+            count += u32::from(neighbour != word.slot(tables, 0));
+        }
+        if at + 1 < window + WINDOW_WORDS {
+            let neighbour = Word(tables.word(at + 1)).slot(tables, 0);
+            count += u32::from(neighbour != word.slot(tables, 31));
+        }
+        count
+    }
+}
+
+impl<F: Fib> Slots<F> for WordSlots {
+    fn get(&mut self, painter: &mut Painter<F>, slot: u32) -> Link {
+        self.open(painter, slot)[slot as usize % SLOTS]
+    }
+
+    fn fill(&mut self, painter: &mut Painter<F>, low: u32, high: u32, link: Link) {
+        let mut slot = low;
+        while slot <= high {
+            let last = high.min(slot | (SLOTS as u32 - 1));
+            let (from, to) = (slot as usize % SLOTS, last as usize % SLOTS);
+            let slots = &mut self.open(painter, slot)[from..=to];
+            if slots.iter().any(|old| *old != link) {
+                slots.fill(link);
+                self.changed = true;
+            }
+            slot = last + 1;
+        }
+    }
+}
+
+/// What the list or window behind `link` holds for the address; `depth` bits were consumed.
+#[inline]
+pub(crate) fn follow<F: Fib>(tables: &Tables, mut link: Link, bits: F::Bits, mut depth: u8) -> u16 {
+    loop {
+        match link.target() {
+            Target::Value(raw) => return raw,
+            Target::List(at) => link = list::find(tables, at, bits.slice(depth, F::LEVEL)),
+            Target::Window(at) => {
+                let slot = bits.slice(depth, F::LEVEL);
+                let word = Word(tables.word(at + slot as usize / SLOTS));
+                link = Link(tables.link(word.place_of(slot)));
+            }
+        }
+        depth += F::LEVEL;
+    }
+}
+
+/// The raw value of one address.
+#[inline]
+pub(crate) fn lookup<F: Fib>(tables: &Pinned<'_>, bits: F::Bits) -> u16 {
+    let slot = bits.slice(0, F::ROOT);
+    if F::WORDS {
+        let word = Word(tables.word(slot as usize / SLOTS));
+        let at = word.place_of(slot);
+        if !word.is_wide() {
+            return tables.leaf(at);
+        }
+        follow::<F>(tables, Link(tables.link(at)), bits, F::ROOT)
+    } else {
+        follow::<F>(tables, Link(tables.link(slot as usize)), bits, F::ROOT)
     }
 }

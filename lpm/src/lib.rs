@@ -20,10 +20,18 @@
 
 mod family;
 mod fib;
+mod link;
+mod list;
+mod raw;
 mod reader;
 mod reference;
+mod rib;
+mod space;
+mod store;
+mod sync;
 mod table;
 mod value;
+mod words;
 
 pub use family::{Family, V4, V6};
 pub use reader::{Guard, Reader, Reader4, Reader6};

@@ -4,7 +4,8 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use crate::family::{Family, V4, V6};
-use crate::fib::Fib;
+use crate::fib::lookup;
+use crate::raw::{Pinned, Subscriber};
 use crate::value::Value;
 
 /// Reads a [`Table4`](crate::Table4).
@@ -15,12 +16,16 @@ pub type Reader6 = Reader<V6>;
 /// A handle for lookups in a table while its writer changes it. Cloning it is cheap; it may
 /// outlive the table, whose last content it then keeps.
 pub struct Reader<F: Family> {
-    fib: F::Fib,
+    tables: Subscriber,
+    family: PhantomData<F>,
 }
 
 impl<F: Family> Reader<F> {
-    pub(crate) fn new(fib: F::Fib) -> Self {
-        Self { fib }
+    pub(crate) fn new(tables: Subscriber) -> Self {
+        Self {
+            tables,
+            family: PhantomData,
+        }
     }
 
     /// Opens the table for lookups on this thread. Never waits.
@@ -28,17 +33,15 @@ impl<F: Family> Reader<F> {
     /// Pin once per batch of packets: while a guard lives, nothing the writer replaces is freed.
     pub fn pin(&self) -> Guard<'_, F> {
         Guard {
-            fib: &self.fib,
-            thread: PhantomData,
+            tables: self.tables.pin(),
+            family: PhantomData,
         }
     }
 }
 
 impl<F: Family> Clone for Reader<F> {
     fn clone(&self) -> Self {
-        Self {
-            fib: self.fib.clone(),
-        }
+        Self::new(self.tables.clone())
     }
 }
 
@@ -50,15 +53,15 @@ impl<F: Family> fmt::Debug for Reader<F> {
 
 /// A table opened for lookups. Stays on its thread.
 pub struct Guard<'r, F: Family> {
-    fib: &'r F::Fib,
-    thread: PhantomData<*const ()>,
+    tables: Pinned<'r>,
+    family: PhantomData<F>,
 }
 
 impl<F: Family> Guard<'_, F> {
     /// The value of the longest prefix that holds `address`.
     #[inline]
     pub fn lookup(&self, address: F::Address) -> Option<Value> {
-        self.fib.lookup(F::bits(address))
+        Value::from_raw(lookup::<F::Fib>(&self.tables, F::bits(address)))
     }
 
     /// Looks up each of `addresses` into the same place of `values`: faster than one by one.

@@ -1,11 +1,12 @@
 //! The table: its single writer owns it, and hands out readers.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::family::{Bits, Family, Prefix, V4, V6};
-use crate::fib::Fib;
+use crate::fib::Painter;
+use crate::raw::Subscriber;
 use crate::reader::Reader;
+use crate::rib::Rib;
 use crate::value::Value;
 
 /// A table of IPv4 prefixes.
@@ -19,8 +20,9 @@ pub type Table6 = Table<V6>;
 /// Each method that changes the table is visible to the readers when it returns. Host bits of a
 /// prefix given to a method are ignored.
 pub struct Table<F: Family> {
-    rib: BTreeMap<Prefix<F::Bits>, Value>,
-    fib: F::Fib,
+    rib: Rib<F::Bits>,
+    fib: Painter<F::Fib>,
+    readers: Subscriber,
 }
 
 /// The bytes a table holds.
@@ -46,39 +48,47 @@ impl Memory {
 impl<F: Family> Table<F> {
     /// An empty table.
     pub fn new() -> Self {
+        let (fib, readers) = Painter::new();
         Self {
-            rib: BTreeMap::new(),
-            fib: F::Fib::default(),
+            rib: Rib::new(),
+            fib,
+            readers,
         }
     }
 
     /// A handle for lookups, to be cloned and sent to any thread.
     pub fn reader(&self) -> Reader<F> {
-        Reader::new(self.fib.clone())
+        Reader::new(self.readers.clone())
     }
 
     /// Maps `net` to `value`; returns what it mapped to before.
     pub fn insert(&mut self, net: F::Net, value: Value) -> Option<Value> {
         let prefix = F::prefix(net);
-        self.fib.set(prefix, Some(value));
-        self.rib.insert(prefix, value)
+        let old = self.rib.insert(prefix, value);
+        if old != Some(value) {
+            self.paint(prefix, value.raw());
+        }
+        old
     }
 
     /// Removes exactly `net`; returns what it mapped to.
     pub fn remove(&mut self, net: F::Net) -> Option<Value> {
         let prefix = F::prefix(net);
-        self.fib.set(prefix, None);
-        self.rib.remove(&prefix)
+        let old = self.rib.remove(prefix)?;
+        let cover = self.rib.longest_match(prefix.bits, prefix.len);
+        self.paint(prefix, cover.map_or(0, |(_, value)| value.raw()));
+        Some(old)
     }
 
     /// Replaces the whole content by `routes`, published at once: a guard sees either all of the
     /// old content or all of the new. Of equal prefixes the last counts.
     pub fn load(&mut self, routes: impl IntoIterator<Item = (F::Net, Value)>) {
-        self.rib = routes
-            .into_iter()
-            .map(|(net, value)| (F::prefix(net), value))
-            .collect();
-        self.fib.replace(self.rib.clone());
+        let mut rib = Rib::new();
+        for (net, value) in routes {
+            rib.insert(F::prefix(net), value);
+        }
+        self.rib = rib;
+        self.fib.load(&self.rib);
     }
 
     /// Removes all, published at once.
@@ -88,44 +98,36 @@ impl<F: Family> Table<F> {
 
     /// The value of exactly `net`.
     pub fn get(&self, net: F::Net) -> Option<Value> {
-        self.rib.get(&F::prefix(net)).copied()
+        self.rib.get(F::prefix(net))
     }
 
     /// The longest prefix that holds `address`, and its value.
     pub fn longest_match(&self, address: F::Address) -> Option<(F::Net, Value)> {
-        let bits = F::bits(address);
-        (0..=F::Bits::WIDTH).rev().find_map(|len| {
-            let prefix = Prefix::new(bits, len);
-            self.rib.get(&prefix).map(|value| (F::net(prefix), *value))
-        })
+        let (prefix, value) = self.rib.longest_match(F::bits(address), F::Bits::WIDTH)?;
+        Some((F::net(prefix), value))
     }
 
     /// `net` and all prefixes that cover it, shortest first.
     pub fn covering(&self, net: F::Net) -> impl Iterator<Item = (F::Net, Value)> {
-        let net = F::prefix(net);
-        (0..=net.len).filter_map(move |len| {
-            let prefix = Prefix::new(net.bits, len);
-            self.rib.get(&prefix).map(|value| (F::net(prefix), *value))
-        })
+        let covering = self.rib.covering(F::prefix(net));
+        covering
+            .into_iter()
+            .map(|(prefix, value)| (F::net(prefix), value))
     }
 
     /// `net` and all prefixes it covers, by address, then shortest first.
     pub fn covered(&self, net: F::Net) -> impl Iterator<Item = (F::Net, Value)> {
-        let net = F::prefix(net);
-        let last = Prefix {
-            bits: net.last(),
-            len: F::Bits::WIDTH,
-        };
         self.rib
-            .range(net..=last)
-            .map(|(prefix, value)| (F::net(*prefix), *value))
+            .covered(F::prefix(net))
+            .map(|(prefix, value)| (F::net(prefix), value))
     }
 
     /// All prefixes, by address, then shortest first.
     pub fn iter(&self) -> impl Iterator<Item = (F::Net, Value)> {
+        let all = Prefix::new(F::Bits::default(), 0);
         self.rib
-            .iter()
-            .map(|(prefix, value)| (F::net(*prefix), *value))
+            .covered(all)
+            .map(|(prefix, value)| (F::net(prefix), value))
     }
 
     /// How many prefixes there are.
@@ -135,16 +137,33 @@ impl<F: Family> Table<F> {
 
     /// Whether there is no prefix.
     pub fn is_empty(&self) -> bool {
-        self.rib.is_empty()
+        self.len() == 0
     }
 
     /// Takes back what readers no longer hold. Updates do so too, from time to time; this is for
     /// a writer that goes idle.
-    pub fn reclaim(&mut self) {}
+    pub fn reclaim(&mut self) {
+        self.fib.store_mut().reclaim();
+    }
 
     /// The bytes held now.
     pub fn memory(&self) -> Memory {
-        Memory::default()
+        let store = self.fib.store();
+        Memory {
+            fib: store.bytes(),
+            rib: self.rib.bytes() + self.fib.writer_bytes(),
+            free: store.free_bytes(),
+            retired: store.retired_bytes(),
+        }
+    }
+
+    /// Brings a prefix whose routes have changed to the readers.
+    fn paint(&mut self, prefix: Prefix<F::Bits>, raw: u16) {
+        if self.fib.store().is_sparse() {
+            self.fib.load(&self.rib);
+        } else {
+            self.fib.paint(&self.rib, prefix, raw);
+        }
     }
 }
 

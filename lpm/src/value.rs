@@ -32,13 +32,11 @@ impl Value {
         (self.0.get() - 1) as usize
     }
 
-    #[allow(dead_code)]
     /// What the tables keep: the successor of the index.
     pub(crate) const fn raw(self) -> u16 {
         self.0.get()
     }
 
-    #[allow(dead_code)]
     /// The inverse of [`Value::raw`]; 0 is no route.
     pub(crate) const fn from_raw(raw: u16) -> Option<Self> {
         match NonZeroU16::new(raw) {

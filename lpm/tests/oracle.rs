@@ -173,7 +173,7 @@ fn nets<F: Family>(script: &[Step<F>]) -> Vec<F::Net> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 60, max_shrink_time: 20_000, ..ProptestConfig::default() })]
 
     #[test]
     fn v4_matches_the_reference(script in script::<V4>(net4()), seeds in vec(any::<u32>(), 20)) {

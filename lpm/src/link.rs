@@ -1,0 +1,60 @@
+//! Links: what a slot of 16 (or 24) address bits holds. Either a value, or where the next bits of
+//! the address are looked up.
+
+/// A value (0: no route), a list or a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Link(pub(crate) u32);
+
+/// What a [`Link`] says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// The raw form of an `Option<Value>`.
+    Value(u16),
+    /// The list whose first leaf is this one.
+    List(usize),
+    /// The window whose first word is this one.
+    Window(usize),
+}
+
+/// Set in links that are no value.
+pub(crate) const POINTER: u32 = 1 << 31;
+/// Set in links to windows.
+const WINDOW: u32 = 1 << 30;
+const PLACE: u32 = WINDOW - 1;
+
+impl Link {
+    #[inline]
+    pub(crate) fn value(raw: u16) -> Self {
+        Self(u32::from(raw))
+    }
+
+    pub(crate) fn list(at: usize) -> Self {
+        Self(POINTER | place(at))
+    }
+
+    pub(crate) fn window(at: usize) -> Self {
+        Self(POINTER | WINDOW | place(at))
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_pointer(self) -> bool {
+        self.0 & POINTER != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn target(self) -> Target {
+        if !self.is_pointer() {
+            Target::Value(self.0 as u16)
+        } else if self.0 & WINDOW == 0 {
+            Target::List((self.0 & PLACE) as usize)
+        } else {
+            Target::Window((self.0 & PLACE) as usize)
+        }
+    }
+}
+
+fn place(at: usize) -> u32 {
+    let at = u32::try_from(at).unwrap_or(u32::MAX);
+    assert!(at <= PLACE, "a table holds less than 2^30 leaves: 2 GiB");
+    at
+}

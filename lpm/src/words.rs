@@ -1,0 +1,220 @@
+//! Words: 32 slots of an address range in 8 bytes.
+//!
+//! Equal neighbours among the slots form a run. Bit *i* of the low half (0 to 30) tells that a run
+//! ends at slot *i*; the last always ends at slot 31, so bit 31 is free and tells *wide*. The high
+//! half is the place of the runs, the last run first: leaves (16 bits, values only), or links (32
+//! bits) when wide. So the run of slot *i* is found by counting the ends from *i* on, in three
+//! instructions, and one atomic word says everything about 32 slots: no reader sees half a change.
+
+use crate::link::Link;
+use crate::store::{Array, Store, Tables};
+
+/// The slots of a word.
+pub(crate) const SLOTS: usize = 32;
+/// Address bits a word tells apart.
+pub(crate) const SLOT_BITS: u8 = 5;
+
+const WIDE: u32 = 1 << 31;
+
+/// A word taken to pieces.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Word(pub(crate) u64);
+
+impl Word {
+    fn new(ends: u32, wide: bool, place: usize) -> Self {
+        Self(u64::from(ends | if wide { WIDE } else { 0 }) | (place as u64) << 32)
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_wide(self) -> bool {
+        self.0 as u32 & WIDE != 0
+    }
+
+    /// A bit for each run's last slot, but for slot 31.
+    #[inline(always)]
+    fn ends(self) -> u32 {
+        self.0 as u32 & !WIDE
+    }
+
+    /// The place of the first run.
+    #[inline(always)]
+    fn place(self) -> usize {
+        (self.0 >> 32) as usize
+    }
+
+    /// The place of the run that holds `slot`, which is taken modulo 32.
+    #[inline(always)]
+    pub(crate) fn place_of(self, slot: u32) -> usize {
+        self.place() + (self.ends() >> (slot % 32)).count_ones() as usize
+    }
+
+    /// How many boundaries lie between the slots.
+    pub(crate) fn boundaries(self) -> u32 {
+        self.ends().count_ones()
+    }
+
+    /// What `slot` holds.
+    pub(crate) fn slot(self, tables: &Tables, slot: u32) -> Link {
+        let at = self.place_of(slot);
+        if self.is_wide() {
+            Link(tables.link(at))
+        } else {
+            Link::value(tables.leaf(at))
+        }
+    }
+
+    /// What each slot holds.
+    pub(crate) fn expand(self, tables: &Tables) -> [Link; SLOTS] {
+        let mut slots = [Link(0); SLOTS];
+        let mut at = self.place();
+        let load = |at| {
+            if self.is_wide() {
+                Link(tables.link(at))
+            } else {
+                Link::value(tables.leaf(at))
+            }
+        };
+        let mut link = load(at);
+        for (slot, cell) in slots.iter_mut().enumerate().rev() {
+            if slot < 31 && self.ends() & 1 << slot != 0 {
+                at += 1;
+                link = load(at);
+            }
+            *cell = link;
+        }
+        slots
+    }
+}
+
+/// Words that hold one value in all slots share its cell: one leaf (and one link) for each value.
+#[derive(Debug, Default)]
+pub(crate) struct Uniform {
+    /// By raw value; 0 where there is none yet.
+    leaves: Vec<u32>,
+    links: Vec<u32>,
+}
+
+impl Uniform {
+    pub(crate) fn bytes(&self) -> usize {
+        (self.leaves.capacity() + self.links.capacity()) * 4
+    }
+
+    fn word(&mut self, store: &mut Store, raw: u16, wide: bool) -> Word {
+        let (cells, array) = if wide {
+            (&mut self.links, Array::Links)
+        } else {
+            (&mut self.leaves, Array::Leaves)
+        };
+        if raw == 0 && !wide {
+            // Leaf 0 is 0 from the start, and so are fresh words.
+            return Word::new(0, false, 0);
+        }
+        let at = usize::from(raw);
+        if cells.len() <= at {
+            cells.resize(at + 1, 0);
+        }
+        if cells[at] == 0 {
+            let place = store.take(array, 1);
+            if wide {
+                store.tables().publish_link(place, u32::from(raw));
+            } else {
+                store.tables().set_leaf(place, raw);
+            }
+            cells[at] = place as u32;
+        }
+        Word::new(0, wide, cells[at] as usize)
+    }
+}
+
+/// Makes the word at `at` hold `slots` instead of `old`, by one store.
+///
+/// Words of values only are narrow unless `wide`.
+pub(crate) fn rewrite(
+    store: &mut Store,
+    uniform: &mut Uniform,
+    at: usize,
+    slots: &[Link; SLOTS],
+    wide: bool,
+) {
+    let old = Word(store.tables().word(at));
+    let mut runs = [Link(0); SLOTS];
+    let (mut ends, mut count, mut pointers) = (0, 1, slots[31].0);
+    runs[0] = slots[31];
+    for slot in (0..31).rev() {
+        pointers |= slots[slot].0;
+        if slots[slot] != slots[slot + 1] {
+            ends |= 1 << slot;
+            runs[count] = slots[slot];
+            count += 1;
+        }
+    }
+    let wide = wide || Link(pointers).is_pointer();
+    if count == 1 && !runs[0].is_pointer() {
+        let word = uniform.word(store, runs[0].0 as u16, wide);
+        if word != old {
+            store.tables().publish_word(at, word.0);
+            free(store, old);
+        }
+        return;
+    }
+    if old.ends() == ends && old.is_wide() == wide && !is_shared(old) {
+        let tables = store.tables();
+        let load = |run: usize| {
+            let at = old.place() + run;
+            if wide {
+                tables.link(at)
+            } else {
+                u32::from(tables.leaf(at))
+            }
+        };
+        let mut changed = (0..count).filter(|run| load(*run) != runs[*run].0);
+        match (changed.next(), changed.next()) {
+            (None, _) => return,
+            (Some(run), None) => {
+                // One cell: it is replaced where it lies, atomically.
+                let at = old.place() + run;
+                if wide {
+                    tables.publish_link(at, runs[run].0);
+                } else {
+                    tables.set_leaf(at, runs[run].0 as u16);
+                }
+                return;
+            }
+            (Some(_), Some(_)) => {}
+        }
+    }
+    let place = store.take(if wide { Array::Links } else { Array::Leaves }, count);
+    let tables = store.tables();
+    for (run, link) in runs[..count].iter().enumerate() {
+        if wide {
+            tables.publish_link(place + run, link.0);
+        } else {
+            tables.set_leaf(place + run, link.0 as u16);
+        }
+    }
+    tables.publish_word(at, Word::new(ends, wide, place).0);
+    free(store, old);
+}
+
+/// Retires what the word at `at` refers to, but not what its links do.
+pub(crate) fn retire(store: &mut Store, at: usize) {
+    let word = Word(store.tables().word(at));
+    free(store, word);
+}
+
+/// Whether the word's cell is one of [`Uniform`]'s: all slots equal, and no slot range shares a
+/// pointer.
+fn is_shared(word: Word) -> bool {
+    word.ends() == 0
+}
+
+fn free(store: &mut Store, word: Word) {
+    if !is_shared(word) {
+        let array = if word.is_wide() {
+            Array::Links
+        } else {
+            Array::Leaves
+        };
+        store.retire(array, word.place(), word.boundaries() as usize + 1);
+    }
+}
