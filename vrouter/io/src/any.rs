@@ -8,6 +8,7 @@ use vrouter_dataplane::device::{Capabilities, Device, Transmitted, Vector};
 
 use crate::tap::Tap;
 use crate::tun::Tun;
+use crate::vxlan::VxlanSocket;
 
 /// One worker's queue of any interface.
 #[derive(Debug)]
@@ -16,24 +17,29 @@ pub enum AnyDevice {
     Tap(Tap),
     /// The node's own interface.
     Tun(Tun),
+    /// The underlay of VXLAN; boxed because it holds the room for its batches.
+    Vxlan(Box<VxlanSocket>),
 }
 
 impl Device for AnyDevice {
     fn receive(&mut self, pool: &mut Pool, into: &mut Vector) -> io::Result<bool> {
         match self {
             Self::Tap(queue) | Self::Tun(queue) => queue.receive(pool, into),
+            Self::Vxlan(socket) => socket.receive(pool, into),
         }
     }
 
     fn transmit(&mut self, packets: &mut [Buffer]) -> Transmitted {
         match self {
             Self::Tap(queue) | Self::Tun(queue) => queue.transmit(packets),
+            Self::Vxlan(socket) => socket.transmit(packets),
         }
     }
 
     fn capabilities(&self) -> Capabilities {
         match self {
             Self::Tap(queue) | Self::Tun(queue) => queue.capabilities(),
+            Self::Vxlan(socket) => socket.capabilities(),
         }
     }
 }
@@ -43,6 +49,7 @@ impl AsRawFd for AnyDevice {
     fn as_raw_fd(&self) -> RawFd {
         match self {
             Self::Tap(queue) | Self::Tun(queue) => queue.as_raw_fd(),
+            Self::Vxlan(socket) => socket.as_raw_fd(),
         }
     }
 }

@@ -4,7 +4,9 @@
 //! holds of each interface; [`poller`] puts it to sleep; [`netns`] and [`link`] prepare pods and
 //! the node. Nothing here reads a clock. `unsafe` is in one file, `sys.rs`.
 
+mod ancillary;
 pub mod any;
+mod batch;
 pub mod cpu;
 pub mod error;
 pub mod link;
@@ -16,6 +18,7 @@ mod sys;
 pub mod sysctl;
 pub mod tap;
 pub mod tun;
+pub mod vxlan;
 pub mod watch;
 
 pub use error::{Error, Result};

@@ -7,8 +7,11 @@
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd};
+use std::ptr;
 
 use libc::{c_int, c_short, c_uint, c_ulong};
+
+use crate::ancillary::{Control, Name};
 
 /// An interface name that fits `IFNAMSIZ` with its terminating zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +127,181 @@ pub(crate) fn set_mac(socket: impl AsFd, name: InterfaceName, mac: [u8; 6]) -> i
     let fd = socket.as_fd().as_raw_fd();
     // SAFETY: SIOCSIFHWADDR reads one `ifreq`, which lives through the call.
     check(unsafe { libc::ioctl(fd, libc::SIOCSIFHWADDR, &raw const request) }).map(drop)
+}
+
+/// `setsockopt` with an `int`.
+pub(crate) fn set_option(
+    socket: impl AsFd,
+    level: c_int,
+    option: c_int,
+    value: c_int,
+) -> io::Result<()> {
+    let fd = socket.as_fd().as_raw_fd();
+    let len = size_of::<c_int>() as libc::socklen_t;
+    // SAFETY: the kernel reads `len` bytes of `value`, which lives through the call.
+    check(unsafe { libc::setsockopt(fd, level, option, (&raw const value).cast(), len) }).map(drop)
+}
+
+/// Room for the headers of several messages; bound to no socket.
+///
+/// The pointers inside are set anew by each call and meaningless between calls.
+#[derive(Debug)]
+struct Headers {
+    messages: Box<[libc::mmsghdr]>,
+    /// Two for each message.
+    vectors: Box<[libc::iovec]>,
+    names: Box<[Name]>,
+    controls: Box<[Control]>,
+}
+
+// SAFETY: the raw pointers are not followed except within one call of `receive` or `send`, which
+// set them first; nothing else in here is tied to a thread.
+unsafe impl Send for Headers {}
+
+impl Headers {
+    fn new(count: usize) -> Self {
+        // SAFETY: `mmsghdr` is integers and nullable pointers, for which zero bytes are a value.
+        let message: libc::mmsghdr = unsafe { mem::zeroed() };
+        let vector = libc::iovec {
+            iov_base: ptr::null_mut(),
+            iov_len: 0,
+        };
+        Self {
+            messages: vec![message; count].into(),
+            vectors: vec![vector; 2 * count].into(),
+            names: vec![Name::default(); count].into(),
+            controls: vec![Control::default(); count].into(),
+        }
+    }
+
+    /// Points message `index` at its name, at `vectors` of its vectors and at its control bytes.
+    fn aim(&mut self, index: usize, vectors: usize, control_len: usize) {
+        let header = &mut self.messages[index].msg_hdr;
+        header.msg_name = self.names[index].bytes.as_mut_ptr().cast();
+        header.msg_namelen = self.names[index].len;
+        header.msg_iov = &raw mut self.vectors[2 * index];
+        header.msg_iovlen = vectors;
+        header.msg_control = self.controls[index].bytes.as_mut_ptr().cast();
+        header.msg_controllen = control_len.min(Control::ROOM);
+        header.msg_flags = 0;
+    }
+}
+
+/// Receives several messages in one call.
+#[derive(Debug)]
+pub(crate) struct Inbox(Headers);
+
+/// What is known of a message besides its bytes.
+pub(crate) struct Received<'a> {
+    /// Bytes received.
+    pub(crate) len: usize,
+    /// Whether the message was longer than its area.
+    pub(crate) cut: bool,
+    pub(crate) from: &'a Name,
+    /// Control messages.
+    pub(crate) control: &'a [u8],
+}
+
+impl Inbox {
+    /// For up to `count` messages in one call.
+    pub(crate) fn new(count: usize) -> Self {
+        Self(Headers::new(count))
+    }
+
+    /// `recvmmsg` without waiting, a message into each area. Returns how many came; fewer than
+    /// areas means that no more wait.
+    pub(crate) fn receive<'a>(
+        &mut self,
+        socket: impl AsFd,
+        areas: impl Iterator<Item = &'a mut [u8]>,
+    ) -> io::Result<usize> {
+        let mut count = 0;
+        for (index, area) in areas.take(self.0.messages.len()).enumerate() {
+            self.0.vectors[2 * index] = libc::iovec {
+                iov_base: area.as_mut_ptr().cast(),
+                iov_len: area.len(),
+            };
+            self.0.names[index] = Name::default();
+            self.0.aim(index, 1, Control::ROOM);
+            count += 1;
+        }
+        let fd = socket.as_fd().as_raw_fd();
+        let messages = self.0.messages.as_mut_ptr();
+        // SAFETY: the first `count` headers were just pointed at an area each, mutably borrowed
+        // for `'a`, which outlives this call, and at names and controls owned by `self`.
+        let got = check(unsafe {
+            libc::recvmmsg(
+                fd,
+                messages,
+                count,
+                libc::MSG_DONTWAIT as _,
+                ptr::null_mut(),
+            )
+        })?;
+        Ok(got as usize)
+    }
+
+    /// Message `index` of the last call.
+    pub(crate) fn message(&self, index: usize) -> Received<'_> {
+        let message = &self.0.messages[index];
+        let control = message.msg_hdr.msg_controllen.min(Control::ROOM);
+        Received {
+            len: message.msg_len as usize,
+            cut: message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
+            from: &self.0.names[index],
+            control: &self.0.controls[index].bytes[..control],
+        }
+    }
+}
+
+/// Sends several messages in one call.
+#[derive(Debug)]
+pub(crate) struct Outbox(Headers);
+
+/// A message to send: `header` then `payload`.
+pub(crate) struct Message<'a> {
+    pub(crate) to: Name,
+    pub(crate) header: &'a [u8],
+    pub(crate) payload: &'a [u8],
+    pub(crate) control: Control,
+}
+
+impl Outbox {
+    /// For up to `count` messages in one call.
+    pub(crate) fn new(count: usize) -> Self {
+        Self(Headers::new(count))
+    }
+
+    /// `sendmmsg` without waiting. Returns how many were sent, at least one; an error is the
+    /// first message's.
+    pub(crate) fn send<'a>(
+        &mut self,
+        socket: impl AsFd,
+        messages: impl Iterator<Item = Message<'a>>,
+    ) -> io::Result<usize> {
+        let mut count = 0;
+        for (index, message) in messages.take(self.0.messages.len()).enumerate() {
+            let parts = [message.header, message.payload];
+            let skipped = usize::from(message.header.is_empty());
+            for (slot, part) in parts[skipped..].iter().enumerate() {
+                // `sendmmsg` only reads what these point at, in spite of the type.
+                self.0.vectors[2 * index + slot] = libc::iovec {
+                    iov_base: part.as_ptr().cast_mut().cast(),
+                    iov_len: part.len(),
+                };
+            }
+            self.0.names[index] = message.to;
+            self.0.controls[index] = message.control;
+            self.0.aim(index, 2 - skipped, message.control.len);
+            count += 1;
+        }
+        let fd = socket.as_fd().as_raw_fd();
+        let messages = self.0.messages.as_mut_ptr();
+        // SAFETY: the first `count` headers were just pointed at slices borrowed for `'a`, which
+        // outlives this call, and at names and controls owned by `self`.
+        let sent = check(unsafe { libc::sendmmsg(fd, messages, count, libc::MSG_DONTWAIT as _) })?;
+        Ok(sent as usize)
+    }
 }
 
 /// A system call's `int` result.

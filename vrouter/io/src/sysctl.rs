@@ -50,7 +50,7 @@ impl Changed {
     /// Sets `name` to `value` and remembers what it was, the first time.
     ///
     /// # Errors
-    /// As [`write`].
+    /// As [`write()`].
     pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
         let was = read(name)?;
         if was == value {
@@ -66,7 +66,7 @@ impl Changed {
     /// Turns on forwarding of both families (IPv6 only where the kernel has it).
     ///
     /// # Errors
-    /// As [`write`].
+    /// As [`write()`].
     pub fn enable_forwarding(&mut self) -> Result<()> {
         self.set("net/ipv4/ip_forward", "1")?;
         if exists("net/ipv6/conf/all/forwarding") {
@@ -78,7 +78,7 @@ impl Changed {
     /// Puts every setting back, last changed first; goes on after a failure and returns the first.
     ///
     /// # Errors
-    /// As [`write`].
+    /// As [`write()`].
     pub fn restore(&mut self) -> Result<()> {
         let mut outcome = Ok(());
         while let Some((name, was)) = self.before.pop() {

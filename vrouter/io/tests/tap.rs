@@ -1,5 +1,7 @@
 //! TAPs, TUNs and pods in real namespaces.
 
+#![allow(clippy::unwrap_used, reason = "only tests call these")]
+
 mod namespace;
 
 use std::os::fd::AsRawFd;

@@ -1,0 +1,205 @@
+//! Sending buffers over sockets: cut into messages, sent many in a call, each packet's fate
+//! settled. Shared by the tunnels.
+
+use std::io;
+
+use socket2::{SockFilter, Socket};
+use vrouter_dataplane::buffer::Buffer;
+use vrouter_dataplane::device::Transmitted;
+
+use crate::ancillary::Control;
+use crate::ancillary::Name;
+use crate::sys::{self, Message, Outbox};
+
+/// Messages in one `sendmmsg`, and packets whose fates are settled together.
+pub(crate) const BATCH: usize = 64;
+/// Bytes each socket may hold that were not yet read, or not yet sent.
+const SOCKET_BUFFER: libc::c_int = 8 << 20;
+
+/// What becomes one message: a part of a packet's bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Piece {
+    /// Which packet.
+    pub(crate) packet: usize,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    /// Size of each datagram in it; 0 when it is just one.
+    pub(crate) segment: u16,
+}
+
+/// The fate of a packet, the worst of its pieces'.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fate {
+    #[default]
+    Sent,
+    Full,
+    Refused,
+}
+
+/// What a failed send means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failure {
+    /// An error left over from an earlier packet, or a signal: this one was not tried.
+    Stale,
+    /// The socket has no room for anything.
+    SocketFull,
+    /// No memory or queue for this message.
+    Full,
+    /// The kernel cannot segment on this way.
+    NoSegmentation,
+    /// Too long, no route, or not allowed.
+    Refused,
+}
+
+impl Failure {
+    fn of(error: &io::Error, segmented: bool) -> Self {
+        match error.raw_os_error() {
+            Some(libc::EINTR | libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH) => {
+                Self::Stale
+            }
+            Some(libc::EAGAIN) => Self::SocketFull,
+            Some(libc::ENOBUFS | libc::ENOMEM) => Self::Full,
+            Some(libc::EIO) if segmented => Self::NoSegmentation,
+            _ => Self::Refused,
+        }
+    }
+}
+
+/// Sends pieces and collects the fates of up to [`BATCH`] packets.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    outbox: Outbox,
+    fates: [Fate; BATCH],
+    /// The kernel segments for us (`UDP_SEGMENT`), as far as known.
+    pub(crate) segmentation: bool,
+}
+
+impl Sender {
+    pub(crate) fn new() -> Self {
+        Self {
+            outbox: Outbox::new(BATCH),
+            fates: [Fate::Sent; BATCH],
+            segmentation: true,
+        }
+    }
+
+    /// Starts anew with packets that are all sent so far.
+    pub(crate) fn begin(&mut self) {
+        self.fates = [Fate::Sent; BATCH];
+    }
+
+    /// Notes a packet's fate, unless a worse one is known.
+    pub(crate) fn settle(&mut self, packet: usize, fate: Fate) {
+        self.fates[packet] = self.fates[packet].max(fate);
+    }
+
+    /// Counts the fates of `packets`.
+    pub(crate) fn count(&self, packets: &[Buffer], into: &mut Transmitted) {
+        for (packet, fate) in packets.iter().zip(self.fates) {
+            match fate {
+                Fate::Sent => {
+                    into.sent += 1;
+                    into.bytes += packet.len();
+                }
+                Fate::Full => into.full += 1,
+                Fate::Refused => into.refused += 1,
+            }
+        }
+    }
+
+    /// Sends all `pieces` in order over `socket`.
+    pub(crate) fn flush<'a>(
+        &mut self,
+        socket: &Socket,
+        pieces: &[Piece],
+        message: &impl Fn(&Piece) -> Message<'a>,
+    ) {
+        let mut at = 0;
+        let mut tried_again = false;
+        while let Some(piece) = pieces.get(at) {
+            let error = match self.outbox.send(socket, pieces[at..].iter().map(message)) {
+                Ok(sent) => {
+                    at += sent;
+                    tried_again = false;
+                    continue;
+                }
+                Err(error) => error,
+            };
+            match Failure::of(&error, piece.segment != 0) {
+                Failure::Stale if !tried_again => {
+                    tried_again = true;
+                    continue;
+                }
+                Failure::SocketFull => {
+                    for piece in &pieces[at..] {
+                        self.settle(piece.packet, Fate::Full);
+                    }
+                    return;
+                }
+                Failure::NoSegmentation => {
+                    self.segmentation = false;
+                    self.flush_apart(socket, *piece, message);
+                }
+                Failure::Full => self.settle(piece.packet, Fate::Full),
+                Failure::Stale | Failure::Refused => self.settle(piece.packet, Fate::Refused),
+            }
+            at += 1;
+            tried_again = false;
+        }
+    }
+
+    /// Sends the datagrams of one piece as messages of their own.
+    fn flush_apart<'a>(
+        &mut self,
+        socket: &Socket,
+        whole: Piece,
+        message: &impl Fn(&Piece) -> Message<'a>,
+    ) {
+        let mut start = whole.start;
+        while start < whole.end {
+            let mut parts = [Piece::default(); BATCH];
+            let mut count = 0;
+            while start < whole.end && count < BATCH {
+                let end = whole.end.min(start + usize::from(whole.segment));
+                parts[count] = Piece {
+                    start,
+                    end,
+                    segment: 0,
+                    ..whole
+                };
+                start = end;
+                count += 1;
+            }
+            self.flush(socket, &parts[..count], message);
+        }
+    }
+}
+
+/// A message of a piece of one of `packets`.
+pub(crate) fn message<'a>(packets: &'a [Buffer], piece: &Piece, to: Name) -> Message<'a> {
+    let payload = &packets[piece.packet].bytes()[piece.start..piece.end];
+    Message {
+        to,
+        header: &[],
+        payload,
+        control: Control::default(),
+    }
+}
+
+/// Makes a socket's kernel buffers big, beyond the limit where we may.
+pub(crate) fn enlarge(socket: &Socket) -> io::Result<()> {
+    for (forced, plain) in [
+        (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF),
+        (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF),
+    ] {
+        sys::set_option(socket, libc::SOL_SOCKET, forced, SOCKET_BUFFER)
+            .or_else(|_| sys::set_option(socket, libc::SOL_SOCKET, plain, SOCKET_BUFFER))?;
+    }
+    Ok(())
+}
+
+/// Makes a socket throw away whatever arrives for it.
+pub(crate) fn deafen(socket: &Socket) -> io::Result<()> {
+    let accept_no_byte = SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0);
+    socket.attach_filter(&[accept_no_byte])
+}

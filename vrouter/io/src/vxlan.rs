@@ -1,0 +1,337 @@
+//! VXLAN's underlay (RFC 7348): UDP sockets, with segmentation and coalescing by the kernel.
+//!
+//! Each worker receives on a socket of its own; the kernel spreads peers' flows over them by the
+//! outer addresses and ports (`SO_REUSEPORT`). Sending needs a source port that depends on the
+//! inner flow, and a UDP socket has one port only: so there is a set of sockets, shared by all
+//! workers, from which the flow's hash chooses. They throw away what is sent to them.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use vrouter_dataplane::buffer::{Buffer, Pool};
+use vrouter_dataplane::device::{Capabilities, Device, Transmitted, VECTOR, Vector};
+
+use crate::ancillary::{self, Control, Name};
+use crate::batch::{self, BATCH, Fate, Piece, Sender};
+use crate::error::{Context, Result};
+use crate::netns::Netns;
+use crate::sys::{self, Inbox, Message};
+
+/// The port assigned by IANA.
+pub const PORT: u16 = 4789;
+/// How many source ports flows are spread over.
+pub const SOURCE_PORTS: usize = 32;
+
+/// Messages in one `recvmmsg`.
+const INBOX: usize = 16;
+/// The most datagrams of one `UDP_SEGMENT` message (`UDP_MAX_SEGMENTS` before Linux 6.9).
+const MAX_SEGMENTS: usize = 64;
+/// The most bytes of a UDP payload over IPv4.
+const MAX_MESSAGE: usize = 65_507;
+
+/// One worker's part of the VXLAN underlay of one address family.
+#[derive(Debug)]
+pub struct VxlanSocket {
+    socket: Socket,
+    sources: Arc<[Socket]>,
+    address: IpAddr,
+    port: u16,
+    inbox: Inbox,
+    sender: Sender,
+    /// Which of `sources` each packet of a batch uses; `SENT` for none.
+    choice: [u8; BATCH],
+}
+
+/// Opens the sockets of `workers` workers at the node's `address`, UDP `port`, in `netns` or the
+/// caller's namespace.
+///
+/// # Errors
+/// The address is not the node's, or another program (the kernel's vxlan device) has the port.
+pub fn open(
+    netns: Option<&Netns>,
+    address: IpAddr,
+    port: u16,
+    workers: usize,
+) -> Result<Vec<VxlanSocket>> {
+    match netns {
+        Some(netns) => netns.run(|| open_here(address, port, workers))?,
+        None => open_here(address, port, workers),
+    }
+}
+
+fn open_here(address: IpAddr, port: u16, workers: usize) -> Result<Vec<VxlanSocket>> {
+    let sources: Arc<[Socket]> = (0..SOURCE_PORTS)
+        .map(|_| source(address))
+        .collect::<io::Result<Vec<_>>>()
+        .context(|| format!("open a VXLAN source port at {address}"))?
+        .into();
+    (0..workers)
+        .map(|_| {
+            let socket = receiver(address, port)
+                .context(|| format!("open the VXLAN socket {}", SocketAddr::new(address, port)))?;
+            Ok(VxlanSocket {
+                socket,
+                sources: Arc::clone(&sources),
+                address,
+                port,
+                inbox: Inbox::new(INBOX),
+                sender: Sender::new(),
+                choice: [SENT; BATCH],
+            })
+        })
+        .collect()
+}
+
+/// In [`VxlanSocket::choice`]: nothing is left to do for this packet.
+const SENT: u8 = u8::MAX;
+
+fn receiver(address: IpAddr, port: u16) -> io::Result<Socket> {
+    let socket = udp(address)?;
+    socket.set_reuse_port(true)?;
+    batch::enlarge(&socket)?;
+    match address {
+        IpAddr::V4(_) => {
+            sys::set_option(&socket, libc::IPPROTO_IP, libc::IP_RECVTOS, 1)?;
+        }
+        IpAddr::V6(_) => {
+            sys::set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 1)?;
+            // Tunnels may leave the outer sum out (RFC 6935); the inner packet has its own.
+            sys::set_option(&socket, libc::SOL_UDP, libc::UDP_NO_CHECK6_RX, 1)?;
+        }
+    }
+    // Before Linux 5.0 every datagram comes alone.
+    let _ = sys::set_option(&socket, libc::SOL_UDP, libc::UDP_GRO, 1);
+    socket.bind(&SocketAddr::new(address, port).into())?;
+    Ok(socket)
+}
+
+fn source(address: IpAddr) -> io::Result<Socket> {
+    let socket = udp(address)?;
+    batch::deafen(&socket)?;
+    batch::enlarge(&socket)?;
+    // DF, and no heed to ICMP's word on the path: a forged one must not stop the tunnel.
+    match address {
+        IpAddr::V4(_) => {
+            let (option, value) = (libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE);
+            sys::set_option(&socket, libc::IPPROTO_IP, option, value)?;
+        }
+        IpAddr::V6(_) => {
+            let (option, value) = (libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE);
+            sys::set_option(&socket, libc::IPPROTO_IPV6, option, value)?;
+        }
+    }
+    socket.bind(&SocketAddr::new(address, 0).into())?;
+    Ok(socket)
+}
+
+fn udp(address: IpAddr) -> io::Result<Socket> {
+    let domain = if address.is_ipv4() {
+        Domain::IPV4
+    } else {
+        Domain::IPV6
+    };
+    let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+impl VxlanSocket {
+    /// The node's address.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// Takes up to `INBOX` messages; whether no more wait.
+    fn receive_some(&mut self, pool: &mut Pool, into: &mut Vector) -> io::Result<bool> {
+        let first = into.len();
+        let wanted = INBOX.min(VECTOR).min(pool.available());
+        into.extend(
+            std::iter::repeat_with(|| pool.take())
+                .take(wanted)
+                .flatten(),
+        );
+        let wanted = into.len() - first;
+        if wanted == 0 {
+            return Ok(false);
+        }
+        let areas = into[first..]
+            .iter_mut()
+            .map(|buffer| buffer.receive_area(0));
+        let got = self.inbox.receive(&self.socket, areas);
+        let count = *got.as_ref().unwrap_or(&0);
+        into.drain(first + count..)
+            .for_each(|unused| pool.give(unused));
+        for (index, buffer) in into[first..].iter_mut().enumerate() {
+            let message = self.inbox.message(index);
+            let told = ancillary::read(message.control);
+            buffer.received(message.len);
+            buffer.meta.malformed = message.cut;
+            buffer.meta.remote = message.from.address();
+            buffer.meta.tos = told.tos;
+            if usize::from(told.segment) < message.len {
+                buffer.meta.segment = told.segment;
+            }
+        }
+        match got {
+            Ok(count) => Ok(count < wanted),
+            Err(e) if e.raw_os_error() == Some(libc::EAGAIN) => Ok(true),
+            // Left over from an ICMP error or a signal; what waits is still there.
+            Err(e) if is_passing(&e) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn transmit_batch(&mut self, packets: &[Buffer], done: &mut Transmitted) {
+        self.sender.begin();
+        for (index, packet) in packets.iter().enumerate() {
+            let is_sendable = packet.meta.remote.is_some_and(|remote| {
+                remote.is_ipv4() == self.address.is_ipv4() && !packet.is_empty()
+            });
+            self.choice[index] = if is_sendable {
+                let spread = u64::from(packet.meta.flow_hash) * self.sources.len() as u64;
+                (spread >> 32) as u8
+            } else {
+                self.sender.settle(index, Fate::Refused);
+                SENT
+            };
+        }
+        for first in 0..packets.len() {
+            let choice = self.choice[first];
+            if choice != SENT {
+                self.transmit_from(usize::from(choice), first, packets);
+            }
+        }
+        self.sender.count(packets, done);
+    }
+
+    /// Sends all packets from `first` on that use the same source port.
+    fn transmit_from(&mut self, source: usize, first: usize, packets: &[Buffer]) {
+        let (address, port, socket) = (self.address, self.port, &self.sources[source]);
+        let whole = |piece: &Piece| {
+            let meta = &packets[piece.packet].meta;
+            let to = Name::new(meta.remote.unwrap_or(address), port);
+            let mut control = Control::default();
+            if meta.tos != 0 {
+                control.push_tos(meta.tos, address.is_ipv4());
+            }
+            if piece.segment != 0 {
+                control.push_segment(piece.segment);
+            }
+            Message {
+                control,
+                ..batch::message(packets, piece, to)
+            }
+        };
+        let mut pieces = [Piece::default(); BATCH];
+        let mut count = 0;
+        for (packet, buffer) in packets.iter().enumerate().skip(first) {
+            if usize::from(self.choice[packet]) != source {
+                continue;
+            }
+            self.choice[packet] = SENT;
+            let (len, segment) = (buffer.len(), buffer.meta.segment);
+            let step = step(len, segment, self.sender.segmentation);
+            let mut start = 0;
+            while start < len {
+                let end = len.min(start + step);
+                let several = segment != 0 && end - start > usize::from(segment);
+                let segment = if several { segment } else { 0 };
+                pieces[count] = Piece {
+                    packet,
+                    start,
+                    end,
+                    segment,
+                };
+                count += 1;
+                start = end;
+                if count == BATCH {
+                    self.sender.flush(socket, &pieces, &whole);
+                    count = 0;
+                }
+            }
+        }
+        self.sender.flush(socket, &pieces[..count], &whole);
+    }
+}
+
+/// How many bytes of a packet go into one message.
+fn step(len: usize, segment: u16, segmentation: bool) -> usize {
+    match usize::from(segment) {
+        0 => len,
+        segment if !segmentation => segment,
+        segment => segment * MAX_SEGMENTS.min(MAX_MESSAGE / segment).max(1),
+    }
+}
+
+/// Whether an error says nothing about the socket itself.
+pub(crate) fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::EINTR
+                | libc::ECONNREFUSED
+                | libc::EHOSTUNREACH
+                | libc::ENETUNREACH
+                | libc::EHOSTDOWN
+                | libc::ENOPROTOOPT
+                | libc::EMSGSIZE
+                | libc::ENETDOWN
+                | libc::ENOMEM
+                | libc::ENOBUFS
+        )
+    )
+}
+
+impl Device for VxlanSocket {
+    fn receive(&mut self, pool: &mut Pool, into: &mut Vector) -> io::Result<bool> {
+        let limit = into.len() + VECTOR;
+        while into.len() + INBOX <= limit {
+            let before = into.len();
+            if self.receive_some(pool, into)? {
+                return Ok(true);
+            }
+            if into.len() == before {
+                break;
+            }
+        }
+        Ok(false)
+    }
+
+    fn transmit(&mut self, packets: &mut [Buffer]) -> Transmitted {
+        let mut done = Transmitted::default();
+        for packets in packets.chunks(BATCH) {
+            self.transmit_batch(packets, &mut done);
+        }
+        done
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::DATAGRAMS
+    }
+}
+
+impl AsRawFd for VxlanSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_stay_within_the_kernels_limits() {
+        assert_eq!(step(1400, 0, true), 1400);
+        assert_eq!(step(60_000, 1458, true), 1458 * 44);
+        assert_eq!(step(60_000, 100, true), 6400);
+        assert_eq!(step(60_000, 1458, false), 1458);
+        assert_eq!(step(60_000, 50_000, true), 50_000);
+    }
+}
