@@ -7,4 +7,5 @@ pub mod compile;
 pub mod flow;
 pub mod model;
 mod prefetch;
+pub mod reference;
 pub mod selector;

@@ -1,5 +1,8 @@
 //! Tests of the compiler by example; `against_reference` compares it with the slow evaluator.
 
+mod against_reference;
+mod long_programs;
+
 use std::sync::Arc;
 
 use super::*;
