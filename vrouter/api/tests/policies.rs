@@ -255,6 +255,10 @@ fn kubernetes_policy() {
     let policy = model::policy(&resource).unwrap().unwrap();
     assert_eq!(policy.key().kind(), PolicyKind::KubernetesNetworkPolicy);
     assert_eq!(policy.key().name().as_str(), "knp.default.web");
+    assert_eq!(
+        model::policy_key(&resource.key()).unwrap().as_ref(),
+        Some(policy.key())
+    );
     assert_eq!(policy.order().value(), Some(1000.0));
     let ingress = policy.rules(Direction::Ingress).unwrap();
     // Three peers, two protocols each.

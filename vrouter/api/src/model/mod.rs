@@ -13,6 +13,7 @@ use policy::model::{
 };
 use policy::selector::Labels;
 
+use crate::key::{Key, Kind};
 use crate::kinds::{
     self, EndpointPort, GlobalNetworkPolicySpec, HostEndpoint, NetworkPolicySpec, StagedAction,
     TierDefaultAction, WorkloadEndpoint,
@@ -27,27 +28,19 @@ use crate::resource::Resource;
 /// What the model cannot hold, with its path from the resource's root.
 pub fn policy(resource: &Resource) -> Result<Option<Policy>, Invalid> {
     let set = |action| action == StagedAction::Set;
-    let (kind, spec) = match resource {
-        Resource::NetworkPolicy(policy) => (PolicyKind::NetworkPolicy, namespaced(&policy.spec)),
-        Resource::GlobalNetworkPolicy(policy) => {
-            (PolicyKind::GlobalNetworkPolicy, global(&policy.spec))
+    let spec = match resource {
+        Resource::NetworkPolicy(policy) => namespaced(&policy.spec),
+        Resource::GlobalNetworkPolicy(policy) => global(&policy.spec),
+        Resource::StagedNetworkPolicy(policy) if set(policy.spec.staged_action) => {
+            namespaced(&policy.spec.policy)
         }
-        Resource::StagedNetworkPolicy(policy) if set(policy.spec.staged_action) => (
-            PolicyKind::StagedNetworkPolicy,
-            namespaced(&policy.spec.policy),
-        ),
-        Resource::StagedGlobalNetworkPolicy(policy) if set(policy.spec.staged_action) => (
-            PolicyKind::StagedGlobalNetworkPolicy,
-            global(&policy.spec.policy),
-        ),
-        Resource::KubernetesNetworkPolicy(policy) => (
-            PolicyKind::KubernetesNetworkPolicy,
-            kubernetes::spec(&policy.spec),
-        ),
-        Resource::StagedKubernetesNetworkPolicy(policy) if set(policy.spec.staged_action) => (
-            PolicyKind::StagedKubernetesNetworkPolicy,
-            kubernetes::spec(&policy.spec.policy),
-        ),
+        Resource::StagedGlobalNetworkPolicy(policy) if set(policy.spec.staged_action) => {
+            global(&policy.spec.policy)
+        }
+        Resource::KubernetesNetworkPolicy(policy) => kubernetes::spec(&policy.spec),
+        Resource::StagedKubernetesNetworkPolicy(policy) if set(policy.spec.staged_action) => {
+            kubernetes::spec(&policy.spec.policy)
+        }
         Resource::StagedNetworkPolicy(_)
         | Resource::StagedGlobalNetworkPolicy(_)
         | Resource::StagedKubernetesNetworkPolicy(_)
@@ -63,21 +56,57 @@ pub fn policy(resource: &Resource) -> Result<Option<Policy>, Invalid> {
         | Resource::FelixConfiguration(_)
         | Resource::Other(_) => return Ok(None),
     };
-    let Metadata {
-        name, namespace, ..
-    } = resource.metadata();
+    match policy_key(&resource.key())? {
+        Some(key) => Policy::new(key, &spec).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The key of the policy that a resource of that key is; none for kinds that are no policy.
+///
+/// # Errors
+/// A name that the model cannot hold; no parsed resource has one.
+pub fn policy_key(key: &Key) -> Result<Option<PolicyKey>, Invalid> {
+    let kind = match key.kind {
+        Kind::NetworkPolicy => PolicyKind::NetworkPolicy,
+        Kind::GlobalNetworkPolicy => PolicyKind::GlobalNetworkPolicy,
+        Kind::KubernetesNetworkPolicy => PolicyKind::KubernetesNetworkPolicy,
+        Kind::StagedNetworkPolicy => PolicyKind::StagedNetworkPolicy,
+        Kind::StagedGlobalNetworkPolicy => PolicyKind::StagedGlobalNetworkPolicy,
+        Kind::StagedKubernetesNetworkPolicy => PolicyKind::StagedKubernetesNetworkPolicy,
+        Kind::Node
+        | Kind::IpPool
+        | Kind::WorkloadEndpoint
+        | Kind::HostEndpoint
+        | Kind::BlockAffinity
+        | Kind::Tier
+        | Kind::NetworkSet
+        | Kind::GlobalNetworkSet
+        | Kind::Profile
+        | Kind::FelixConfiguration
+        | Kind::BgpConfiguration
+        | Kind::BgpPeer
+        | Kind::BgpFilter
+        | Kind::IpamConfiguration
+        | Kind::IpReservation
+        | Kind::IpamBlock
+        | Kind::IpamHandle
+        | Kind::ClusterInformation
+        | Kind::KubeControllersConfiguration
+        | Kind::CalicoNodeStatus => return Ok(None),
+    };
     let name = match kind {
         // The name Calico gives converted policies; it decides ties of order.
         PolicyKind::KubernetesNetworkPolicy | PolicyKind::StagedKubernetesNetworkPolicy => {
-            format!("knp.default.{name}")
+            format!("knp.default.{}", key.name)
         }
         PolicyKind::NetworkPolicy
         | PolicyKind::GlobalNetworkPolicy
         | PolicyKind::StagedNetworkPolicy
-        | PolicyKind::StagedGlobalNetworkPolicy => name.clone(),
+        | PolicyKind::StagedGlobalNetworkPolicy => key.name.clone(),
     };
-    let namespace = kind.is_namespaced().then_some(namespace.as_str());
-    Policy::new(PolicyKey::new(kind, namespace, &name)?, &spec).map(Some)
+    let namespace = kind.is_namespaced().then_some(key.namespace.as_str());
+    PolicyKey::new(kind, namespace, &name).map(Some)
 }
 
 /// The tier.
