@@ -10,7 +10,7 @@ use vrouter_control::params::*;
 use vrouter_control::{ErrorBody, PROTOCOL, Server, ServerHandle, Service};
 
 /// How many routes there are beside the few that are spelled out.
-pub(crate) const MANY: u32 = 25_000;
+pub(crate) const MANY: u32 = 12_000;
 
 #[derive(Default)]
 pub(crate) struct Fake {
