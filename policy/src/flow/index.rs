@@ -74,21 +74,31 @@ impl Index {
         ((entry >> 32) as u32 == tag && entry as u32 != 0).then(|| entry as u32 - 1)
     }
 
-    /// Calls `with` for each slot whose entry has the place's tag, until it returns a value.
+    /// The slot of the first entry of the bucket that has the tag.
+    #[inline(always)]
+    pub(super) fn first(&self, bucket: u32, tag: u32) -> Option<u32> {
+        let bits = self.tagged(bucket, tag);
+        if bits == 0 {
+            None
+        } else {
+            self.slot(bucket, bits.trailing_zeros() as usize, tag)
+        }
+    }
+
+    /// Calls `with` for each slot of the bucket whose entry has the tag, until it returns a value.
     #[inline(always)]
     pub(super) fn find<T>(
         &self,
-        place: &Place,
+        bucket: u32,
+        tag: u32,
         mut with: impl FnMut(u32) -> Option<T>,
     ) -> Option<T> {
-        for bucket in place.buckets {
-            let mut bits = self.tagged(bucket, place.tag);
-            while bits != 0 {
-                let i = bits.trailing_zeros() as usize;
-                bits &= bits - 1;
-                if let Some(found) = self.slot(bucket, i, place.tag).and_then(&mut with) {
-                    return Some(found);
-                }
+        let mut bits = self.tagged(bucket, tag);
+        while bits != 0 {
+            let i = bits.trailing_zeros() as usize;
+            bits &= bits - 1;
+            if let Some(found) = self.slot(bucket, i, tag).and_then(&mut with) {
+                return Some(found);
             }
         }
         None

@@ -7,7 +7,7 @@ use super::slot::{
     ALIAS, BYTES, DENY, LifeState, OWNERS, PACKETS, REWRITTEN, RULES, STATE, SessionId,
 };
 use super::statistics::Counter;
-use super::sync::Ordering;
+use super::sync::{Ordering, relax};
 use super::table::{FlowTable, Hit};
 
 /// What happens to the packets of a session.
@@ -103,7 +103,7 @@ pub enum Touch {
 }
 
 /// Looks at a record being rewritten before a reader calls it gone.
-const LOOKS: usize = 256;
+const LOOKS: usize = if cfg!(loom) { 2 } else { 256 };
 
 impl FlowTable {
     /// The session's verdict and paths. `None` when it has ended, or in the rare case that a
@@ -139,7 +139,7 @@ impl FlowTable {
                     });
                 }
             }
-            std::hint::spin_loop();
+            relax();
         }
         None
     }

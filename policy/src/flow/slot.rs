@@ -21,6 +21,7 @@
 
 use super::key::FlowKey;
 use super::sync::{AtomicU32, AtomicU64, LINE, Lines, Ordering, zeroed};
+use crate::prefetch::prefetch;
 
 /// Words of the hot line.
 pub(super) const PORTS: usize = 0;
@@ -245,7 +246,12 @@ impl Slots {
                 self.free
                     .compare_exchange_weak(head, popped, Ordering::AcqRel, Ordering::Acquire);
             match swapped {
-                Ok(_) => return Some(slot),
+                Ok(_) => {
+                    if let Some(next) = (next as u32).checked_sub(1) {
+                        self.expect(next);
+                    }
+                    return Some(slot);
+                }
                 Err(now) => head = now,
             }
         }
@@ -255,6 +261,14 @@ impl Slots {
                 (n < self.capacity).then_some(n + 1)
             })
             .ok()
+    }
+
+    /// Brings the record near which the next insert will write.
+    fn expect(&self, slot: u32) {
+        prefetch(self.hot(slot));
+        let cold = self.cold(slot);
+        prefetch(&cold[0]);
+        prefetch(&cold[COLD - 1]);
     }
 
     /// Puts a slot back; its life word is already the next, free incarnation.

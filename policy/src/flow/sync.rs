@@ -50,3 +50,12 @@ impl Lines {
         self.count * LINE * 8
     }
 }
+
+/// Lets the thread run on that is waited for.
+#[inline]
+pub(super) fn relax() {
+    #[cfg(not(loom))]
+    std::hint::spin_loop();
+    #[cfg(loom)]
+    loom::thread::yield_now();
+}

@@ -13,12 +13,13 @@ use super::key::{FlowKey, hash_canonical, protocol};
 use super::limits::Limits;
 use super::session::{NewSession, Verdict};
 use super::slot::{
-    ALIAS, BYTES, DENY, LIFE, Life, LifeState, OWNERS, PACKETS, REWRITTEN, RULES, STATE, SWAPPED,
+    ALIAS, BYTES, DENY, Life, LifeState, OWNERS, PACKETS, REWRITTEN, RULES, STATE, SWAPPED,
     SessionId, Slots,
 };
 use super::statistics::{Counters, Statistics};
-use super::sync::{AtomicU32, Ordering, fence};
+use super::sync::{AtomicU32, Ordering, fence, relax};
 use super::tcp::{Direction, Marks, flags};
+use crate::prefetch::prefetch;
 
 /// What a lookup found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +50,14 @@ pub enum InsertError {
     Exists(Hit),
 }
 
-/// Keys of a batch handled together: enough to overlap their cache misses.
-const STRIDE: usize = 16;
+/// Sessions the smallest table has room for.
+const SMALLEST: usize = if cfg!(loom) { 2 } else { 64 };
+
+/// Keys between two stages of a batched lookup: enough to cover a cache miss.
+const APART: usize = 16;
+
+/// Keys under way in a batched lookup.
+const RING: usize = 64;
 
 /// How often an insert makes room for a competitor before it insists.
 const PATIENCE: usize = 16;
@@ -86,7 +93,7 @@ enum Rival {
 impl FlowTable {
     /// A table with all the memory it will ever have. The capacity is brought into 64..=2^28.
     pub fn new(config: Config) -> Self {
-        let capacity = config.capacity.clamp(64, 1 << 28) as u32;
+        let capacity = config.capacity.clamp(SMALLEST, 1 << 28) as u32;
         Self {
             index: Index::new(capacity),
             slots: Slots::new(capacity),
@@ -107,48 +114,41 @@ impl FlowTable {
     /// Looks up `keys[i]` into `hits[i]`, as far as the shorter of the two goes. Faster than one
     /// by one because the cache misses of several keys overlap.
     pub fn lookup_batch(&self, keys: &[FlowKey], hits: &mut [Option<Hit>]) {
-        for (keys, hits) in keys.chunks(STRIDE).zip(hits.chunks_mut(STRIDE)) {
-            self.lookup_stride(keys, hits);
-        }
-    }
-
-    fn lookup_stride(&self, keys: &[FlowKey], hits: &mut [Option<Hit>]) {
-        const NONE: u32 = u32::MAX;
-        let nothing = Place {
-            buckets: [0; 2],
-            tag: 0,
-        };
-        let mut sought = [Sought {
+        let count = keys.len().min(hits.len());
+        let nowhere = Sought {
             key: FlowKey::v4(0, 0, 0, 0, 0),
             swapped: false,
-            place: nothing,
-        }; STRIDE];
-        let mut slots = [NONE; STRIDE];
-        let mut touched = 0;
-        for (sought, key) in sought.iter_mut().zip(keys) {
-            *sought = self.sought(key);
-            // The loads of this pass and the next are there to bring the lines in, all at once.
-            touched |= self.index.bucket(sought.place.buckets[0])[0].load(Ordering::Relaxed);
-        }
-        for (slot, sought) in slots.iter_mut().zip(&sought[..keys.len()]) {
-            let bits = self.index.tagged(sought.place.buckets[0], sought.place.tag);
-            let i = bits.trailing_zeros() as usize;
-            let found = self
-                .index
-                .slot(sought.place.buckets[0], i, sought.place.tag);
-            if let Some(found) = found.filter(|_| bits != 0) {
-                *slot = found;
-                touched |= self.slots.hot(found)[LIFE].load(Ordering::Relaxed);
+            place: Place {
+                buckets: [0; 2],
+                tag: 0,
+            },
+        };
+        // Three stages, each a few keys behind the one before: ask for the bucket; read it and
+        // ask for the record; compare.
+        let mut sought = [nowhere; RING];
+        let mut slots = [None; RING];
+        for step in 0..count + 2 * APART {
+            if let Some(key) = keys[..count].get(step) {
+                let ready = self.sought(key);
+                prefetch(self.index.bucket(ready.place.buckets[0]));
+                sought[step % RING] = ready;
             }
-        }
-        std::hint::black_box(touched);
-        for ((hit, &slot), sought) in hits.iter_mut().zip(&slots).zip(&sought[..keys.len()]) {
-            let first = if slot == NONE {
-                None
-            } else {
-                self.check(slot, sought)
-            };
-            *hit = first.or_else(|| self.find(sought));
+            if let Some(i) = step.checked_sub(APART).filter(|&i| i < count) {
+                let place = &sought[i % RING].place;
+                let slot = self.index.first(place.buckets[0], place.tag);
+                match slot {
+                    Some(slot) => prefetch(self.slots.hot(slot)),
+                    None => prefetch(self.index.bucket(place.buckets[1])),
+                }
+                slots[i % RING] = slot;
+            }
+            if let Some(i) = step.checked_sub(2 * APART) {
+                let sought = &sought[i % RING];
+                hits[i] = match slots[i % RING] {
+                    Some(slot) => self.check(slot, sought).or_else(|| self.find(sought)),
+                    None => self.find_in(1, sought),
+                };
+            }
         }
     }
 
@@ -161,12 +161,13 @@ impl FlowTable {
             self.counters.mid_stream.bump();
             return Err(InsertError::MidStream);
         }
-        let keys = [self.sought(&new.key), self.sought(&new.reply_key)];
         let rewritten = new.reply_key != new.key.reverse();
-        let keys = if rewritten { &keys[..] } else { &keys[..1] };
+        let keys = [self.sought(&new.key), self.sought(&new.reply_key)];
         if let Some(hit) = keys.iter().find_map(|key| self.find(key)) {
             return Err(InsertError::Exists(hit));
         }
+        // One entry serves both directions of a session without rewriting.
+        let keys = if rewritten { &keys[..] } else { &keys[..1] };
         if !self.limits.admit(now_ms) {
             self.counters.rate_limited.bump();
             return Err(InsertError::RateLimited);
@@ -223,8 +224,15 @@ impl FlowTable {
 
     #[inline(always)]
     pub(super) fn find(&self, sought: &Sought) -> Option<Hit> {
-        self.index
-            .find(&sought.place, |slot| self.check(slot, sought))
+        self.find_in(0, sought).or_else(|| self.find_in(1, sought))
+    }
+
+    #[inline(always)]
+    fn find_in(&self, bucket: usize, sought: &Sought) -> Option<Hit> {
+        let place = &sought.place;
+        self.index.find(place.buckets[bucket], place.tag, |slot| {
+            self.check(slot, sought)
+        })
     }
 
     /// The hit, if the slot holds the key and is visible.
@@ -339,7 +347,7 @@ impl FlowTable {
                     .for_each(|&slot| self.slots.push(slot));
                 return Err(error);
             }
-            std::hint::spin_loop();
+            relax();
         }
         unreachable!("the loop ends by returning")
     }
@@ -404,11 +412,11 @@ impl FlowTable {
         fence(Ordering::SeqCst);
         let mut outcome = Ok(());
         for (key, own) in keys.iter().zip(slots) {
-            self.index.find(&key.place, |slot| {
+            let mut meet = |slot| {
                 if slot == own {
                     return None;
                 }
-                match self.rival(slot, key)? {
+                match self.rival(slot, key, keys.len() > 1)? {
                     Rival::Live(hit) => outcome = Err(Some(InsertError::Exists(hit))),
                     Rival::Pending(primary, _) if primary < slots[0] && !insist => {
                         outcome = Err(None);
@@ -423,7 +431,10 @@ impl FlowTable {
                     }
                 }
                 Some(())
-            });
+            };
+            for bucket in key.place.buckets {
+                self.index.find(bucket, key.place.tag, &mut meet);
+            }
         }
         // Killed ourselves meanwhile: no need to try.
         if self.slots.life(slots[0]) != mine {
@@ -434,7 +445,7 @@ impl FlowTable {
     }
 
     /// What else holds a key of the session being inserted.
-    fn rival(&self, slot: u32, sought: &Sought) -> Option<Rival> {
+    fn rival(&self, slot: u32, sought: &Sought, rewritten: bool) -> Option<Rival> {
         let life = self.slots.life(slot);
         if matches!(
             life.state(),
@@ -446,7 +457,8 @@ impl FlowTable {
         let same = (marks & SWAPPED != 0) == sought.swapped;
         let alias_of = SessionId::from_bits(self.slots.path(slot, 0));
         let reused = self.slots.life(slot).incarnation() != life.incarnation();
-        if reused || (marks & REWRITTEN != 0 && !same) {
+        // Two rewritten sessions may have one key each way; any other pair meets in both.
+        if reused || (rewritten && marks & REWRITTEN != 0 && !same) {
             return None;
         }
         let is_alias = marks & ALIAS != 0;
