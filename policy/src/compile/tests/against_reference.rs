@@ -426,13 +426,15 @@ fn removed(update: Update) -> Update {
 }
 
 fn packet() -> impl Strategy<Value = PacketTuple> {
-    let pair = (select(&ADDRESSES[..]), select(&ADDRESSES[..])).prop_filter_map(
-        "one version",
-        |(s, d)| {
-            let (s, d) = (s.parse::<IpAddr>().unwrap(), d.parse::<IpAddr>().unwrap());
-            (s.is_ipv4() == d.is_ipv4()).then_some((s, d))
-        },
-    );
+    let two = |from: &'static [&'static str]| {
+        (select(from), select(from)).prop_map(|(source, destination)| {
+            (
+                source.parse::<IpAddr>().unwrap(),
+                destination.parse::<IpAddr>().unwrap(),
+            )
+        })
+    };
+    let pair = prop_oneof![2 => two(&ADDRESSES[..6]), 1 => two(&ADDRESSES[6..])];
     let ports = (
         select(vec![80u16, 81, 443, 53, 22]),
         select(vec![80u16, 81, 85, 443, 53, 22]),

@@ -23,13 +23,15 @@ impl Random {
 
 fn rule(random: &mut Random) -> RuleSpec {
     let mut entity = EntitySpec::default();
+    let near = |random: &mut Random| (random.below(4), random.below(64));
     match random.below(4) {
-        0 => entity.nets = vec![format!("10.{}.{}.0/24", random.below(4), random.below(64))],
+        0 => {
+            let (a, b) = near(random);
+            entity.nets = vec![format!("10.{a}.{b}.0/24")];
+        }
         1 => {
-            entity.nets = vec![
-                format!("10.{}.0.{}", random.below(4), random.below(64)),
-                "fd00::/64".into(),
-            ]
+            let (a, b) = near(random);
+            entity.nets = vec![format!("10.{a}.0.{b}"), "fd00::/64".into()];
         }
         2 => entity.selector = Some(format!("set == '{}'", random.below(50))),
         _ => {}
