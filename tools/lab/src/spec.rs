@@ -166,7 +166,7 @@ pub struct Spec {
     #[arg(long)]
     pub spin: bool,
     /// The vrouterd to start (default: the one beside this program, then the one in PATH).
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", env = "VROUTERD")]
     pub vrouterd: Option<PathBuf>,
     /// More arguments for each vrouterd, for example `--vrouterd-arg=--log-level=debug`.
     #[arg(long = "vrouterd-arg", value_name = "ARG", allow_hyphen_values = true)]

@@ -2,14 +2,14 @@
 
 use std::env;
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use vrouter_control::params::GetVersion;
+use vrouter_control::{Call, Client};
 
 use crate::error::{LabError, Result};
 use crate::names::{POD_INTERFACE, UNDERLAY_INTERFACE};
@@ -71,7 +71,7 @@ pub fn beside_or_in_path(name: &str) -> Result<PathBuf> {
 pub fn start(lab: &Lab, node: &Node) -> Result<Process> {
     let process = spawn(lab, node)?;
     let ready = wait_until(START_LIMIT, || {
-        !process.is_alive() || request(node, "version").is_ok()
+        !process.is_alive() || ask(node, &GetVersion {}).is_ok()
     });
     if !process.is_alive() {
         return Err(LabError::Command {
@@ -183,33 +183,14 @@ fn usable(pod: &Pod) -> bool {
 ///
 /// # Errors
 /// There is none, it does not answer, or it answers with an error.
-pub fn request(node: &Node, method: &str) -> Result<Value> {
+pub fn ask<P: Call>(node: &Node, params: &P) -> Result<P::Output> {
     let (socket, _) = files(node)?;
-    let what = || format!("asking {} for {method}", node.name);
-    let stream = UnixStream::connect(socket).map_err(LabError::io(what()))?;
-    stream
-        .set_read_timeout(Some(Duration::from_secs(5)))
-        .map_err(LabError::io(what()))?;
-    let mut line = json!({ "id": 1, "method": method, "params": {} }).to_string();
-    line.push('\n');
-    (&stream)
-        .write_all(line.as_bytes())
-        .map_err(LabError::io(what()))?;
-    let mut answer = String::new();
-    BufReader::new(stream)
-        .read_line(&mut answer)
-        .map_err(LabError::io(what()))?;
-    let answer: Value = serde_json::from_str(&answer).map_err(|error| LabError::Command {
-        what: what(),
-        detail: error.to_string(),
-    })?;
-    match answer.get("error") {
-        None | Some(Value::Null) => Ok(answer.get("result").cloned().unwrap_or(Value::Null)),
-        Some(error) => Err(LabError::Command {
-            what: what(),
+    Client::connect_with_timeout(socket, Duration::from_secs(5))
+        .and_then(|mut client| client.call(params))
+        .map_err(|error| LabError::Command {
+            what: format!("asking {} for {}", node.name, P::METHOD),
             detail: error.to_string(),
-        }),
-    }
+        })
 }
 
 /// The last lines of a node's log.
