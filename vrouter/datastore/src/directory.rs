@@ -20,6 +20,8 @@ const CHANNEL: usize = 1024;
 /// A scan follows the last happening by this much: a file made in a new subdirectory before the
 /// subdirectory was watched is found then.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// However long scans take, what file watching lost is found after this.
+const LONGEST_RESCAN: Duration = Duration::from_secs(60);
 /// The directory itself, in [`Event::Broken`].
 const ROOT: &str = ".";
 
@@ -30,7 +32,8 @@ pub struct Timing {
     pub quiet: Duration,
     /// …or this long after it, whatever else happens.
     pub longest: Duration,
-    /// Between two scans that nothing asked for.
+    /// Between two scans that nothing asked for; longer when a scan is so long that these would
+    /// cost more than 0.2 % of a processor.
     pub rescan: Duration,
     /// A directory that was gone is believed again when it was there, unchanged, for this long:
     /// whoever makes it anew needs time to fill it.
@@ -127,6 +130,7 @@ impl Datastore for Directory {
             believe_at: None,
             lost: false,
             look_again: false,
+            scan_took: Duration::ZERO,
             root: self.path,
             timing: self.timing,
             happened,
@@ -183,6 +187,8 @@ struct Watching {
     lost: bool,
     /// Something happened: scan once more soon after the scan for it.
     look_again: bool,
+    /// The last scan.
+    scan_took: Duration,
     happened: Sender<Happening>,
     happenings: Receiver<Happening>,
     events: Sender<Event>,
@@ -201,7 +207,8 @@ impl Watching {
     /// Returns when it is time to scan.
     fn wait(&mut self) -> Result<(), Finished> {
         let now = Instant::now();
-        let mut deadline = now + self.timing.rescan;
+        let cheap = (self.scan_took * 500).min(LONGEST_RESCAN);
+        let mut deadline = now + self.timing.rescan.max(cheap);
         if self.lost || self.believe_at.is_some() {
             deadline = deadline.min(now + self.timing.settle / 4);
         }
@@ -251,6 +258,7 @@ impl Watching {
             Ok(changes) => changes,
             Err(RootGone(error)) => return self.lose(&error),
         };
+        self.scan_took = now.elapsed();
         let mut events = Vec::new();
         if std::mem::take(&mut self.lost) {
             events.push(Event::Broken {
@@ -259,6 +267,8 @@ impl Watching {
             });
         }
         if !changes.is_empty() {
+            // This scan's time tells of reading files, the next one's of looking at them.
+            self.look_again = true;
             tracing::debug!(files = changes.len(), "resource files changed");
         }
         events.extend(self.index.apply(changes));
