@@ -151,6 +151,15 @@ impl Buffer {
         Some(&self.bytes[at..self.end])
     }
 
+    /// Puts `bytes` behind the content; `false` when they do not fit.
+    #[must_use]
+    pub fn append(&mut self, bytes: &[u8]) -> bool {
+        let Some(room) = self.bytes.get_mut(self.end..self.end + bytes.len()) else { return false };
+        room.copy_from_slice(bytes);
+        self.end += bytes.len();
+        true
+    }
+
     /// Cuts the content to its first `len` bytes.
     pub fn truncate(&mut self, len: usize) {
         self.end = self.end.min(self.start + len);
@@ -247,6 +256,9 @@ mod tests {
         assert!(buffer.prepend(HEADROOM + 100).is_none());
         assert!(buffer.narrow(1..2));
         assert_eq!(buffer.bytes(), [3]);
+        assert!(buffer.append(&[7, 8]));
+        assert_eq!(buffer.bytes(), [3, 7, 8]);
+        assert!(!buffer.append(&vec![0; CAPACITY]));
     }
 
     #[test]
