@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use vrouter_dataplane::buffer::{Buffer, Pool};
 use vrouter_dataplane::device::{Capabilities, Device, Transmitted, Vector};
 
+use crate::ipip::IpipSocket;
 use crate::tap::Tap;
 use crate::tun::Tun;
 use crate::vxlan::VxlanSocket;
@@ -19,6 +20,8 @@ pub enum AnyDevice {
     Tun(Tun),
     /// The underlay of VXLAN; boxed because it holds the room for its batches.
     Vxlan(Box<VxlanSocket>),
+    /// The underlay of IPIP.
+    Ipip(Box<IpipSocket>),
 }
 
 impl Device for AnyDevice {
@@ -26,6 +29,7 @@ impl Device for AnyDevice {
         match self {
             Self::Tap(queue) | Self::Tun(queue) => queue.receive(pool, into),
             Self::Vxlan(socket) => socket.receive(pool, into),
+            Self::Ipip(socket) => socket.receive(pool, into),
         }
     }
 
@@ -33,6 +37,7 @@ impl Device for AnyDevice {
         match self {
             Self::Tap(queue) | Self::Tun(queue) => queue.transmit(packets),
             Self::Vxlan(socket) => socket.transmit(packets),
+            Self::Ipip(socket) => socket.transmit(packets),
         }
     }
 
@@ -40,6 +45,7 @@ impl Device for AnyDevice {
         match self {
             Self::Tap(queue) | Self::Tun(queue) => queue.capabilities(),
             Self::Vxlan(socket) => socket.capabilities(),
+            Self::Ipip(socket) => socket.capabilities(),
         }
     }
 }
@@ -50,6 +56,7 @@ impl AsRawFd for AnyDevice {
         match self {
             Self::Tap(queue) | Self::Tun(queue) => queue.as_raw_fd(),
             Self::Vxlan(socket) => socket.as_raw_fd(),
+            Self::Ipip(socket) => socket.as_raw_fd(),
         }
     }
 }

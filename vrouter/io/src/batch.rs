@@ -93,6 +93,11 @@ impl Sender {
         self.fates[packet] = self.fates[packet].max(fate);
     }
 
+    /// What is known of a packet's fate so far.
+    pub(crate) fn fate(&self, packet: usize) -> Fate {
+        self.fates[packet]
+    }
+
     /// Counts the fates of `packets`.
     pub(crate) fn count(&self, packets: &[Buffer], into: &mut Transmitted) {
         for (packet, fate) in packets.iter().zip(self.fates) {

@@ -9,15 +9,18 @@ pub mod any;
 mod batch;
 pub mod cpu;
 pub mod error;
+pub mod ipip;
 pub mod link;
 pub mod netns;
 pub mod pod;
 pub mod poller;
 pub mod queue;
+mod spread;
 mod sys;
 pub mod sysctl;
 pub mod tap;
 pub mod tun;
+mod unfinished;
 pub mod vxlan;
 pub mod watch;
 

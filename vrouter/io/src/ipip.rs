@@ -1,0 +1,340 @@
+//! IPIP's underlay (RFC 2003): raw sockets of protocol 4.
+//!
+//! Every worker has a socket that accepts its share of the flows (see `spread.rs`) and one that
+//! only sends, with outer headers written here: TTL and DF are the inner packet's, as the kernel's
+//! `tunl0` has them, and an outer packet is never fragmented by this node. The kernel neither
+//! segments nor reliably coalesces for raw sockets, so a receive puts packets of one flow and
+//! equal size back to back, and the packet path merges them in place.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::{AsRawFd, RawFd};
+
+use encap::offload::Offload;
+use socket2::{Domain, Protocol, Socket, Type};
+use vrouter_dataplane::buffer::{Buffer, Pool};
+use vrouter_dataplane::device::{Capabilities, Device, Transmitted, VECTOR, Vector};
+
+use crate::ancillary::Name;
+use crate::batch::{self, BATCH, Fate, Piece, Sender};
+use crate::error::{Context, Result};
+use crate::netns::Netns;
+use crate::spread;
+use crate::sys::{Inbox, Message};
+use crate::unfinished;
+use crate::vxlan::is_passing;
+
+const IPV4_HEADER: usize = 20;
+const DF: u8 = 0x40;
+/// Messages in one `recvmmsg`.
+const INBOX: usize = 32;
+/// The most bytes put back to back.
+const MAX_RUN: usize = 65_000;
+/// How many of the last buffers a packet may be put behind.
+const LOOK_BACK: usize = 4;
+
+/// One worker's part of the IPIP underlay.
+#[derive(Debug)]
+pub struct IpipSocket {
+    receiver: Socket,
+    transmitter: Socket,
+    address: Ipv4Addr,
+    /// Bytes of the longest inner packet the underlay brings in one piece.
+    inner_mtu: usize,
+    inbox: Inbox,
+    sender: Sender,
+    /// The outer header of each packet of a batch.
+    headers: [[u8; IPV4_HEADER]; BATCH],
+}
+
+/// Opens the sockets of `workers` workers at the node's `address`, whose interface has `mtu`, in
+/// `netns` or the caller's namespace.
+///
+/// # Errors
+/// The address is not the node's, or the process may not open raw sockets (`CAP_NET_RAW`).
+pub fn open(
+    netns: Option<&Netns>,
+    address: Ipv4Addr,
+    mtu: u32,
+    workers: usize,
+) -> Result<Vec<IpipSocket>> {
+    let open_here = || {
+        (0..workers)
+            .map(|index| open_one(address, mtu, index, workers))
+            .collect()
+    };
+    match netns {
+        Some(netns) => netns.run(open_here)?,
+        None => open_here(),
+    }
+}
+
+fn open_one(address: Ipv4Addr, mtu: u32, index: usize, workers: usize) -> Result<IpipSocket> {
+    let action = || format!("open the IPIP sockets of worker {index} at {address}");
+    let receiver = raw(libc::IPPROTO_IPIP, address).context(action)?;
+    receiver
+        .attach_filter(&spread::filter(index, workers))
+        .context(action)?;
+    // Between the socket's making and the filter, packets of other workers may have come in.
+    let mut inbox = Inbox::new(INBOX);
+    let mut scratch = [[0; 1]; INBOX];
+    loop {
+        let areas = scratch.iter_mut().map(<[u8; 1]>::as_mut_slice);
+        if !inbox.receive(&receiver, areas).is_ok_and(|count| count > 0) {
+            break;
+        }
+    }
+    let transmitter = raw(libc::IPPROTO_RAW, address).context(action)?;
+    let inner_mtu = (mtu as usize).saturating_sub(IPV4_HEADER);
+    let headers = [[0; IPV4_HEADER]; BATCH];
+    let sender = Sender::new();
+    Ok(IpipSocket {
+        receiver,
+        transmitter,
+        address,
+        inner_mtu,
+        inbox,
+        sender,
+        headers,
+    })
+}
+
+/// A raw socket bound to `address`. Of protocol `IPPROTO_RAW` it receives nothing and takes
+/// packets with their header (`raw(7)`).
+fn raw(protocol: libc::c_int, address: Ipv4Addr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(protocol)))?;
+    socket.set_nonblocking(true)?;
+    batch::enlarge(&socket)?;
+    socket.bind(&SocketAddr::new(address.into(), 0).into())?;
+    Ok(socket)
+}
+
+impl IpipSocket {
+    /// The node's address.
+    pub fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+
+    /// Takes up to `INBOX` messages; whether no more wait.
+    fn receive_some(&mut self, pool: &mut Pool, into: &mut Vector) -> io::Result<bool> {
+        let first = into.len();
+        let wanted = INBOX.min(pool.available());
+        into.extend(
+            std::iter::repeat_with(|| pool.take())
+                .take(wanted)
+                .flatten(),
+        );
+        let wanted = into.len() - first;
+        if wanted == 0 {
+            return Ok(false);
+        }
+        let areas = into[first..]
+            .iter_mut()
+            .map(|buffer| buffer.receive_area(0));
+        let got = self.inbox.receive(&self.receiver, areas);
+        let count = *got.as_ref().unwrap_or(&0);
+        into.drain(first + count..)
+            .for_each(|unused| pool.give(unused));
+        let mut kept = first;
+        for index in 0..count {
+            let (before, rest) = into.split_at_mut(first + index);
+            let buffer = &mut rest[0];
+            let message = self.inbox.message(index);
+            buffer.received(message.len);
+            open_outer(buffer);
+            buffer.meta.malformed |= message.cut;
+            buffer.meta.offload = unfinished::recognise(buffer.bytes(), self.inner_mtu);
+            if !append(&mut before[first..kept], buffer) {
+                into.swap(kept, first + index);
+                kept += 1;
+            }
+        }
+        into.drain(kept..).for_each(|merged| pool.give(merged));
+        match got {
+            Ok(count) => Ok(count < wanted),
+            Err(e) if e.raw_os_error() == Some(libc::EAGAIN) => Ok(true),
+            // Left over from an ICMP error or a signal; what waits is still there.
+            Err(e) if is_passing(&e) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn transmit_batch(&mut self, packets: &[Buffer], done: &mut Transmitted) {
+        self.sender.begin();
+        let Self {
+            transmitter,
+            sender,
+            headers,
+            address,
+            ..
+        } = self;
+        for (index, packet) in packets.iter().enumerate() {
+            match outer(packet, *address) {
+                Some(header) => headers[index] = header,
+                None => sender.settle(index, Fate::Refused),
+            }
+        }
+        let headers = &*headers;
+        let whole = |piece: &Piece| {
+            let header = &headers[piece.packet];
+            let to = Ipv4Addr::new(header[16], header[17], header[18], header[19]);
+            let to = Name::new(to.into(), 0);
+            Message {
+                header,
+                ..batch::message(packets, piece, to)
+            }
+        };
+        let mut pieces = [Piece::default(); BATCH];
+        let mut count = 0;
+        for (packet, buffer) in packets.iter().enumerate() {
+            if sender.fate(packet) == Fate::Refused {
+                continue;
+            }
+            let len = buffer.len();
+            let step = match buffer.meta.segment {
+                0 => len,
+                segment => segment.into(),
+            };
+            let mut start = 0;
+            while start < len {
+                let end = len.min(start + step);
+                pieces[count] = Piece {
+                    packet,
+                    start,
+                    end,
+                    segment: 0,
+                };
+                count += 1;
+                start = end;
+                if count == BATCH {
+                    sender.flush(transmitter, &pieces, &whole);
+                    count = 0;
+                }
+            }
+        }
+        sender.flush(transmitter, &pieces[..count], &whole);
+        sender.count(packets, done);
+    }
+}
+
+/// The outer header of a packet's datagrams; the kernel fills in length, identification (for
+/// packets without DF) and checksum. `None` when there is no IPv4 packet or no IPv4 peer.
+fn outer(packet: &Buffer, source: Ipv4Addr) -> Option<[u8; IPV4_HEADER]> {
+    let inner: &[u8; IPV4_HEADER] = packet.bytes().first_chunk()?;
+    let IpAddr::V4(remote) = packet.meta.remote? else {
+        return None;
+    };
+    if inner[0] >> 4 != 4 {
+        return None;
+    }
+    let mut header = [0; IPV4_HEADER];
+    header[0] = 0x45;
+    header[1] = packet.meta.tos;
+    header[6] = inner[6] & DF;
+    header[8] = inner[8];
+    header[9] = libc::IPPROTO_IPIP as u8;
+    header[12..16].copy_from_slice(&source.octets());
+    header[16..].copy_from_slice(&remote.octets());
+    Some(header)
+}
+
+/// Takes the outer header off and notes peer and TOS.
+fn open_outer(buffer: &mut Buffer) {
+    let Some(header) = buffer.bytes().first_chunk::<IPV4_HEADER>() else {
+        buffer.meta.malformed = true;
+        return;
+    };
+    let source = Ipv4Addr::new(header[12], header[13], header[14], header[15]);
+    let (tos, header_len) = (header[1], usize::from(header[0] & 0xf) * 4);
+    buffer.meta.remote = Some(source.into());
+    buffer.meta.tos = tos;
+    buffer.meta.malformed = !buffer.strip(header_len);
+}
+
+/// Puts a packet behind the last one of its flow, if that is among the last few of `before` and
+/// still holds equal sizes; `false` when it has to stay alone.
+fn append(before: &mut [Buffer], packet: &Buffer) -> bool {
+    let Some(flow) = Flow::of(packet) else {
+        return false;
+    };
+    let Some(last) = before
+        .iter_mut()
+        .rev()
+        .take(LOOK_BACK)
+        .find(|b| Flow::of(b) == Some(flow))
+    else {
+        return false;
+    };
+    let size = match last.meta.segment {
+        0 => last.len(),
+        segment => segment.into(),
+    };
+    let fits =
+        packet.len() <= size && last.len() % size == 0 && last.len() + packet.len() <= MAX_RUN;
+    if !fits || !last.append(packet.bytes()) {
+        return false;
+    }
+    last.meta.segment = size as u16;
+    true
+}
+
+/// What packets that may lie back to back have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Flow {
+    remote: Option<IpAddr>,
+    tos: u8,
+    /// Addresses and ports.
+    inner: [u8; 12],
+}
+
+impl Flow {
+    /// `None` for all but plain, finished TCP and UDP.
+    fn of(buffer: &Buffer) -> Option<Self> {
+        let bytes: &[u8; 24] = buffer.bytes().first_chunk()?;
+        let is_fragment = u16::from_be_bytes([bytes[6], bytes[7]]) & 0x3fff != 0;
+        let is_plain = bytes[0] == 0x45 && matches!(bytes[9], 6 | 17) && !is_fragment;
+        if !is_plain || buffer.meta.malformed || buffer.meta.offload != Offload::None {
+            return None;
+        }
+        let inner = *bytes[12..].first_chunk()?;
+        Some(Self {
+            remote: buffer.meta.remote,
+            tos: buffer.meta.tos,
+            inner,
+        })
+    }
+}
+
+impl Device for IpipSocket {
+    fn receive(&mut self, pool: &mut Pool, into: &mut Vector) -> io::Result<bool> {
+        let limit = into.len() + VECTOR;
+        while into.len() + INBOX <= limit {
+            let before = into.len();
+            if self.receive_some(pool, into)? {
+                return Ok(true);
+            }
+            if into.len() == before {
+                break;
+            }
+        }
+        Ok(false)
+    }
+
+    fn transmit(&mut self, packets: &mut [Buffer]) -> Transmitted {
+        let mut done = Transmitted::default();
+        for packets in packets.chunks(BATCH) {
+            self.transmit_batch(packets, &mut done);
+        }
+        done
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::DATAGRAMS
+    }
+}
+
+impl AsRawFd for IpipSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.receiver.as_raw_fd()
+    }
+}

@@ -1,0 +1,216 @@
+//! The IPIP underlay between two namespaces.
+
+#![allow(clippy::unwrap_used, reason = "only tests call these")]
+
+mod namespace;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use encap::offload::Offload;
+use namespace::Namespace;
+use vrouter_dataplane::buffer::{Buffer, Pool};
+use vrouter_dataplane::device::{Device, Vector};
+use vrouter_dataplane::id::InterfaceId;
+use vrouter_io::ipip::{self, IpipSocket};
+use vrouter_io::poller::Poller;
+
+const A: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const B: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+
+struct Pair {
+    a: Namespace,
+    _b: Namespace,
+    senders: Vec<IpipSocket>,
+    receivers: Vec<IpipSocket>,
+}
+
+fn pair(workers: usize) -> Pair {
+    let [a, b] = ["ia", "ib"].map(Namespace::new);
+    a.connect(&b, "eth0", "192.0.2.1/24", "192.0.2.2/24");
+    a.exec("ping -c 2 -i 0.2 -W 3 192.0.2.2");
+    let senders = ipip::open(Some(&a.netns), A, 1500, 1).unwrap();
+    let receivers = ipip::open(Some(&b.netns), B, 1500, workers).unwrap();
+    Pair {
+        a,
+        _b: b,
+        senders,
+        receivers,
+    }
+}
+
+/// A UDP packet (without a sum) of `len` bytes from port `port`, numbered.
+fn udp(port: u16, number: u16, len: usize) -> Vec<u8> {
+    let mut packet: Vec<u8> = (0..len)
+        .map(|at| (at + usize::from(number)) as u8)
+        .collect();
+    packet[..20].copy_from_slice(&[
+        0x45, 0, 0, 0, 0, 0, 0x40, 0, 61, 17, 0, 0, 10, 1, 0, 1, 10, 2, 0, 2,
+    ]);
+    packet[2..4].copy_from_slice(&(len as u16).to_be_bytes());
+    packet[20..22].copy_from_slice(&port.to_be_bytes());
+    packet[22..24].copy_from_slice(&53_u16.to_be_bytes());
+    packet[24..28].copy_from_slice(&[0; 4]);
+    packet[28..30].copy_from_slice(&number.to_be_bytes());
+    packet
+}
+
+fn buffer(bytes: &[u8], segment: u16) -> Buffer {
+    let mut buffer = Buffer::from_slice(bytes);
+    buffer.meta.remote = Some(B.into());
+    buffer.meta.segment = segment;
+    buffer
+}
+
+/// All that arrives at `socket` within a moment.
+fn drain(socket: &mut IpipSocket) -> Vec<Buffer> {
+    let (mut poller, _waker) = Poller::new().unwrap();
+    poller.register(InterfaceId(0), socket.as_raw_fd()).unwrap();
+    let (mut pool, mut vector) = (Pool::new(2048), Vector::new());
+    while poller
+        .wait(Some(Duration::from_millis(200)))
+        .unwrap()
+        .count()
+        > 0
+    {
+        while !socket.receive(&mut pool, &mut vector).unwrap() {}
+    }
+    assert_eq!(pool.available() + vector.len(), 2048);
+    vector
+}
+
+fn packets(buffers: &[Buffer]) -> Vec<Vec<u8>> {
+    let size = |buffer: &Buffer| match buffer.meta.segment {
+        0 => buffer.len().max(1),
+        segment => usize::from(segment),
+    };
+    buffers
+        .iter()
+        .flat_map(|buffer| buffer.bytes().chunks(size(buffer)).map(<[u8]>::to_vec))
+        .collect()
+}
+
+#[test]
+#[ignore = "needs root"]
+fn segments_cross_and_lie_back_to_back_again() {
+    let mut pair = pair(1);
+    let mut expected: Vec<_> = (0..43).map(|number| udp(7, number, 1480)).collect();
+    expected.push(udp(7, 43, 500));
+    let mut batch = [buffer(&expected.concat(), 1480), buffer(&udp(8, 0, 100), 0)];
+    batch[0].meta.tos = 0xb9;
+    expected.push(udp(8, 0, 100));
+    let done = pair.senders[0].transmit(&mut batch);
+    assert_eq!((done.sent, done.full, done.refused), (2, 0, 0));
+
+    let received = drain(&mut pair.receivers[0]);
+    assert!(packets(&received) == expected);
+    assert!(received.len() <= 5, "{}", received.len());
+    for buffer in &received {
+        assert_eq!(buffer.meta.remote, Some(IpAddr::V4(A)));
+        assert!(!buffer.meta.malformed);
+        assert_eq!(buffer.meta.offload, Offload::None);
+    }
+    assert_eq!(
+        (received[0].meta.tos, received.last().unwrap().meta.tos),
+        (0xb9, 0)
+    );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_outer_header_is_as_tunl0_writes_it() {
+    let mut pair = pair(1);
+    let dump = pair.a.netns.clone();
+    let name = pair.a.name.clone();
+    let capture = std::thread::spawn(move || {
+        drop(dump);
+        std::process::Command::new("timeout")
+            .args(["10", "ip", "netns", "exec", &name])
+            .args([
+                "tcpdump",
+                "-nnvi",
+                "eth0",
+                "-c",
+                "2",
+                "--immediate-mode",
+                "ip proto 4",
+            ])
+            .output()
+            .unwrap()
+    });
+    std::thread::sleep(Duration::from_secs(1));
+    let mut may_fragment = udp(7, 2, 100);
+    may_fragment[6] = 0;
+    may_fragment[8] = 5;
+    let mut batch = [buffer(&udp(7, 1, 100), 0), buffer(&may_fragment, 0)];
+    assert_eq!(pair.senders[0].transmit(&mut batch).sent, 2);
+    let text = String::from_utf8(capture.join().unwrap().stdout).unwrap();
+    let outer: Vec<_> = text.lines().filter(|line| line.contains("IPIP")).collect();
+    assert!(
+        outer[0].contains("ttl 61") && outer[0].contains("[DF]"),
+        "{text}"
+    );
+    assert!(
+        outer[1].contains("ttl 5,") && outer[1].contains("[none]"),
+        "{text}"
+    );
+    assert!(
+        outer.iter().all(|line| line.contains("length 120)")),
+        "{text}"
+    );
+    assert!(
+        !outer.iter().any(|line| line.contains("bad cksum")),
+        "{text}"
+    );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn each_packet_reaches_exactly_one_worker() {
+    let mut pair = pair(3);
+    let flows = 150;
+    let rounds = 4;
+    for round in 0..rounds {
+        let mut batch: Vec<_> = (0..flows)
+            .map(|port| buffer(&udp(port, round, 200), 0))
+            .collect();
+        assert_eq!(
+            pair.senders[0].transmit(&mut batch).sent,
+            usize::from(flows)
+        );
+    }
+    let mut arrivals = vec![Vec::new(); usize::from(flows)];
+    let mut by_worker = [0; 3];
+    for (worker, receiver) in pair.receivers.iter_mut().enumerate() {
+        for packet in packets(&drain(receiver)) {
+            let field = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
+            arrivals[usize::from(field(20))].push((worker, field(28)));
+            by_worker[worker] += 1;
+        }
+    }
+    for (flow, seen) in arrivals.iter().enumerate() {
+        let worker = seen[0].0;
+        let in_order: Vec<_> = (0..rounds).map(|round| (worker, round)).collect();
+        assert_eq!(*seen, in_order, "flow {flow}");
+    }
+    assert!(by_worker.iter().all(|&count| count > 60), "{by_worker:?}");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_cannot_be_sent_is_counted() {
+    let mut pair = pair(1);
+    let mut batch = [
+        buffer(&udp(1, 1, 1481), 0),
+        buffer(&[0x60; 100], 0),
+        buffer(&[0x45; 10], 0),
+        buffer(&udp(1, 2, 100), 0),
+        Buffer::from_slice(&udp(1, 1, 100)),
+        buffer(&udp(1, 3, 1480), 0),
+    ];
+    batch[3].meta.remote = Some("2001:db8::1".parse().unwrap());
+    let done = pair.senders[0].transmit(&mut batch);
+    assert_eq!((done.sent, done.full, done.refused), (1, 0, 5));
+    assert!(packets(&drain(&mut pair.receivers[0])) == [udp(1, 3, 1480)]);
+}
