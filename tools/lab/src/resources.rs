@@ -297,14 +297,14 @@ mod tests {
 
     #[test]
     fn ports_of_ingress_rules_are_the_destination_s() {
-        let text = policies(&plan("--rules 2"));
-        assert!(text.contains(
-            "source:\n        nets: [\"198.18.0.0/32\"]\n      destination:\n        ports: [20000]"
-        ));
-        assert!(
-            text.contains(
-                "destination:\n        nets: [\"198.18.0.0/32\"]\n        ports: [20000]"
-            )
-        );
+        let text = policies(&plan("--rules 3"));
+        let rule = "nets: [\"198.18.0.1/32\"]\n";
+        let ports = "ports: [20001]\n";
+        for wanted in [
+            format!("source:\n        {rule}      destination:\n        {ports}"),
+            format!("destination:\n        {rule}        {ports}"),
+        ] {
+            assert!(text.contains(&wanted), "{wanted} in {text}");
+        }
     }
 }

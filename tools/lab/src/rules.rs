@@ -135,8 +135,9 @@ fn filler_set(set: usize) -> String {
     format!("lab-filler-{set}")
 }
 
-/// A rule that matches nothing here: by turns an allowed TCP port of a network, a range of UDP
-/// ports, a list of ports of a network set, and a denied network.
+/// A rule that matches nothing here, of the kinds that Calico users have: by turns all traffic of a
+/// network set, a TCP port of a network, a list of TCP ports of a set, and denied UDP ports of a
+/// network.
 fn filler(index: usize, family: Family) -> Rule {
     let v6 = match family {
         Family::V4 => false,
@@ -151,23 +152,24 @@ fn filler(index: usize, family: Family) -> Rule {
     } else {
         format!("198.18.{high}.{low}/32")
     };
-    let peer = Peer::Net { v6, net };
+    let net = Peer::Net { v6, net };
+    let set = Peer::Set(filler_set(index / 4 % FILLER_SETS));
     let port = 20_000 + u16::from(low);
     let (action, protocol, peer, ports) = match index % 4 {
-        0 => (Action::Allow, Some(Protocol::Tcp), peer, vec![(port, port)]),
-        1 => (
-            Action::Allow,
-            Some(Protocol::Udp),
-            peer,
-            vec![(port, port + 100)],
-        ),
+        0 => (Action::Allow, None, set, vec![]),
+        1 => (Action::Allow, Some(Protocol::Tcp), net, vec![(port, port)]),
         2 => (
             Action::Allow,
             Some(Protocol::Tcp),
-            Peer::Set(filler_set(index / 4 % FILLER_SETS)),
+            set,
             vec![(80, 80), (443, 443), (port, port)],
         ),
-        _ => (Action::Deny, None, peer, Vec::new()),
+        _ => (
+            Action::Deny,
+            Some(Protocol::Udp),
+            net,
+            vec![(port, port + 100)],
+        ),
     };
     Rule {
         action,
