@@ -30,10 +30,14 @@ pub(crate) fn print<W: Write, T: Serialize, P: Call<Output = Page<T>>>(
     let mut json = JsonList::default();
     loop {
         let rows = left.unwrap_or(MAX_LIMIT).min(MAX_LIMIT);
-        let page = client.call(&call(after.take(), rows))?;
+        let page = client.call(&call(after.clone(), rows))?;
         let came = u32::try_from(page.items.len()).unwrap_or(u32::MAX);
-        if came > rows || (came == 0 && page.next.is_some()) {
-            return Err(nonsense("a page has not the rows asked for"));
+        // A page without rows is in order: the daemon looked at many and none matched. One that
+        // leads to itself would never end.
+        if came > rows || (page.next.is_some() && page.next == after) {
+            return Err(nonsense(
+                "a page has more rows than asked for, or leads to itself",
+            ));
         }
         left = left.map(|left| left - came);
         (all.next, all.total) = (page.next, page.total);

@@ -410,29 +410,56 @@ fn watching_goes_on_until_nobody_looks() {
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
 }
 
-/// What the binary says to a daemon that answers with `answer`.
-fn with_answer(answer: Vec<u8>) -> (Option<i32>, String) {
+/// What the binary says to a daemon that answers its requests with `answers`.
+fn with_answers(command: &[&str], answers: Vec<Vec<u8>>) -> Output {
     let dir = tempfile::TempDir::new().unwrap();
     let path = dir.path().join("d.sock");
     let listener = UnixListener::bind(&path).unwrap();
     let server = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        let mut line = String::new();
-        BufReader::new(&stream).read_line(&mut line).unwrap();
-        // The client may have gone before it took everything.
-        let _ = stream.write_all(&answer);
+        let mut requests = BufReader::new(stream.try_clone().unwrap());
+        for answer in answers {
+            requests.read_line(&mut String::new()).unwrap();
+            // The client may have gone before it took everything.
+            let _ = stream.write_all(&answer);
+        }
         let _ = stream.shutdown(std::net::Shutdown::Write);
         let _ = stream.read(&mut [0; 1]);
     });
-    let output = ctl(path.to_str().unwrap())
-        .args(["show", "workers"])
-        .output()
-        .unwrap();
+    let output = ctl(path.to_str().unwrap()).args(command).output().unwrap();
     server.join().unwrap();
+    output
+}
+
+/// The same for one answer that must be an error.
+fn with_answer(answer: Vec<u8>) -> (Option<i32>, String) {
+    let output = with_answers(&["show", "workers"], vec![answer]);
     assert!(output.stdout.is_empty());
     let errors = String::from_utf8(output.stderr).unwrap();
     assert_eq!(errors.lines().count(), 1, "{errors}");
     (output.status.code(), errors)
+}
+
+#[test]
+fn pages_without_rows_are_passed_and_pages_in_a_circle_are_not() {
+    let page = |id: u32, next: &str| {
+        format!("{{\"id\":{id},\"result\":{{\"items\":[],\"next\":{next}}}}}\n").into_bytes()
+    };
+    let passed = vec![page(1, "\"5\""), page(2, "\"9\""), page(3, "null")];
+    let output = with_answers(&["show", "flows", "-o", "json"], passed);
+    assert!(output.status.success());
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "{\n  \"items\": []\n}\n"
+    );
+    let circle = vec![page(1, "\"5\""), page(2, "\"5\"")];
+    let output = with_answers(&["show", "flows", "-o", "json"], circle);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        String::from_utf8(output.stderr)
+            .unwrap()
+            .contains("leads to itself")
+    );
 }
 
 #[test]
