@@ -1,1 +1,23 @@
-//! Resources to compiled tables; endpoints and host routes
+//! Resources to compiled tables; endpoints and host routes.
+//!
+//! The way of a resource: `vrouter-datastore` sends it, [`agent`] keeps it in [`resources`],
+//! [`desired`] says what the node should look like, and each room brings its part of the node
+//! there: [`endpoints`] the pods' TAPs, [`tunnels`] the sockets to other nodes, [`host`] the
+//! kernel's routes, [`policies`] the compiled policy, [`rib`] the FIB. [`tables`] puts it in the
+//! form workers read, and [`workers`] publishes it. [`service`] answers clients.
+#![forbid(unsafe_code)]
+
+pub mod agent;
+pub mod collector;
+pub mod desired;
+pub mod endpoints;
+pub mod host;
+pub mod interfaces;
+pub mod policies;
+pub mod resources;
+pub mod rib;
+pub mod service;
+pub mod settings;
+pub mod tables;
+pub mod tunnels;
+pub mod workers;

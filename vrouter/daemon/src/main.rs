@@ -1,2 +1,167 @@
-//! The per-node vRouter process
-fn main() {}
+//! `vrouterd`: wires configuration, agent and control socket together; nothing else.
+#![forbid(unsafe_code)]
+
+mod config;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use crossbeam::channel::{Sender, unbounded};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, reload};
+use vrouter_agent::agent::{Agent, Input};
+use vrouter_agent::service::AgentService;
+use vrouter_control::Server;
+use vrouter_datastore::{Directory, Event};
+
+use crate::config::{Arguments, Config};
+
+/// How long clients are given to take their answers at the end.
+const GRACE: Duration = Duration::from_millis(500);
+
+type LogLevel = reload::Handle<LevelFilter, Registry>;
+
+fn main() -> ExitCode {
+    let start = Instant::now();
+    let arguments = Arguments::parse();
+    let config = match arguments.resolve() {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("vrouterd: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    if arguments.check {
+        return check(&config);
+    }
+    let level = log(&config);
+    match run(arguments, config, level, start) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn log(config: &Config) -> LogLevel {
+    let (filter, handle) = reload::Layer::new(LevelFilter::from_level(config.log_level));
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .init();
+    handle
+}
+
+/// `--check`: everything that can be found wrong without touching the machine.
+fn check(config: &Config) -> ExitCode {
+    let events = match Directory::open(&config.agent.directory).and_then(|found| found.load()) {
+        Ok(events) => events,
+        Err(error) => {
+            eprintln!("vrouterd: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let (mut resources, mut faults) = (0, 0);
+    for event in events {
+        match event {
+            Event::Upsert(_) => resources += 1,
+            Event::Broken { errors, .. } => {
+                faults += errors.len();
+                errors.iter().for_each(|error| eprintln!("{error}"));
+            }
+            Event::Notice(notice) => eprintln!("{notice}"),
+            Event::Delete(_) | Event::InSync => {}
+        }
+    }
+    println!(
+        "node {}: {resources} resources in order, {faults} faults",
+        config.agent.node
+    );
+    if faults == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn run(
+    arguments: Arguments,
+    config: Config,
+    level: LogLevel,
+    start: Instant,
+) -> Result<(), Box<dyn std::error::Error>> {
+    // First of all: a second instance must not touch what the first one has.
+    let server = Server::bind(&config.control_socket)?;
+    let (inputs, inbox) = unbounded();
+    let agent = Agent::start(config.agent.clone(), start)?;
+    let reload = Arc::new(reloader(arguments, config, level));
+    let by_signal = Arc::clone(&reload);
+    signals(inputs.clone(), move || by_signal())?;
+    let service = AgentService::new(&agent, inputs, env!("CARGO_PKG_VERSION"), move || reload());
+    let mut serving = None;
+    let outcome = agent.run(&inbox, || {
+        tracing::info!("ready");
+        match server.serve(Arc::new(service)) {
+            Ok(handle) => serving = Some(handle),
+            Err(error) => tracing::error!(%error, "the control socket is not served"),
+        }
+    });
+    if let Some(serving) = serving {
+        serving.stop(GRACE);
+    }
+    tracing::info!("stopped");
+    Ok(outcome?)
+}
+
+/// What SIGHUP and `reload` do: the file is read again; what can change at run time does.
+fn reloader(
+    arguments: Arguments,
+    before: Config,
+    level: LogLevel,
+) -> impl Fn() -> Result<(), String> + Send + Sync {
+    move || {
+        let config = arguments.resolve().map_err(|error| error.to_string())?;
+        level
+            .modify(|filter| *filter = LevelFilter::from_level(config.log_level))
+            .map_err(|error| error.to_string())?;
+        if config.agent != before.agent || config.control_socket != before.control_socket {
+            tracing::warn!("changed settings other than logLevel take effect at the next start");
+        }
+        Ok(())
+    }
+}
+
+fn signals(
+    inputs: Sender<Input>,
+    reload: impl Fn() -> Result<(), String> + Send + 'static,
+) -> std::io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let body = move || {
+        for signal in signals.forever() {
+            if signal == SIGHUP {
+                match reload() {
+                    Ok(()) => tracing::info!("configuration read again"),
+                    Err(error) => tracing::error!("configuration kept as it was: {error}"),
+                }
+                continue;
+            }
+            if inputs.send(Input::Stop).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(body)?;
+    Ok(())
+}

@@ -17,7 +17,7 @@ pub const GATEWAY_MAC: Mac = [0xee; 6];
 pub const ETHERNET: usize = 14;
 
 /// What stands in front of the inner packet on the underlay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Encap {
     /// RFC 7348; the inner frame goes from our VTEP's MAC to the other's.
     Vxlan {
@@ -33,7 +33,7 @@ pub enum Encap {
 }
 
 /// The next step of a packet whose route is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Adjacency {
     /// The route says not to forward.
     Drop(DropReason),

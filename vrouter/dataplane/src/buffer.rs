@@ -154,7 +154,9 @@ impl Buffer {
     /// Puts `bytes` behind the content; `false` when they do not fit.
     #[must_use]
     pub fn append(&mut self, bytes: &[u8]) -> bool {
-        let Some(room) = self.bytes.get_mut(self.end..self.end + bytes.len()) else { return false };
+        let Some(room) = self.bytes.get_mut(self.end..self.end + bytes.len()) else {
+            return false;
+        };
         room.copy_from_slice(bytes);
         self.end += bytes.len();
         true

@@ -23,6 +23,11 @@ impl Counter {
         );
     }
 
+    /// Replaces the value; for what goes up and down.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
     /// The value now.
     pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -58,6 +63,8 @@ pub struct Counters {
     pub idle_turns: Counter,
     /// Times the worker went to sleep.
     pub sleeps: Counter,
+    /// Buffers that are not in the pool, after the last turn.
+    pub buffers_in_use: Counter,
     /// Events lost because the ring to the agent was full.
     pub events_lost: Counter,
 }
@@ -77,6 +84,7 @@ impl Default for Counters {
             busy_turns: Counter::default(),
             idle_turns: Counter::default(),
             sleeps: Counter::default(),
+            buffers_in_use: Counter::default(),
             events_lost: Counter::default(),
         }
     }

@@ -1,6 +1,7 @@
 //! The only way back from the packet path: a bounded ring that loses rather than waits.
 
-use crate::shim::{Direction, PacketTuple};
+use policy::compile::RuleId;
+use policy::model::{Direction, PacketTuple};
 
 use crate::drop::DropReason;
 use crate::id::InterfaceId;
@@ -28,10 +29,12 @@ pub struct Denial {
     pub arrival: InterfaceId,
     /// What it was.
     pub tuple: PacketTuple,
+    /// Bytes from the IP header on.
+    pub length: u32,
     /// Why.
     pub reason: DropReason,
-    /// Whose policy, in which direction, and the rule (0: the default).
-    pub rule: Option<(InterfaceId, Direction, u32)>,
+    /// Whose policy, in which direction, and the rule or default that refused it.
+    pub rule: Option<(InterfaceId, Direction, RuleId)>,
     /// Whether a session was cut by it.
     pub cut: bool,
 }

@@ -17,6 +17,5 @@ pub mod memory;
 mod node;
 pub mod packet;
 mod session;
-pub mod shim;
 pub mod tables;
 pub mod worker;

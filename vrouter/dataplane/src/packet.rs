@@ -287,6 +287,16 @@ impl Headers {
         }
     }
 
+    /// What policy sees of a port field: nothing where it is an ICMP identifier.
+    pub(crate) fn ports_of(&self, field: u16) -> u16 {
+        match self.transport {
+            Transport::Tcp { .. } | Transport::Ports => field,
+            Transport::IcmpQuery { .. }
+            | Transport::IcmpError { .. }
+            | Transport::IcmpOther { .. } => 0,
+        }
+    }
+
     /// ICMP type and code, when it is ICMP.
     pub fn icmp(&self) -> Option<(u8, u8)> {
         match self.transport {

@@ -51,7 +51,7 @@ pub struct Workload {
     /// The sources it may send from.
     pub sources: Vec<IpNet>,
     /// Where its policy stands in [`Tables::policy`].
-    pub policy: crate::shim::EndpointIndex,
+    pub policy: policy::compile::EndpointIndex,
 }
 
 impl Workload {
@@ -115,7 +115,7 @@ pub struct Tables {
     /// Prefix to [`AdjacencyId`].
     pub fib: Fib,
     /// Compiled policy.
-    pub policy: Arc<crate::shim::Compiled>,
+    pub policy: Arc<policy::compile::Compiled>,
     /// Underlay addresses tunnels accept packets from.
     pub nodes: Arc<FxHashSet<IpAddr>>,
     /// The node itself.

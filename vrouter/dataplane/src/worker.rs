@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use arc_swap::{ArcSwap, Cache};
 use crossbeam::queue::ArrayQueue;
+use encap::reassemble::{Limits, Reassembler};
 use policy::flow::{FlowKey, FlowTable, Hit, Seen, Touch};
 
 use crate::adjacency::GATEWAY_MAC;
@@ -42,8 +43,8 @@ pub struct Packet {
     pub hit: Option<Hit>,
     /// Its route, once known.
     pub adjacency: AdjacencyId,
-    /// Size of the largest fragment it was put together from; 0 for a packet that came whole.
-    pub refragment: u16,
+    /// Whether it came in fragments and may therefore be cut again.
+    pub refragment: bool,
     /// Whether the router made it, or has charged it a hop already.
     pub generated: bool,
 }
@@ -59,7 +60,7 @@ impl Packet {
             key: None,
             hit: None,
             adjacency: AdjacencyId(0),
-            refragment: 0,
+            refragment: false,
             generated: false,
         }
     }
@@ -97,10 +98,13 @@ pub struct Core {
     pub(crate) flows: Arc<FlowTable>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) limiter: Limiter,
+    pub(crate) reassembler: Reassembler,
+    /// Identification of the last IPv6 packet cut here.
+    pub(crate) fragment_id: u32,
     /// Milliseconds since the process started.
     pub(crate) now: u64,
     /// Scratch of the tunnel's input.
-    pub(crate) ranges: Vec<std::ops::Range<usize>>,
+    pub(crate) spans: Vec<encap::coalesce::Span>,
     events: Arc<ArrayQueue<Event>>,
     capabilities: Vec<Capabilities>,
     spawned: Vec<(Packet, NodeId)>,
@@ -307,8 +311,13 @@ impl<D: Device> Worker<D> {
                 flows,
                 counters: Arc::default(),
                 limiter: Limiter::new(1000, 50),
+                reassembler: Reassembler::new(Limits {
+                    datagrams: config.reassemblies,
+                    ..Limits::default()
+                }),
+                fragment_id: 0,
                 now: 0,
-                ranges: Vec::with_capacity(128),
+                spans: Vec::with_capacity(128),
                 events,
                 capabilities: Vec::new(),
                 spawned: Vec::with_capacity(VECTOR),
@@ -398,7 +407,10 @@ impl<D: Device> Worker<D> {
     /// One turn: no clock, no thread, no system call but the devices' own. `now` is in
     /// milliseconds since the process started. Returns how many packets were read.
     pub fn turn(&mut self, now: u64) -> usize {
-        self.core.now = now;
+        if self.core.now != now {
+            self.core.now = now;
+            node::expire_fragments(&mut self.core);
+        }
         let tables = Arc::clone(self.tables.load());
         if self.generation.load(Ordering::Relaxed) != tables.generation {
             // Release: see `observe`.
@@ -432,6 +444,10 @@ impl<D: Device> Worker<D> {
             }
         }
         let counters = &self.core.counters;
+        let pool = &self.core.pool;
+        counters
+            .buffers_in_use
+            .set((pool.limit() - pool.available()) as u64);
         let turns = if received == 0 {
             &counters.idle_turns
         } else {

@@ -5,10 +5,11 @@
 
 use std::net::IpAddr;
 
-use crate::shim::{Direction, PacketTuple};
+use policy::compile::{RuleId, RuleKind};
 use policy::flow::{
     Direction as FlowDirection, Hit, InsertError, NO_ENDPOINT, NewSession, Session, Verdict,
 };
+use policy::model::{Direction, PacketTuple};
 
 use crate::adjacency::Adjacency;
 use crate::drop::DropReason;
@@ -50,7 +51,7 @@ struct Refusal {
     reason: DropReason,
     tell: Option<IcmpError>,
     /// The rule that refused it, and whose.
-    rule: Option<(InterfaceId, Direction, u32)>,
+    rule: Option<(InterfaceId, Direction, RuleId)>,
 }
 
 impl From<DropReason> for Refusal {
@@ -134,13 +135,16 @@ fn renew(core: &mut Core, tables: &Tables, packet: &mut Packet, hit: Hit) -> Nex
         packet.hit = None;
         return Next::To(NodeId::Classify);
     };
+    let (icmp_type, icmp_code) = first_icmp(&packet.headers).unwrap_or_default();
     let tuple = PacketTuple {
         source: flow.key.src(),
         destination: flow.key.dst(),
         protocol: flow.key.protocol(),
-        source_port: flow.key.src_port(),
-        destination_port: flow.key.dst_port(),
-        icmp: first_icmp(&packet.headers),
+        // ICMP flows carry their identifier in the key, which is no port to policy.
+        source_port: packet.headers.ports_of(flow.key.src_port()),
+        destination_port: packet.headers.ports_of(flow.key.dst_port()),
+        icmp_type,
+        icmp_code,
     };
     let arrival = InterfaceId(flow.owners[0] as u16);
     match Origin::of(tables, arrival).and_then(|origin| decide(tables, origin, &tuple)) {
@@ -252,19 +256,28 @@ fn allowed(
     let workload = tables.workload(id).ok_or(DropReason::InterfaceDown)?;
     let verdict = tables.policy.evaluate(workload.policy, direction, tuple);
     if verdict.allow {
-        return Ok(verdict.rule.map_or(0, u32::from));
+        return Ok(verdict.rule.index() as u32);
     }
-    Err(match verdict.rule {
-        Some(rule) => Refusal {
-            reason: DropReason::PolicyDenied,
-            tell: None,
-            rule: Some((id, direction, rule.into())),
+    let by_rule = match tables.policy.rule(verdict.rule).map(|rule| rule.kind) {
+        Some(RuleKind::Policy | RuleKind::Profile) => true,
+        Some(
+            RuleKind::TierDefault
+            | RuleKind::NoProfile
+            | RuleKind::Undecided
+            | RuleKind::Forward
+            | RuleKind::Failsafe
+            | RuleKind::NoEndpoint,
+        )
+        | None => false,
+    };
+    Err(Refusal {
+        reason: if by_rule {
+            DropReason::PolicyDenied
+        } else {
+            DropReason::PolicyDefaultDeny
         },
-        None => Refusal {
-            reason: DropReason::PolicyDefaultDeny,
-            tell: None,
-            rule: Some((id, direction, 0)),
-        },
+        tell: None,
+        rule: Some((id, direction, verdict.rule)),
     })
 }
 
@@ -273,6 +286,7 @@ fn refuse(core: &mut Core, packet: &Packet, tuple: &PacketTuple, refusal: &Refus
         at_ms: core.now,
         arrival: packet.rx,
         tuple: *tuple,
+        length: packet.buffer.len() as u32,
         reason: refusal.reason,
         rule: refusal.rule,
         cut: packet.hit.is_some(),
@@ -284,13 +298,15 @@ fn refuse(core: &mut Core, packet: &Packet, tuple: &PacketTuple, refusal: &Refus
 }
 
 fn tuple(headers: &Headers) -> PacketTuple {
+    let (icmp_type, icmp_code) = headers.icmp().unwrap_or_default();
     PacketTuple {
         source: headers.source,
         destination: headers.destination,
         protocol: headers.protocol,
-        source_port: headers.source_port,
-        destination_port: headers.destination_port,
-        icmp: headers.icmp(),
+        source_port: headers.ports_of(headers.source_port),
+        destination_port: headers.ports_of(headers.destination_port),
+        icmp_type,
+        icmp_code,
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) fn forward(core: &mut Core, tables: &Tables, packet: &mut Packet) -> 
     }
     let gso = packet.buffer.meta.offload.gso();
     let too_big = wire_length(packet) > usize::from(mtu);
-    let kept_whole = packet.headers.dont_fragment && packet.refragment == 0;
+    let kept_whole = packet.headers.dont_fragment && !packet.refragment;
     if too_big && kept_whole && !packet.generated {
         return Next::Reject(DropReason::TooBig, IcmpError::TooBig { mtu });
     }
@@ -42,7 +42,7 @@ pub(super) fn forward(core: &mut Core, tables: &Tables, packet: &mut Packet) -> 
             return Next::To(NodeId::Segment);
         }
     }
-    if too_big || (packet.refragment != 0 && packet.buffer.len() > usize::from(packet.refragment)) {
+    if too_big {
         return Next::To(NodeId::Fragment);
     }
     packet.out = out;

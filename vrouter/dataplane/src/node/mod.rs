@@ -41,6 +41,7 @@ pub(crate) fn run(node: NodeId, core: &mut Core, tables: &Tables, packet: &mut P
 }
 
 pub(crate) use flow::key as flow_key;
+pub(crate) use fragment::expire as expire_fragments;
 
 /// Makes the ICMP error for a rejected packet, where one may be sent.
 pub(crate) fn reject(core: &mut Core, tables: &Tables, packet: &Packet, error: IcmpError) {

@@ -1,13 +1,13 @@
 //! Decapsulation: checks of source and header, then every inner packet on its own way.
 
-use std::ops::Range;
-
+use encap::coalesce::{InPlace, Rules, Span};
 use encap::ecn;
+use encap::offload::Offload;
 use encap::vxlan;
 
 use crate::adjacency::{ETHERNET, Mac};
 use crate::buffer::Meta;
-use crate::drop::{DropReason, GenerateReason};
+use crate::drop::{ConsumeReason, DropReason, GenerateReason};
 use crate::graph::{Next, NodeId};
 use crate::packet::Version;
 use crate::tables::{InterfaceKind, Tables};
@@ -29,7 +29,7 @@ pub(super) fn decapsulate(core: &mut Core, tables: &Tables, packet: &mut Packet)
     {
         return Next::Drop(DropReason::TunnelUnknownSource);
     }
-    let mut inner = std::mem::take(&mut core.ranges);
+    let mut inner = std::mem::take(&mut core.spans);
     inner.clear();
     let each = if meta.segment == 0 {
         usize::MAX
@@ -44,7 +44,10 @@ pub(super) fn decapsulate(core: &mut Core, tables: &Tables, packet: &mut Packet)
         }
         let end = at + datagram.len();
         match open(tables, vtep, meta.tos, datagram) {
-            Ok(skip) => inner.push(at + skip..end),
+            Ok(skip) => inner.push(Span {
+                range: at + skip..end,
+                offload: Offload::None,
+            }),
             // One refusal is held back: it may be what becomes of the packet in hand.
             Err(reason) => {
                 if let Some(before) = refused.replace(reason) {
@@ -53,6 +56,12 @@ pub(super) fn decapsulate(core: &mut Core, tables: &Tables, packet: &mut Packet)
             }
         }
         at = end;
+    }
+    if inner.len() > 1 {
+        let before = inner.len();
+        coalesce(packet.buffer.bytes_mut(), &mut inner);
+        let merged = (before - inner.len()) as u64;
+        core.counters.consumed(ConsumeReason::Coalesced).add(merged);
     }
     let next = match inner.split_first() {
         None => Next::Drop(refused.unwrap_or(DropReason::TunnelMalformed)),
@@ -63,7 +72,7 @@ pub(super) fn decapsulate(core: &mut Core, tables: &Tables, packet: &mut Packet)
             unbatch(core, packet, first, others)
         }
     };
-    core.ranges = inner;
+    core.spans = inner;
     next
 }
 
@@ -97,24 +106,40 @@ fn open(
     Ok(skip)
 }
 
+/// Merges neighbours of one flow where they lie; what is left stays in order.
+fn coalesce(bytes: &mut [u8], spans: &mut Vec<Span>) {
+    let mut merge = InPlace::new(Rules::TCP_AND_UDP);
+    let mut kept = 0;
+    for i in 0..spans.len() {
+        if let Some(done) = merge.push(bytes, spans[i].clone()) {
+            spans[kept] = done;
+            kept += 1;
+        }
+    }
+    if let Some(done) = merge.finish(bytes) {
+        spans[kept] = done;
+        kept += 1;
+    }
+    spans.truncate(kept);
+}
+
 /// The first inner packet stays in its buffer, the others are copied out behind it.
-fn unbatch(
-    core: &mut Core,
-    packet: &mut Packet,
-    first: &Range<usize>,
-    others: &[Range<usize>],
-) -> Next {
-    for range in others {
+fn unbatch(core: &mut Core, packet: &mut Packet, first: &Span, others: &[Span]) -> Next {
+    for span in others {
         let Some(mut buffer) = core.pool.take() else {
             core.counters.dropped(DropReason::NoBuffer).add(1);
             continue;
         };
-        if buffer.set(&packet.buffer.bytes()[range.clone()]) {
+        if buffer.set(&packet.buffer.bytes()[span.range.clone()]) {
+            buffer.meta.offload = span.offload;
             core.spawn(Packet::new(buffer, packet.rx), NodeId::IpInput);
         }
     }
-    packet.buffer.meta = Meta::default();
-    if !packet.buffer.narrow(first.clone()) {
+    packet.buffer.meta = Meta {
+        offload: first.offload,
+        ..Meta::default()
+    };
+    if !packet.buffer.narrow(first.range.clone()) {
         return Next::Drop(DropReason::TunnelMalformed);
     }
     Next::To(NodeId::IpInput)

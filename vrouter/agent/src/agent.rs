@@ -1,0 +1,495 @@
+//! The agent: takes events in, works out what the node should look like, and makes it so.
+//!
+//! One thread owns all of it. Everything that happens — resources, signals, clients, broken
+//! devices, changed addresses — comes to it as an [`Input`], so nothing here needs a lock.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::ArcSwap;
+use crossbeam::channel::{Receiver, select, tick, unbounded};
+use crossbeam::queue::ArrayQueue;
+use policy::flow::{self, FlowTable};
+use vrouter_api::{Notice, ParseError};
+use vrouter_dataplane::id::InterfaceId;
+use vrouter_dataplane::tables::{Host as HostTable, Tables};
+use vrouter_dataplane::worker;
+use vrouter_datastore::{Datastore, Directory, Event, Watch};
+use vrouter_io::any::AnyDevice;
+use vrouter_io::tun;
+
+use crate::collector::{Collector, DeviceFailed};
+use crate::desired::{Desired, Route, Target, desired};
+use crate::endpoints::Endpoints;
+use crate::host::{Host, Underlay};
+use crate::interfaces::{HOST, InterfaceIds};
+use crate::policies::Policies;
+use crate::resources::Resources;
+use crate::rib::Rib;
+use crate::settings::Settings;
+use crate::tables;
+use crate::tunnels::Tunnels;
+use crate::workers::{Died, Shared, Workers};
+
+/// Between two looks at namespaces and the host's addresses.
+const LOOK: Duration = Duration::from_millis(500);
+/// Events from the packet path that may wait for the collector.
+const EVENTS: usize = 4096;
+/// The MTU of interfaces before the underlay is known: Ethernet's.
+const ETHERNET_MTU: u32 = 1500;
+
+/// Why the agent cannot start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// A device, route or namespace.
+    #[error(transparent)]
+    System(#[from] vrouter_io::Error),
+    /// The resource directory.
+    #[error(transparent)]
+    Store(#[from] vrouter_datastore::StoreError),
+    /// The node's name.
+    #[error("nodeName: {0}")]
+    NodeName(policy::model::Invalid),
+    /// A thread.
+    #[error("no thread can be started: {0}")]
+    Thread(#[from] std::io::Error),
+    /// A worker ended: the process may not go on half alive.
+    #[error("worker {worker} died: {reason}")]
+    WorkerDied {
+        /// Which.
+        worker: usize,
+        /// Its last words.
+        reason: String,
+    },
+    /// The thread that watches resources ended.
+    #[error("the resource directory {0} is no longer watched")]
+    StoreDied(PathBuf),
+}
+
+/// Something a client wants done by the agent's thread.
+pub type Job = Box<dyn FnOnce(&mut Agent) + Send>;
+
+/// What the outside tells the agent.
+pub enum Input {
+    /// Work for the agent's thread.
+    Job(Job),
+    /// End in order.
+    Stop,
+}
+
+/// The node's agent.
+pub struct Agent {
+    pub(crate) settings: Settings,
+    pub(crate) resources: Resources,
+    pub(crate) policies: Policies,
+    pub(crate) compiled: Arc<policy::compile::Compiled>,
+    pub(crate) desired: Desired,
+    pub(crate) rib: Rib,
+    pub(crate) endpoints: Endpoints,
+    pub(crate) tunnels: Tunnels,
+    pub(crate) workers: Workers,
+    pub(crate) shared: Shared,
+    pub(crate) collector: Collector,
+    pub(crate) broken: BTreeMap<String, Vec<ParseError>>,
+    pub(crate) notices: BTreeMap<String, Vec<Notice>>,
+    pub(crate) problems: Vec<String>,
+    pub(crate) underlay: Option<Underlay>,
+    pub(crate) mtu: u16,
+    pub(crate) in_sync: bool,
+    pub(crate) changed: Option<SystemTime>,
+    host: Host,
+    host_addresses: Vec<IpAddr>,
+    ids: InterfaceIds,
+    published: Published,
+    watch: Watch,
+    timeouts: flow::Timeouts,
+    died: Receiver<Died>,
+    failed: Receiver<DeviceFailed>,
+    stopping: bool,
+}
+
+/// What the last publication was made from, to leave out those that change nothing.
+#[derive(Default, PartialEq)]
+struct Published {
+    generation: u32,
+    policy: u64,
+    interfaces: Vec<Option<Arc<vrouter_dataplane::tables::Interface>>>,
+    nodes: rustc_hash::FxHashSet<IpAddr>,
+    host: HostTable,
+}
+
+impl Agent {
+    /// Makes the host's TUN, starts the workers and begins to read resources. Nothing is
+    /// forwarded before [`Agent::run`].
+    ///
+    /// # Errors
+    /// See [`AgentError`]. What was made until then is undone.
+    pub fn start(settings: Settings, start: Instant) -> Result<Self, AgentError> {
+        let mut policies = Policies::new(&settings.node).map_err(AgentError::NodeName)?;
+        let directory = Directory::open(&settings.directory)?;
+        let rib = Rib::new();
+        let resources = Resources::default();
+        let compiled = policies.compile();
+        let shared = Shared {
+            tables: Arc::new(ArcSwap::from_pointee(Tables {
+                generation: 0,
+                interfaces: Vec::new(),
+                adjacencies: rib.adjacencies(),
+                fib: rib.fib(),
+                policy: Arc::clone(&compiled),
+                nodes: Arc::default(),
+                host: Arc::default(),
+            })),
+            flows: Arc::new(FlowTable::new(flow::Config {
+                capacity: settings.flow_table_size,
+                endpoints: InterfaceId::LIMIT,
+                seed: seed(),
+                ..flow::Config::default()
+            })),
+            events: Arc::new(ArrayQueue::new(EVENTS)),
+            start,
+        };
+        let queues = tun::open(
+            None,
+            &settings.tunnel_interface,
+            settings.workers,
+            ETHERNET_MTU,
+        )?;
+        let host = Host::open(&settings.tunnel_interface)?;
+        let (death, died) = unbounded();
+        let (failure, failed) = unbounded();
+        let collector = Collector::start(shared.clone(), failure)?;
+        let workers = Workers::start(
+            settings.workers,
+            settings.pin_workers,
+            Duration::from_micros(settings.busy_poll_us),
+            &worker::Config {
+                buffers: settings.buffers,
+                ..worker::Config::default()
+            },
+            &shared,
+            &death,
+        )?;
+        workers.add(HOST, queues.into_iter().map(AnyDevice::Tun));
+        let watch = Box::new(directory).watch()?;
+        Ok(Self {
+            desired: desired(&resources, &settings.node),
+            settings,
+            resources,
+            policies,
+            compiled,
+            rib,
+            endpoints: Endpoints::default(),
+            tunnels: Tunnels::default(),
+            workers,
+            shared,
+            collector,
+            broken: BTreeMap::new(),
+            notices: BTreeMap::new(),
+            problems: Vec::new(),
+            underlay: None,
+            mtu: 0,
+            in_sync: false,
+            changed: None,
+            host,
+            host_addresses: Vec::new(),
+            ids: InterfaceIds::default(),
+            published: Published::default(),
+            timeouts: flow::Timeouts::default(),
+            watch,
+            died,
+            failed,
+            stopping: false,
+        })
+    }
+
+    /// Works until it is told to stop. `ready` is called once, when all resources are in force.
+    ///
+    /// # Errors
+    /// A worker or the watch died. Everything is undone before this returns, in either case.
+    pub fn run(mut self, inputs: &Receiver<Input>, ready: impl FnOnce()) -> Result<(), AgentError> {
+        let outcome = self.serve(inputs, ready);
+        self.close();
+        outcome
+    }
+
+    fn serve(&mut self, inputs: &Receiver<Input>, ready: impl FnOnce()) -> Result<(), AgentError> {
+        let look = tick(LOOK);
+        let mut ready = Some(ready);
+        let (events, died, failed) = (
+            self.watch.events().clone(),
+            self.died.clone(),
+            self.failed.clone(),
+        );
+        while !self.stopping {
+            select! {
+                recv(events) -> event => match event {
+                    Ok(event) => self.take(event),
+                    Err(_) => {
+                        return Err(AgentError::StoreDied(self.settings.directory.clone()));
+                    }
+                },
+                recv(inputs) -> input => match input {
+                    Ok(Input::Job(job)) => job(self),
+                    Ok(Input::Stop) | Err(_) => self.stopping = true,
+                },
+                recv(died) -> died => if let Ok(Died { worker, reason }) = died {
+                    return Err(AgentError::WorkerDied { worker, reason });
+                },
+                recv(failed) -> failed => if let Ok(failed) = failed {
+                    self.device_failed(failed);
+                },
+                recv(look) -> _ => self.look(),
+            }
+            if self.in_sync
+                && let Some(ready) = ready.take()
+            {
+                ready();
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Upsert(resource) => {
+                self.policies.upsert(&resource);
+                self.resources.upsert(resource);
+            }
+            Event::Delete(key) => {
+                self.policies.delete(&key);
+                self.resources.delete(&key);
+            }
+            Event::Broken { file, errors } => {
+                for error in &errors {
+                    tracing::error!("{error}");
+                }
+                if errors.is_empty() {
+                    self.broken.remove(&file);
+                } else {
+                    self.broken.insert(file, errors);
+                }
+            }
+            Event::Notice(notice) => {
+                tracing::warn!("{notice}");
+                let of_file = self.notices.entry(notice.file.clone()).or_default();
+                if !of_file.contains(&notice) {
+                    of_file.push(notice);
+                }
+            }
+            Event::InSync => {
+                self.reconcile();
+                self.in_sync = true;
+                self.changed = Some(SystemTime::now());
+            }
+        }
+    }
+
+    /// Brings the node to what the resources say.
+    pub(crate) fn reconcile(&mut self) {
+        let mut wanted = desired(&self.resources, &self.settings.node);
+        let mut problems = std::mem::take(&mut wanted.problems);
+        let named = self.settings.underlay_interface.as_deref();
+        self.underlay = self.host.underlay(named, &wanted).unwrap_or_else(|error| {
+            problems.push(error.to_string());
+            None
+        });
+        let underlay_mtu = self
+            .underlay
+            .as_ref()
+            .map_or(ETHERNET_MTU, |underlay| underlay.mtu);
+        self.mtu = wanted.mtu(underlay_mtu);
+        problems.extend(self.tunnels.update(&wanted, &self.workers));
+        let closing = self
+            .endpoints
+            .update(&wanted.locals, self.mtu, &mut self.ids, &self.workers);
+        self.compiled = self.policies.compile();
+        problems.extend(self.policies.problems());
+        problems.extend(self.host.update(&wanted, self.underlay.as_ref(), self.mtu));
+        self.read_host_addresses(&mut problems);
+        self.desired = wanted;
+        problems.extend(self.publish());
+        self.close_interfaces(closing);
+        for problem in &problems {
+            if !self.problems.contains(problem) {
+                tracing::warn!("{problem}");
+            }
+        }
+        self.problems = problems;
+    }
+
+    fn read_host_addresses(&mut self, problems: &mut Vec<String>) {
+        match self.host.addresses() {
+            Ok(addresses) => self.host_addresses = addresses.into_iter().collect(),
+            Err(error) => problems.push(error.to_string()),
+        }
+    }
+
+    /// Publishes tables for the state as it is now, if they differ from the last.
+    fn publish(&mut self) -> Option<String> {
+        let mut routes = self.desired.routes.clone();
+        for address in &self.host_addresses {
+            let source = "an address of the host".to_owned();
+            routes.entry((*address).into()).or_insert(Route {
+                target: Target::Host,
+                source,
+            });
+        }
+        let underlay_mtu = self
+            .underlay
+            .as_ref()
+            .map_or(ETHERNET_MTU, |underlay| underlay.mtu);
+        let view = tables::View {
+            desired: &self.desired,
+            endpoints: &self.endpoints,
+            tunnels: &self.tunnels,
+            policy: &self.compiled,
+            host_addresses: &self.host_addresses,
+            underlay_mtu,
+            mtu: self.mtu,
+            host_name: &self.settings.tunnel_interface,
+        };
+        let adjacencies = view.adjacencies(&routes);
+        let change = match self.rib.prepare(&adjacencies) {
+            Ok(change) => change,
+            Err(error) => return Some(error.to_string()),
+        };
+        let next = Published {
+            generation: self.published.generation,
+            policy: self.compiled.generation(),
+            interfaces: view.interfaces(),
+            nodes: view.nodes(),
+            host: view.host(),
+        };
+        if change.is_empty() && next == self.published {
+            return None;
+        }
+        self.published = next;
+        if change.new_adjacencies {
+            // Workers must know the new adjacencies before a prefix points to them.
+            self.publish_tables();
+            self.workers.wait_for(self.published.generation);
+        }
+        if !change.is_empty() {
+            self.rib.commit(change);
+        }
+        // The new generation makes sessions look up their route and policy again.
+        self.publish_tables();
+        self.workers.wait_for(self.published.generation);
+        self.rib.collect();
+        None
+    }
+
+    fn publish_tables(&mut self) {
+        self.published.generation = self.published.generation.wrapping_add(1);
+        self.workers.publish(Arc::new(Tables {
+            generation: self.published.generation,
+            interfaces: self.published.interfaces.clone(),
+            adjacencies: self.rib.adjacencies(),
+            fib: self.rib.fib(),
+            policy: Arc::clone(&self.compiled),
+            nodes: Arc::new(self.published.nodes.clone()),
+            host: Arc::new(self.published.host.clone()),
+        }));
+    }
+
+    /// Closes interfaces no published tables name any more.
+    fn close_interfaces(&mut self, closing: Vec<InterfaceId>) {
+        for id in closing {
+            self.workers.remove(id);
+            self.ids.give(id);
+        }
+    }
+
+    fn device_failed(&mut self, failed: DeviceFailed) {
+        let closing = self.endpoints.notice_broken(failed.interface, failed.errno);
+        if closing.is_none() {
+            let error = std::io::Error::from_raw_os_error(failed.errno);
+            tracing::error!(interface = %failed.interface, %error, "a device failed");
+        }
+        self.let_go(closing.into_iter().collect());
+    }
+
+    /// The regular look at what tells nobody when it changes.
+    fn look(&mut self) {
+        if !self.in_sync {
+            return;
+        }
+        let gone = self.endpoints.notice_vanished();
+        self.let_go(gone);
+        let came = self
+            .endpoints
+            .attach(self.mtu, &mut self.ids, &self.workers);
+        let mut problems = Vec::new();
+        let before = std::mem::take(&mut self.host_addresses);
+        self.read_host_addresses(&mut problems);
+        let named = self.settings.underlay_interface.as_deref();
+        let underlay = self.host.underlay(named, &self.desired).ok().flatten();
+        if underlay != self.underlay {
+            self.reconcile();
+        } else if (came || before != self.host_addresses)
+            && let Some(problem) = self.publish()
+        {
+            tracing::error!("{problem}");
+        }
+    }
+
+    fn let_go(&mut self, closing: Vec<InterfaceId>) {
+        if closing.is_empty() {
+            return;
+        }
+        if let Some(problem) = self.publish() {
+            tracing::error!("{problem}");
+        }
+        self.close_interfaces(closing);
+    }
+
+    /// Ends the loop after the work in hand.
+    pub(crate) fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// How long idle sessions are remembered.
+    pub(crate) fn timeouts(&self) -> flow::Timeouts {
+        self.timeouts
+    }
+
+    /// The generation workers use.
+    pub(crate) fn generation(&self) -> u32 {
+        self.published.generation
+    }
+
+    /// Everything undone, in the order in which it stops being needed.
+    fn close(mut self) {
+        tracing::info!("stopping");
+        self.host.close();
+        self.workers.stop();
+        drop(self.watch);
+        drop(self.collector);
+    }
+}
+
+/// A secret for the flow table's hash.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    // The standard library's hasher has the system's randomness in its keys.
+    std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish()
+}
+
+/// Where the router speaks from, per family.
+pub(crate) fn router_addresses(wanted: &Desired) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
+    let v4 = wanted.v4.and_then(|net| match net.addr() {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    });
+    let v6 = wanted.v6.and_then(|net| match net.addr() {
+        IpAddr::V6(address) => Some(address),
+        IpAddr::V4(_) => None,
+    });
+    (v4, v6)
+}

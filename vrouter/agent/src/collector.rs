@@ -1,0 +1,161 @@
+//! What the packet path tells: refused flows and broken devices; and the flow table's ageing.
+//!
+//! A thread of its own, so that neither the agent's work nor a client's question delays it.
+//! Clients read the denials while it writes them.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use crossbeam::channel::Sender;
+use dashmap::DashMap;
+use vrouter_dataplane::drop::DropReason;
+use vrouter_dataplane::events::{Denial, Event};
+use vrouter_dataplane::id::InterfaceId;
+
+use crate::workers::Shared;
+
+/// Between two looks at the ring.
+const PERIOD: Duration = Duration::from_millis(100);
+/// Looks in which the whole flow table is aged once.
+const LOOKS_PER_SWEEP: usize = 100;
+/// Denials kept one by one.
+const RECENT: usize = 256;
+/// Different denied pairs counted; more are counted under the reason alone.
+const PAIRS: usize = 4096;
+
+/// A denied pair of hosts, whatever their ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DeniedPair {
+    /// Who sent.
+    pub source: IpAddr,
+    /// Who was to receive.
+    pub destination: IpAddr,
+    /// Destination port, 0 for protocols without.
+    pub port: u16,
+    /// IP protocol.
+    pub protocol: u8,
+    /// Why.
+    pub reason: DropReason,
+}
+
+/// A device that broke.
+#[derive(Debug, Clone, Copy)]
+pub struct DeviceFailed {
+    /// Whose.
+    pub interface: InterfaceId,
+    /// The system's error number.
+    pub errno: i32,
+}
+
+/// What was refused.
+#[derive(Debug, Default)]
+pub struct Denials {
+    pairs: DashMap<DeniedPair, u64>,
+    recent: Mutex<VecDeque<(SystemTime, Denial)>>,
+    unlisted: AtomicU64,
+}
+
+impl Denials {
+    /// Denied pairs with how often, most first.
+    pub fn pairs(&self) -> Vec<(DeniedPair, u64)> {
+        let mut pairs: Vec<_> = self
+            .pairs
+            .iter()
+            .map(|entry| (*entry.key(), *entry.value()))
+            .collect();
+        pairs.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        pairs
+    }
+
+    /// The latest denials, latest first.
+    pub fn recent(&self) -> Vec<(SystemTime, Denial)> {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.iter().rev().copied().collect()
+    }
+
+    /// Denials of pairs there was no room to list.
+    pub fn unlisted(&self) -> u64 {
+        self.unlisted.load(Ordering::Relaxed)
+    }
+
+    fn note(&self, denial: Denial) {
+        let pair = DeniedPair {
+            source: denial.tuple.source,
+            destination: denial.tuple.destination,
+            port: denial.tuple.destination_port,
+            protocol: denial.tuple.protocol,
+            reason: denial.reason,
+        };
+        if self.pairs.contains_key(&pair) || self.pairs.len() < PAIRS {
+            *self.pairs.entry(pair).or_default() += 1;
+        } else {
+            self.unlisted.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if recent.len() == RECENT {
+            recent.pop_front();
+        }
+        recent.push_back((SystemTime::now(), denial));
+    }
+}
+
+/// The running thread; ends when dropped.
+pub struct Collector {
+    /// What it collects.
+    pub denials: Arc<Denials>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Collector {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// No thread can be made.
+    pub fn start(shared: Shared, failed: Sender<DeviceFailed>) -> std::io::Result<Self> {
+        let denials = Arc::<Denials>::default();
+        let stop = Arc::<AtomicBool>::default();
+        let (to, until) = (Arc::clone(&denials), Arc::clone(&stop));
+        let body = move || {
+            // Relaxed: the flag says nothing but itself.
+            while !until.load(Ordering::Relaxed) {
+                while let Some(event) = shared.events.pop() {
+                    match event {
+                        Event::Denied(denial) => to.note(denial),
+                        Event::DeviceFailed { interface, errno } => {
+                            // The agent ends before this thread only on the way out.
+                            let _ = failed.send(DeviceFailed { interface, errno });
+                        }
+                    }
+                }
+                let budget = shared.flows.statistics().capacity as usize / LOOKS_PER_SWEEP;
+                shared.flows.sweep(shared.now_ms(), budget.max(1), |_| {});
+                std::thread::park_timeout(PERIOD);
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("collector".into())
+            .spawn(body)?;
+        Ok(Self {
+            denials,
+            stop,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            if thread.join().is_err() {
+                tracing::error!("the collector panicked");
+            }
+        }
+    }
+}

@@ -1,0 +1,479 @@
+//! From resources to what this node should look like: a pure function, so that any order of
+//! events ends in the same state.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use encap::vxlan::{OVERHEAD_V4, OVERHEAD_V6};
+use ipnet::IpNet;
+use sha1::{Digest, Sha1};
+use vrouter_api::{
+    AffinityState, EncapsulationMode, EndpointToHostAction, FelixSettings, IpPool, Key, Node,
+    WorkloadEndpoint, WorkloadSourceSpoofing, names,
+};
+use vrouter_dataplane::adjacency::Mac;
+
+use crate::resources::Resources;
+
+/// Bytes IP in IP puts in front of a packet.
+const OVERHEAD_IPIP: usize = 20;
+
+/// How packets get to another node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// As they are, routed by the kernel to the underlay.
+    Direct,
+    /// In VXLAN.
+    Vxlan,
+    /// In IP.
+    Ipip,
+}
+
+/// Where a prefix leads.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// A workload of this node.
+    Endpoint(Key),
+    /// Another node.
+    Node {
+        /// Its name.
+        name: String,
+        /// Its underlay address.
+        remote: IpAddr,
+        /// How.
+        transport: Transport,
+    },
+    /// An address of this node.
+    Host,
+    /// Wherever the host's routes say.
+    Uplink,
+    /// An address of a block of this node that nobody has.
+    Blackhole,
+    /// An address of a pool that no node has.
+    Unreachable,
+}
+
+/// A route with the resource it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Where it leads.
+    pub target: Target,
+    /// The resource, as people name it.
+    pub source: String,
+}
+
+/// A workload of this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Local {
+    /// Its resource.
+    pub key: Key,
+    /// Path or name of its network namespace; `None` when the resource names none.
+    pub netns: Option<String>,
+    /// The TAP's name inside.
+    pub device: String,
+    /// The name tables show.
+    pub interface: String,
+    /// The MAC asked for.
+    pub mac: Option<Mac>,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Sources it may send from.
+    pub sources: Vec<IpNet>,
+}
+
+/// Another node, as tunnels know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Its name.
+    pub name: String,
+    /// Underlay address for IPv4.
+    pub v4: Option<Ipv4Addr>,
+    /// Underlay address for IPv6.
+    pub v6: Option<Ipv6Addr>,
+    /// Its VTEP's MAC for IPv4.
+    pub mac_v4: Mac,
+    /// Its VTEP's MAC for IPv6.
+    pub mac_v6: Mac,
+}
+
+/// What this node should look like.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Desired {
+    /// Our underlay address for IPv4, with its subnet.
+    pub v4: Option<IpNet>,
+    /// Our underlay address for IPv6, with its subnet.
+    pub v6: Option<IpNet>,
+    /// Our VTEPs' MACs.
+    pub mac_v4: Mac,
+    /// For IPv6.
+    pub mac_v6: Mac,
+    /// The other nodes by name.
+    pub peers: BTreeMap<String, Peer>,
+    /// Local workloads.
+    pub locals: Vec<Local>,
+    /// Prefix to target.
+    pub routes: BTreeMap<IpNet, Route>,
+    /// Blocks (or single addresses) of this node, for the host's routes.
+    pub blocks: BTreeSet<IpNet>,
+    /// Addresses of the host's TUN.
+    pub tunnel_addresses: BTreeSet<IpAddr>,
+    /// Tunnels in use: which kinds need a socket.
+    pub transports: BTreeSet<(Transport, bool)>,
+    /// Settings in force.
+    pub felix: FelixSettings,
+    /// What cannot be done, in words for an operator.
+    pub problems: Vec<String>,
+}
+
+impl Desired {
+    /// The MTU of pods and of the host's TUN: what the most expensive encapsulation in use
+    /// leaves of the underlay's.
+    pub fn mtu(&self, underlay: u32) -> u16 {
+        let transports = self.transports.iter();
+        let limits = transports.map(|(transport, v6)| self.tunnel_mtu(*transport, *v6, underlay));
+        limits
+            .chain([underlay.min(65_535) as u16])
+            .min()
+            .unwrap_or(u16::MAX)
+    }
+
+    /// The largest inner packet of one kind of tunnel.
+    pub fn tunnel_mtu(&self, transport: Transport, v6: bool, underlay: u32) -> u16 {
+        let less =
+            |overhead: usize| (underlay.min(65_535) as usize).saturating_sub(overhead) as u16;
+        match (transport, v6) {
+            (Transport::Direct, _) => less(0),
+            (Transport::Vxlan, false) => self.felix.vxlan_mtu.unwrap_or(less(OVERHEAD_V4)),
+            (Transport::Vxlan, true) => self.felix.vxlan_mtu_v6.unwrap_or(less(OVERHEAD_V6)),
+            (Transport::Ipip, _) => self.felix.ipip_mtu.unwrap_or(less(OVERHEAD_IPIP)),
+        }
+    }
+}
+
+/// The MAC of a node's VTEP when its resource names none, as Felix derives it.
+pub fn vtep_mac(node: &str, v6: bool) -> Mac {
+    let suffix = if v6 { "-v6" } else { "" };
+    let digest = Sha1::digest(format!("{node}{suffix}").as_bytes());
+    let mut mac = [b'f'; 6];
+    mac[1..].copy_from_slice(&digest[..5]);
+    mac
+}
+
+/// What `name`'s node should look like.
+pub fn desired(resources: &Resources, name: &str) -> Desired {
+    let own = resources.node(name);
+    let mut wanted = Desired {
+        v4: own.and_then(address_v4),
+        v6: own.and_then(address_v6),
+        mac_v4: own.map_or_else(|| vtep_mac(name, false), |node| mac(node, false)),
+        mac_v6: own.map_or_else(|| vtep_mac(name, true), |node| mac(node, true)),
+        peers: BTreeMap::new(),
+        locals: Vec::new(),
+        routes: BTreeMap::new(),
+        blocks: BTreeSet::new(),
+        tunnel_addresses: BTreeSet::new(),
+        transports: BTreeSet::new(),
+        felix: resources.felix(name),
+        problems: Vec::new(),
+    };
+    if own.is_none() {
+        wanted
+            .problems
+            .push(format!("no Node resource {name} describes this node"));
+    }
+    let peers = resources
+        .nodes()
+        .filter(|node| node.metadata.name != name)
+        .map(peer);
+    wanted.peers = peers.map(|peer| (peer.name.clone(), peer)).collect();
+    let pools: Vec<&IpPool> = resources.pools().collect();
+    for pool in &pools {
+        add_pool(&mut wanted, pool);
+    }
+    add_host(&mut wanted, own);
+    add_blocks(&mut wanted, resources, &pools, name);
+    add_tunnel_addresses(&mut wanted, resources, &pools, name);
+    add_endpoints(&mut wanted, resources, &pools, name);
+    wanted
+}
+
+fn address_v4(node: &Node) -> Option<IpNet> {
+    node.spec.bgp.as_ref()?.ipv4_address.map(IpNet::V4)
+}
+
+fn address_v6(node: &Node) -> Option<IpNet> {
+    node.spec.bgp.as_ref()?.ipv6_address.map(IpNet::V6)
+}
+
+fn mac(node: &Node, v6: bool) -> Mac {
+    let given = if v6 {
+        node.spec.vxlan_tunnel_mac_addr_v6
+    } else {
+        node.spec.vxlan_tunnel_mac_addr
+    };
+    given.map_or_else(|| vtep_mac(&node.metadata.name, v6), |mac| mac.0)
+}
+
+fn peer(node: &Node) -> Peer {
+    let bgp = node.spec.bgp.as_ref();
+    Peer {
+        name: node.metadata.name.clone(),
+        v4: bgp.and_then(|bgp| bgp.ipv4_address).map(|net| net.addr()),
+        v6: bgp.and_then(|bgp| bgp.ipv6_address).map(|net| net.addr()),
+        mac_v4: mac(node, false),
+        mac_v6: mac(node, true),
+    }
+}
+
+/// What every node has: the way out for everything else.
+fn add_host(wanted: &mut Desired, own: Option<&Node>) {
+    let everywhere = [IpNet::V4(Default::default()), IpNet::V6(Default::default())];
+    for prefix in everywhere {
+        let source = "the host's routes".to_owned();
+        wanted.routes.insert(
+            prefix,
+            Route {
+                target: Target::Uplink,
+                source,
+            },
+        );
+    }
+    for address in [wanted.v4, wanted.v6].into_iter().flatten() {
+        let name = own.map_or("", |node| node.metadata.name.as_str());
+        let route = Route {
+            target: Target::Host,
+            source: format!("Node({name})"),
+        };
+        wanted.routes.insert(IpNet::from(address.addr()), route);
+    }
+}
+
+/// A pool's addresses go nowhere unless a block or an endpoint says so.
+fn add_pool(wanted: &mut Desired, pool: &IpPool) {
+    let source = format!("IPPool({})", pool.metadata.name);
+    let route = Route {
+        target: Target::Unreachable,
+        source,
+    };
+    wanted.routes.insert(pool.spec.cidr.trunc(), route);
+    let v6 = matches!(pool.spec.cidr, IpNet::V6(_));
+    if pool.spec.vxlan_mode != EncapsulationMode::Never && wanted.felix.vxlan_enabled != Some(false)
+    {
+        wanted.transports.insert((Transport::Vxlan, v6));
+    }
+    if pool.spec.ipip_mode != EncapsulationMode::Never && wanted.felix.ipip_enabled != Some(false) {
+        wanted.transports.insert((Transport::Ipip, v6));
+    }
+}
+
+/// How an address of another node is reached, by the pool it belongs to.
+fn transport(wanted: &Desired, pools: &[&IpPool], address: IpAddr, peer: &Peer) -> Transport {
+    let pool = pools
+        .iter()
+        .filter(|pool| pool.spec.cidr.contains(&address))
+        .max_by_key(|pool| pool.spec.cidr.prefix_len());
+    let Some(pool) = pool else {
+        return Transport::Direct;
+    };
+    let same_subnet = match address {
+        IpAddr::V4(_) => within(wanted.v4, peer.v4.map(IpAddr::V4)),
+        IpAddr::V6(_) => within(wanted.v6, peer.v6.map(IpAddr::V6)),
+    };
+    let chosen = |mode: EncapsulationMode| match mode {
+        EncapsulationMode::Never => false,
+        EncapsulationMode::Always => true,
+        EncapsulationMode::CrossSubnet => !same_subnet,
+    };
+    if chosen(pool.spec.vxlan_mode) && wanted.felix.vxlan_enabled != Some(false) {
+        Transport::Vxlan
+    } else if chosen(pool.spec.ipip_mode) && wanted.felix.ipip_enabled != Some(false) {
+        Transport::Ipip
+    } else {
+        Transport::Direct
+    }
+}
+
+fn within(subnet: Option<IpNet>, address: Option<IpAddr>) -> bool {
+    subnet
+        .zip(address)
+        .is_some_and(|(subnet, address)| subnet.contains(&address))
+}
+
+/// A route to something another node has; a problem when the node cannot be reached.
+fn to_node(wanted: &mut Desired, pools: &[&IpPool], prefix: IpNet, node: &str, source: String) {
+    let Some(peer) = wanted.peers.get(node) else {
+        wanted.problems.push(format!(
+            "{source}: no Node resource {node} says where {prefix} is"
+        ));
+        return;
+    };
+    let remote = match prefix {
+        IpNet::V4(_) => peer.v4.map(IpAddr::V4),
+        IpNet::V6(_) => peer.v6.map(IpAddr::V6),
+    };
+    let Some(remote) = remote else {
+        let family = if matches!(prefix, IpNet::V4(_)) {
+            "IPv4"
+        } else {
+            "IPv6"
+        };
+        wanted.problems.push(format!(
+            "{source}: node {node} has no {family} address for {prefix}"
+        ));
+        return;
+    };
+    let transport = transport(wanted, pools, prefix.addr(), peer);
+    let target = Target::Node {
+        name: node.to_owned(),
+        remote,
+        transport,
+    };
+    wanted.routes.insert(prefix, Route { target, source });
+}
+
+fn add_blocks(wanted: &mut Desired, resources: &Resources, pools: &[&IpPool], own: &str) {
+    for affinity in resources.affinities() {
+        let spec = &affinity.spec;
+        if spec.deleted || spec.state != AffinityState::Confirmed {
+            continue;
+        }
+        let prefix = spec.cidr.trunc();
+        let source = format!("BlockAffinity({})", affinity.metadata.name);
+        if spec.node == own {
+            wanted.blocks.insert(prefix);
+            wanted.routes.insert(
+                prefix,
+                Route {
+                    target: Target::Blackhole,
+                    source,
+                },
+            );
+        } else {
+            to_node(wanted, pools, prefix, &spec.node, source);
+        }
+    }
+}
+
+fn tunnel_addresses(node: &Node) -> BTreeSet<IpAddr> {
+    let ipip = node
+        .spec
+        .bgp
+        .as_ref()
+        .and_then(|bgp| bgp.ipv4_ipip_tunnel_addr)
+        .map(IpAddr::V4);
+    let v4 = node.spec.ipv4_vxlan_tunnel_addr.map(IpAddr::V4);
+    let v6 = node.spec.ipv6_vxlan_tunnel_addr.map(IpAddr::V6);
+    [ipip, v4, v6].into_iter().flatten().collect()
+}
+
+fn add_tunnel_addresses(wanted: &mut Desired, resources: &Resources, pools: &[&IpPool], own: &str) {
+    for node in resources.nodes() {
+        let name = &node.metadata.name;
+        for address in tunnel_addresses(node) {
+            let (prefix, source) = (IpNet::from(address), format!("Node({name})"));
+            if name == own {
+                wanted.tunnel_addresses.insert(address);
+                wanted.routes.insert(
+                    prefix,
+                    Route {
+                        target: Target::Host,
+                        source,
+                    },
+                );
+            } else if !covered(wanted, prefix, name) {
+                to_node(wanted, pools, prefix, name, source);
+            }
+        }
+    }
+}
+
+/// Whether a block of the same node has the prefix already.
+fn covered(wanted: &Desired, prefix: IpNet, node: &str) -> bool {
+    let mut shorter = prefix;
+    while let Some(next) = shorter.supernet() {
+        shorter = next;
+        if let Some(Route { target, .. }) = wanted.routes.get(&shorter) {
+            match target {
+                Target::Node { name, .. } => return name == node,
+                Target::Blackhole => return false,
+                Target::Endpoint(_) | Target::Host | Target::Uplink | Target::Unreachable => {}
+            }
+        }
+    }
+    false
+}
+
+fn add_endpoints(wanted: &mut Desired, resources: &Resources, pools: &[&IpPool], own: &str) {
+    for endpoint in resources.endpoints() {
+        let key = endpoint.key();
+        let local = endpoint.spec.node == own;
+        if local {
+            let spoofing = wanted.felix.workload_source_spoofing;
+            wanted.locals.push(local_endpoint(endpoint, spoofing));
+        }
+        let metadata = &endpoint.metadata;
+        let source = format!("WorkloadEndpoint({}/{})", metadata.namespace, metadata.name);
+        for prefix in &endpoint.spec.ip_networks {
+            if !local {
+                if !covered(wanted, *prefix, &endpoint.spec.node) {
+                    to_node(wanted, pools, *prefix, &endpoint.spec.node, source.clone());
+                }
+                continue;
+            }
+            if !wanted.blocks.iter().any(|block| block.contains(prefix)) {
+                wanted.blocks.insert(*prefix);
+            }
+            let target = Target::Endpoint(key.clone());
+            let route = Route {
+                target,
+                source: source.clone(),
+            };
+            let before = wanted.routes.insert(*prefix, route);
+            if let Some(Route {
+                target: Target::Endpoint(_) | Target::Host,
+                source: before,
+            }) = before
+            {
+                let text = format!("{source}: {prefix} is also an address of {before}");
+                wanted.problems.push(text);
+            }
+        }
+    }
+}
+
+fn local_endpoint(endpoint: &WorkloadEndpoint, spoofing: WorkloadSourceSpoofing) -> Local {
+    let spec = &endpoint.spec;
+    let mut sources = spec.ip_networks.clone();
+    match spoofing {
+        WorkloadSourceSpoofing::Any => sources.extend(&spec.allow_spoofed_source_prefixes),
+        WorkloadSourceSpoofing::Disabled => {}
+    }
+    let interface = if spec.interface_name.is_empty() {
+        let pod = if spec.pod.is_empty() {
+            &endpoint.metadata.name
+        } else {
+            &spec.pod
+        };
+        names::host_interface_name(&endpoint.metadata.namespace, pod)
+    } else {
+        spec.interface_name.clone()
+    };
+    Local {
+        key: endpoint.key(),
+        netns: endpoint.metadata.netns().map(str::to_owned),
+        device: spec.endpoint.clone(),
+        interface,
+        mac: spec.mac.map(|mac| mac.0),
+        addresses: spec.ip_networks.iter().map(IpNet::addr).collect(),
+        sources,
+    }
+}
+
+/// Whether the host accepts packets of its endpoints.
+pub fn accepts_endpoints(felix: &FelixSettings) -> bool {
+    match felix.default_endpoint_to_host_action {
+        EndpointToHostAction::Drop => false,
+        // RETURN leaves it to the host's own rules, of which we have none.
+        EndpointToHostAction::Accept | EndpointToHostAction::Return => true,
+    }
+}

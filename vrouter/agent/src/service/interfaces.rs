@@ -1,0 +1,206 @@
+//! Interfaces and the workloads behind them.
+
+use ipnet::IpNet;
+use vrouter_control::model::{self, Mac};
+use vrouter_control::params::{ShowInterfaces, ShowNeighbors};
+use vrouter_dataplane::counters::InterfaceCounters;
+use vrouter_dataplane::id::InterfaceId;
+
+use super::{Outcome, endpoint_name};
+use crate::agent::Agent;
+use crate::desired::Transport;
+use crate::endpoints::Endpoint;
+use crate::interfaces::HOST;
+use crate::tunnels;
+
+const OFFLOADS: [&str; 3] = ["checksum", "tso", "uso"];
+
+pub(super) fn show(agent: &Agent, params: &ShowInterfaces) -> Outcome<Vec<model::Interface>> {
+    let mut all = vec![host(agent)];
+    all.extend(agent.tunnels.iter().filter_map(|(kind, socket)| {
+        let id = tunnels::interface(kind)?;
+        let what = match kind.0 {
+            Transport::Direct => return None,
+            Transport::Vxlan => model::InterfaceKind::Vxlan,
+            Transport::Ipip => model::InterfaceKind::Ipip,
+        };
+        let mtu = agent
+            .underlay
+            .as_ref()
+            .map_or(1500, |underlay| underlay.mtu);
+        let mut row = blank(agent, id, tunnels::name(kind), what);
+        row.mtu = agent.desired.tunnel_mtu(kind.0, kind.1, mtu).into();
+        row.addresses = vec![IpNet::from(socket.local)];
+        row.device = agent
+            .underlay
+            .as_ref()
+            .map(|underlay| underlay.name.clone());
+        Some(row)
+    }));
+    all.extend(
+        agent
+            .endpoints
+            .iter()
+            .map(|endpoint| workload(agent, endpoint)),
+    );
+    if let Some(name) = &params.name {
+        all.retain(|row| row.name == *name || row.endpoint.as_ref() == Some(name));
+    }
+    if params.per_worker {
+        for row in all
+            .iter_mut()
+            .filter(|row| row.state == model::InterfaceState::Up)
+        {
+            let id = InterfaceId(row.id as u16);
+            let workers = agent.workers.observers().zip(0..);
+            row.workers = workers
+                .map(|((observer, _), worker)| model::WorkerInterfaceCounters {
+                    worker,
+                    counters: read(observer.counters.interface(id)),
+                })
+                .collect();
+        }
+    }
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(all)
+}
+
+fn read(counters: &InterfaceCounters) -> model::InterfaceCounters {
+    model::InterfaceCounters {
+        rx_packets: counters.rx_packets.value(),
+        rx_bytes: counters.rx_bytes.value(),
+        rx_dropped: counters.rx_dropped.value(),
+        tx_packets: counters.tx_packets.value(),
+        tx_bytes: counters.tx_bytes.value(),
+    }
+}
+
+/// Counters of an interface over all workers.
+pub(super) fn counters(agent: &Agent, id: InterfaceId) -> model::InterfaceCounters {
+    let mut total = model::InterfaceCounters::default();
+    for (observer, _) in agent.workers.observers() {
+        let one = read(observer.counters.interface(id));
+        total.rx_packets += one.rx_packets;
+        total.rx_bytes += one.rx_bytes;
+        total.rx_dropped += one.rx_dropped;
+        total.tx_packets += one.tx_packets;
+        total.tx_bytes += one.tx_bytes;
+    }
+    total
+}
+
+fn blank(
+    agent: &Agent,
+    id: InterfaceId,
+    name: &str,
+    kind: model::InterfaceKind,
+) -> model::Interface {
+    model::Interface {
+        id: id.0.into(),
+        name: name.to_owned(),
+        kind,
+        state: model::InterfaceState::Up,
+        reason: None,
+        endpoint: None,
+        netns: None,
+        device: None,
+        mac: None,
+        mtu: agent.mtu.into(),
+        addresses: Vec::new(),
+        queues: agent.workers.len() as u32,
+        offloads: Vec::new(),
+        counters: counters(agent, id),
+        workers: Vec::new(),
+    }
+}
+
+fn host(agent: &Agent) -> model::Interface {
+    let name = &agent.settings.tunnel_interface;
+    model::Interface {
+        device: Some(name.clone()),
+        addresses: agent
+            .desired
+            .tunnel_addresses
+            .iter()
+            .map(|a| IpNet::from(*a))
+            .collect(),
+        offloads: OFFLOADS.map(str::to_owned).to_vec(),
+        ..blank(agent, HOST, name, model::InterfaceKind::Host)
+    }
+}
+
+fn workload(agent: &Agent, endpoint: &Endpoint) -> model::Interface {
+    let local = &endpoint.local;
+    let name = &local.interface;
+    let kind = model::InterfaceKind::Workload;
+    let attached = endpoint.attached.as_ref();
+    let mut row = match attached {
+        Some(attached) => blank(agent, attached.id, name, kind),
+        None => model::Interface {
+            state: model::InterfaceState::Failed,
+            reason: endpoint.problem.clone(),
+            queues: 0,
+            counters: model::InterfaceCounters::default(),
+            ..blank(agent, HOST, name, kind)
+        },
+    };
+    row.endpoint = Some(endpoint_name(&local.key));
+    row.netns = local.netns.clone();
+    row.device = Some(local.device.clone());
+    row.mac = attached.map(|attached| Mac(attached.mac));
+    row.addresses = local
+        .addresses
+        .iter()
+        .map(|address| IpNet::from(*address))
+        .collect();
+    if let Some(attached) = attached {
+        row.mtu = attached.mtu.into();
+        row.offloads = OFFLOADS.map(str::to_owned).to_vec();
+    }
+    row
+}
+
+pub(super) fn neighbors(agent: &Agent, params: &ShowNeighbors) -> Outcome<Vec<model::Neighbor>> {
+    let mut rows = Vec::new();
+    for endpoint in agent.endpoints.iter() {
+        let Some(attached) = &endpoint.attached else {
+            continue;
+        };
+        let name = endpoint_name(&endpoint.local.key);
+        let wanted = |n: &String| *n == name || *n == endpoint.local.interface;
+        if !params.name.as_ref().is_none_or(wanted) {
+            continue;
+        }
+        rows.extend(
+            endpoint
+                .local
+                .addresses
+                .iter()
+                .map(|address| model::Neighbor {
+                    address: *address,
+                    mac: Some(Mac(attached.mac)),
+                    interface: endpoint.local.interface.clone(),
+                    endpoint: Some(name.clone()),
+                }),
+        );
+    }
+    rows.sort_by_key(|row| row.address);
+    Ok(rows)
+}
+
+impl Agent {
+    /// The name tables show of an interface.
+    pub(crate) fn interface_name(&self, id: InterfaceId) -> String {
+        if id == HOST {
+            return self.settings.tunnel_interface.clone();
+        }
+        let mut tunnels = self.tunnels.iter();
+        if let Some((kind, _)) = tunnels.find(|(kind, _)| tunnels::interface(*kind) == Some(id)) {
+            return tunnels::name(kind).to_owned();
+        }
+        match self.endpoints.at(id) {
+            Some(endpoint) => endpoint.local.interface.clone(),
+            None => format!("#{id}"),
+        }
+    }
+}

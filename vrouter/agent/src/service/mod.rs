@@ -1,0 +1,187 @@
+//! What clients of the control socket see: questions go to the agent's thread, which answers
+//! from its own state.
+
+mod counters;
+mod flows;
+mod interfaces;
+mod policy;
+mod resources;
+mod routes;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crossbeam::channel::{Sender, bounded};
+use vrouter_control::ErrorBody;
+use vrouter_control::Service;
+use vrouter_control::model::{self, Page};
+use vrouter_control::params;
+
+use crate::agent::{Agent, Input};
+use crate::collector::Denials;
+
+type Outcome<T> = Result<T, ErrorBody>;
+
+/// How long a client waits for the agent, which may be busy making TAPs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Version of the protocol in `docs/control.md`.
+const PROTOCOL: u32 = 1;
+
+/// The service behind the socket.
+pub struct AgentService {
+    inputs: Sender<Input>,
+    denials: Arc<Denials>,
+    started: SystemTime,
+    version: &'static str,
+    reload: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+}
+
+impl AgentService {
+    /// A service that asks through `inputs`. `reload` reads the configuration again, as SIGHUP
+    /// does.
+    pub fn new(
+        agent: &Agent,
+        inputs: Sender<Input>,
+        version: &'static str,
+        reload: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            inputs,
+            denials: Arc::clone(&agent.collector.denials),
+            started: SystemTime::now(),
+            version,
+            reload: Box::new(reload),
+        }
+    }
+
+    /// Has the agent's thread answer.
+    fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Agent) -> Outcome<T> + Send + 'static,
+    ) -> Outcome<T> {
+        let (reply, answer) = bounded(1);
+        let job = Box::new(move |agent: &mut Agent| {
+            // A client that gave up waits no more.
+            let _ = reply.send(question(agent));
+        });
+        let stopping = || ErrorBody::unavailable("vrouterd is stopping");
+        self.inputs.send(Input::Job(job)).map_err(|_| stopping())?;
+        match answer.recv_timeout(PATIENCE) {
+            Ok(outcome) => outcome,
+            Err(crossbeam::channel::RecvTimeoutError::Disconnected) => Err(stopping()),
+            Err(crossbeam::channel::RecvTimeoutError::Timeout) => {
+                Err(ErrorBody::unavailable("the agent is busy; try again"))
+            }
+        }
+    }
+}
+
+impl Service for AgentService {
+    fn version(&self, _: params::GetVersion) -> Outcome<model::Version> {
+        let (version, started) = (self.version.to_owned(), self.started);
+        self.ask(move |agent| {
+            Ok(model::Version {
+                version,
+                protocol: PROTOCOL,
+                node: agent.settings.node.clone(),
+                pid: std::process::id(),
+                started: started.into(),
+                uptime_ms: agent.shared.now_ms(),
+                workers: agent.workers.len() as u32,
+                generation: agent.generation().into(),
+            })
+        })
+    }
+
+    fn interfaces(&self, params: params::ShowInterfaces) -> Outcome<Vec<model::Interface>> {
+        self.ask(move |agent| interfaces::show(agent, &params))
+    }
+
+    fn routes(&self, params: params::ShowRoutes) -> Outcome<Page<model::Route>> {
+        self.ask(move |agent| routes::show(agent, &params))
+    }
+
+    fn neighbors(&self, params: params::ShowNeighbors) -> Outcome<Vec<model::Neighbor>> {
+        self.ask(move |agent| interfaces::neighbors(agent, &params))
+    }
+
+    fn tunnels(&self, params: params::ShowTunnels) -> Outcome<Vec<model::Tunnel>> {
+        self.ask(move |agent| routes::tunnels(agent, &params))
+    }
+
+    fn flows(&self, params: params::ShowFlows) -> Outcome<Page<model::Flow>> {
+        self.ask(move |agent| flows::show(agent, &params))
+    }
+
+    fn policy(&self, params: params::ShowPolicy) -> Outcome<Page<model::EndpointPolicy>> {
+        self.ask(move |agent| policy::show(agent, &params))
+    }
+
+    fn drops(&self, params: params::ShowDrops) -> Outcome<model::DropReport> {
+        let denials = Arc::clone(&self.denials);
+        self.ask(move |agent| Ok(counters::drops(agent, &denials, params.recent)))
+    }
+
+    fn workers(&self, _: params::ShowWorkers) -> Outcome<Vec<model::Worker>> {
+        self.ask(|agent| Ok(counters::workers(agent)))
+    }
+
+    fn resources(&self, _: params::ShowResources) -> Outcome<model::ResourceReport> {
+        self.ask(|agent| Ok(resources::show(agent)))
+    }
+
+    fn counters(&self, _: params::ShowCounters) -> Outcome<model::CounterReport> {
+        self.ask(|agent| Ok(counters::show(agent)))
+    }
+
+    fn explain(&self, params: params::Explain) -> Outcome<model::Explanation> {
+        self.ask(move |agent| policy::explain(agent, &params))
+    }
+
+    fn reload(&self, _: params::Reload) -> Outcome<model::Reloaded> {
+        (self.reload)().map_err(ErrorBody::unavailable)?;
+        self.ask(|agent| {
+            agent.reconcile();
+            Ok(model::Reloaded {
+                generation: agent.generation().into(),
+                notices: resources::notices(agent),
+            })
+        })
+    }
+
+    fn shutdown(&self, _: params::Shutdown) -> Outcome<model::Done> {
+        self.ask(|agent| {
+            agent.stop();
+            Ok(model::Done {})
+        })
+    }
+}
+
+/// An endpoint as people name it.
+fn endpoint_name(key: &vrouter_api::Key) -> String {
+    format!("{}/{}", key.namespace, key.name)
+}
+
+/// Cuts a list into pages by position.
+fn page<T>(rows: Vec<T>, after: Option<&str>, limit: u32) -> Outcome<Page<T>> {
+    let from: usize = match after {
+        None => 0,
+        Some(text) => text
+            .parse()
+            .map_err(|_| ErrorBody::bad_params(format!("after: {text:?} is no page of ours")))?,
+    };
+    let total = rows.len();
+    let items: Vec<T> = rows
+        .into_iter()
+        .skip(from)
+        .take(params::rows(limit))
+        .collect();
+    let end = from + items.len();
+    let next = (end < total).then(|| end.to_string());
+    Ok(Page {
+        items,
+        next,
+        total: Some(total as u64),
+    })
+}

@@ -1,0 +1,62 @@
+//! What became of the resources in the directory.
+
+use std::collections::BTreeMap;
+
+use vrouter_control::model::{self, KindCount, Notice, Severity};
+
+use crate::agent::Agent;
+
+pub(super) fn show(agent: &Agent) -> model::ResourceReport {
+    let mut kinds: BTreeMap<&'static str, u64> = BTreeMap::new();
+    for resource in agent.resources.iter() {
+        *kinds.entry(resource.kind().name()).or_default() += 1;
+    }
+    let count = |(kind, count): (&str, u64)| KindCount {
+        kind: kind.to_owned(),
+        count,
+    };
+    model::ResourceReport {
+        directory: agent.settings.directory.display().to_string(),
+        synced: agent.in_sync,
+        changed: agent.changed.map(Into::into),
+        generation: agent.generation().into(),
+        kinds: kinds.into_iter().map(count).collect(),
+        notices: notices(agent),
+    }
+}
+
+pub(super) fn notices(agent: &Agent) -> Vec<Notice> {
+    let text = |text: &String| (!text.is_empty()).then(|| text.clone());
+    let with_value = |reason: &str, value: &str| {
+        if value.is_empty() {
+            reason.to_owned()
+        } else {
+            format!("{value}: {reason}")
+        }
+    };
+    let errors = agent.broken.values().flatten().map(|error| Notice {
+        severity: Severity::Error,
+        file: text(&error.file),
+        line: (error.line > 0).then_some(error.line.into()),
+        resource: text(&error.resource),
+        field: text(&error.field),
+        message: with_value(&error.reason, &error.value),
+    });
+    let problems = agent.problems.iter().map(|problem| Notice {
+        severity: Severity::Warning,
+        file: None,
+        line: None,
+        resource: None,
+        field: None,
+        message: problem.clone(),
+    });
+    let notices = agent.notices.values().flatten().map(|notice| Notice {
+        severity: Severity::Info,
+        file: text(&notice.file),
+        line: (notice.line > 0).then_some(notice.line.into()),
+        resource: text(&notice.resource),
+        field: text(&notice.field),
+        message: with_value(&notice.text, &notice.value),
+    });
+    errors.chain(problems).chain(notices).collect()
+}

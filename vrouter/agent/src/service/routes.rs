@@ -1,0 +1,206 @@
+//! Routes and tunnels.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use vrouter_control::ErrorBody;
+use vrouter_control::model::{self, Family, Mac, NextHop, Page, RouteKind};
+use vrouter_control::params::{self, ShowRoutes, ShowTunnels};
+use vrouter_dataplane::adjacency::{Adjacency, Encap};
+
+use super::Outcome;
+use crate::agent::Agent;
+use crate::desired::{Target, Transport};
+use crate::tunnels;
+
+pub(super) fn show(agent: &Agent, params: &ShowRoutes) -> Outcome<Page<model::Route>> {
+    let total = Some(agent.rib.len() as u64);
+    if let Some(address) = params.address {
+        let found = agent.rib.longest_match(address);
+        let found = found.filter(|(prefix, _)| within(params, prefix));
+        let items = found.map(|(prefix, adjacency)| row(agent, prefix, adjacency));
+        return Ok(Page {
+            items: items.into_iter().collect(),
+            next: None,
+            total,
+        });
+    }
+    let after = params
+        .after
+        .as_ref()
+        .map(|text| text.parse::<IpNet>())
+        .transpose();
+    let after = after.map_err(|_| ErrorBody::bad_params("after: is no page of ours"))?;
+    let limit = params::rows(params.limit);
+    let mut items = Vec::new();
+    let mut next = None;
+    for (prefix, adjacency) in agent.rib.routes(after) {
+        if !within(params, &prefix) {
+            continue;
+        }
+        if items.len() == limit {
+            next = items
+                .last()
+                .map(|last: &model::Route| last.prefix.to_string());
+            break;
+        }
+        items.push(row(agent, prefix, adjacency));
+    }
+    Ok(Page { items, next, total })
+}
+
+fn within(params: &ShowRoutes, prefix: &IpNet) -> bool {
+    let family = match prefix {
+        IpNet::V4(_) => Family::V4,
+        IpNet::V6(_) => Family::V6,
+    };
+    params.family.is_none_or(|wanted| wanted == family)
+        && params.prefix.is_none_or(|outer| outer.contains(prefix))
+}
+
+fn row(agent: &Agent, prefix: IpNet, adjacency: &Adjacency) -> model::Route {
+    let hop = |address: Option<IpAddr>, encap: model::Encap, vni: Option<u32>| {
+        let interface = adjacency
+            .out()
+            .map_or_else(String::new, |id| agent.interface_name(id));
+        vec![NextHop {
+            interface,
+            address,
+            encap,
+            vni,
+        }]
+    };
+    let plain = model::Encap::None;
+    let remote = match agent.desired.routes.get(&prefix).map(|route| &route.target) {
+        Some(Target::Node { remote, .. }) => Some(*remote),
+        _ => None,
+    };
+    let (kind, next_hops, mtu) = match adjacency {
+        Adjacency::Drop(_) => (RouteKind::Drop, Vec::new(), None),
+        Adjacency::Host { local, mtu, .. } => {
+            let kind = if *local {
+                RouteKind::Local
+            } else {
+                RouteKind::Host
+            };
+            (kind, hop(remote, plain, None), Some(*mtu))
+        }
+        Adjacency::Neighbor { mtu, .. } => {
+            (RouteKind::Neighbor, hop(None, plain, None), Some(*mtu))
+        }
+        Adjacency::Tunnel {
+            encap, remote, mtu, ..
+        } => {
+            let (encap, vni) = match encap {
+                Encap::Vxlan { vni, .. } => (model::Encap::Vxlan, Some(vni.number())),
+                Encap::Ipip => (model::Encap::Ipip, None),
+            };
+            (
+                RouteKind::Tunnel,
+                hop(Some(*remote), encap, vni),
+                Some(*mtu),
+            )
+        }
+    };
+    model::Route {
+        prefix,
+        kind,
+        next_hops,
+        mtu: mtu.map(u32::from),
+        source: agent
+            .desired
+            .routes
+            .get(&prefix)
+            .map(|route| route.source.clone()),
+    }
+}
+
+/// One row for each node and way to it that some route uses.
+pub(super) fn tunnels(agent: &Agent, params: &ShowTunnels) -> Outcome<Vec<model::Tunnel>> {
+    if let Some(node) = &params.node
+        && !agent.desired.peers.contains_key(node)
+    {
+        return Err(ErrorBody::not_found(format!(
+            "there is no other node {node:?}"
+        )));
+    }
+    let mut rows: Vec<model::Tunnel> = Vec::new();
+    for route in agent.desired.routes.values() {
+        let Target::Node {
+            name,
+            remote,
+            transport,
+        } = &route.target
+        else {
+            continue;
+        };
+        if params.node.as_ref().is_some_and(|node| node != name) {
+            continue;
+        }
+        let encap = match transport {
+            Transport::Direct => model::Encap::None,
+            Transport::Vxlan => model::Encap::Vxlan,
+            Transport::Ipip => model::Encap::Ipip,
+        };
+        let same = |row: &&mut model::Tunnel| {
+            row.node == *name && row.remote == *remote && row.encap == encap
+        };
+        match rows.iter_mut().find(same) {
+            Some(row) => row.routes += 1,
+            None => rows.push(tunnel(agent, name, *remote, *transport, encap)),
+        }
+    }
+    rows.sort_by(|a, b| a.node.cmp(&b.node));
+    Ok(rows)
+}
+
+fn tunnel(
+    agent: &Agent,
+    node: &str,
+    remote: IpAddr,
+    transport: Transport,
+    encap: model::Encap,
+) -> model::Tunnel {
+    let v6 = remote.is_ipv6();
+    let open = agent
+        .tunnels
+        .iter()
+        .find(|(kind, _)| *kind == (transport, v6));
+    let vxlan = transport == Transport::Vxlan;
+    let peer = agent.desired.peers.get(node);
+    let mtu = agent
+        .underlay
+        .as_ref()
+        .map_or(1500, |underlay| underlay.mtu);
+    let counters = tunnels::interface((transport, v6))
+        .filter(|_| open.is_some())
+        .map(|id| super::interfaces::counters(agent, id));
+    let theirs = peer.map(|p| Mac(if v6 { p.mac_v6 } else { p.mac_v4 }));
+    let ours = Mac(if v6 {
+        agent.desired.mac_v6
+    } else {
+        agent.desired.mac_v4
+    });
+    let alone = agent.desired.peers.len() == 1;
+    model::Tunnel {
+        node: node.to_owned(),
+        remote,
+        local: open.map(|(_, socket)| socket.local),
+        encap,
+        vni: vxlan.then_some(agent.desired.felix.vxlan_vni),
+        mtu: agent.desired.tunnel_mtu(transport, v6, mtu).into(),
+        remote_mac: theirs.filter(|_| vxlan),
+        local_mac: vxlan.then_some(ours),
+        known_source: peer.is_some(),
+        routes: 1,
+        // One socket serves all nodes, so traffic is known by node only where there is but one.
+        tx: counters.filter(|_| alone).map(|c| model::Traffic {
+            packets: c.tx_packets,
+            bytes: c.tx_bytes,
+        }),
+        rx: counters.filter(|_| alone).map(|c| model::Traffic {
+            packets: c.rx_packets,
+            bytes: c.rx_bytes,
+        }),
+    }
+}

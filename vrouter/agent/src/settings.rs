@@ -1,0 +1,26 @@
+//! What the daemon decides for the agent: the process's own settings, already validated.
+
+use std::path::PathBuf;
+
+/// Settings of one node's process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Which `Node` resource is ours.
+    pub node: String,
+    /// Where the resources are.
+    pub directory: PathBuf,
+    /// Packet loops.
+    pub workers: usize,
+    /// Whether each worker gets a core of its own.
+    pub pin_workers: bool,
+    /// Microseconds a worker looks for packets before it sleeps.
+    pub busy_poll_us: u64,
+    /// The host's TUN.
+    pub tunnel_interface: String,
+    /// The interface to the other nodes; `None`: the one that holds the node's address.
+    pub underlay_interface: Option<String>,
+    /// Sessions the flow table holds at most.
+    pub flow_table_size: usize,
+    /// Buffers a worker may own, each of 64 KiB.
+    pub buffers: usize,
+}

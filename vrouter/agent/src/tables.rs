@@ -1,0 +1,213 @@
+//! From the agent's state to the tables workers read: no effect, no decision, only form.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use encap::vxlan::Vni;
+use ipnet::IpNet;
+use policy::compile::Compiled;
+use rustc_hash::FxHashSet;
+use vrouter_dataplane::adjacency::{Adjacency, Encap};
+use vrouter_dataplane::drop::DropReason;
+use vrouter_dataplane::packet::Version;
+use vrouter_dataplane::tables::{Host, Interface, InterfaceKind, Workload};
+
+use crate::agent::router_addresses;
+use crate::desired::{Desired, Route, Target, Transport, accepts_endpoints};
+use crate::endpoints::{Endpoint, Endpoints};
+use crate::interfaces::HOST;
+use crate::policies::endpoint_key;
+use crate::tunnels::{self, Tunnels};
+
+/// What the tables are made from.
+pub struct View<'a> {
+    /// What the resources say.
+    pub desired: &'a Desired,
+    /// Local workloads.
+    pub endpoints: &'a Endpoints,
+    /// Open tunnels.
+    pub tunnels: &'a Tunnels,
+    /// Compiled policy.
+    pub policy: &'a Compiled,
+    /// Addresses of the host.
+    pub host_addresses: &'a [IpAddr],
+    /// MTU of the underlay's interface.
+    pub underlay_mtu: u32,
+    /// MTU of pods and of the TUN.
+    pub mtu: u16,
+    /// The TUN's name.
+    pub host_name: &'a str,
+}
+
+impl View<'_> {
+    /// The adjacency of every route.
+    pub fn adjacencies(&self, routes: &BTreeMap<IpNet, Route>) -> BTreeMap<IpNet, Adjacency> {
+        routes
+            .iter()
+            .map(|(prefix, route)| (*prefix, self.adjacency(&route.target)))
+            .collect()
+    }
+
+    fn adjacency(&self, target: &Target) -> Adjacency {
+        match target {
+            Target::Host => Adjacency::Host {
+                out: HOST,
+                local: true,
+                mtu: self.mtu,
+            },
+            Target::Uplink => Adjacency::Host {
+                out: HOST,
+                local: false,
+                mtu: self.mtu,
+            },
+            Target::Blackhole => Adjacency::Drop(DropReason::Blackhole),
+            Target::Unreachable => Adjacency::Drop(DropReason::NoRoute),
+            Target::Endpoint(key) => {
+                match self
+                    .endpoints
+                    .find(key)
+                    .and_then(|endpoint| endpoint.attached.as_ref())
+                {
+                    Some(attached) => Adjacency::Neighbor {
+                        out: attached.id,
+                        rewrite: Adjacency::neighbor_rewrite(attached.mac),
+                        mtu: attached.mtu,
+                    },
+                    None => Adjacency::Drop(DropReason::Blackhole),
+                }
+            }
+            Target::Node {
+                name,
+                remote,
+                transport,
+            } => self.to_node(name, *remote, *transport),
+        }
+    }
+
+    fn to_node(&self, name: &str, remote: IpAddr, transport: Transport) -> Adjacency {
+        let v6 = remote.is_ipv6();
+        let Some(out) = tunnels::interface((transport, v6)) else {
+            return Adjacency::Host {
+                out: HOST,
+                local: false,
+                mtu: self.mtu,
+            };
+        };
+        let encap = match transport {
+            Transport::Direct | Transport::Ipip => Encap::Ipip,
+            Transport::Vxlan => {
+                let peer = self.desired.peers.get(name);
+                let theirs = peer.map_or([0; 6], |p| if v6 { p.mac_v6 } else { p.mac_v4 });
+                let ours = if v6 {
+                    self.desired.mac_v6
+                } else {
+                    self.desired.mac_v4
+                };
+                Encap::Vxlan {
+                    vni: self.vni(),
+                    source: ours,
+                    destination: theirs,
+                }
+            }
+        };
+        let mtu = self.desired.tunnel_mtu(transport, v6, self.underlay_mtu);
+        Adjacency::Tunnel {
+            out,
+            encap,
+            remote,
+            mtu,
+        }
+    }
+
+    fn vni(&self) -> Vni {
+        Vni::new(self.desired.felix.vxlan_vni).unwrap_or(Vni::CALICO)
+    }
+
+    /// Every interface, by number.
+    pub fn interfaces(&self) -> Vec<Option<Arc<Interface>>> {
+        let host = Interface {
+            id: HOST,
+            name: self.host_name.to_owned(),
+            kind: InterfaceKind::Host,
+        };
+        let tunnels = self.tunnels.iter().filter_map(|(kind, _)| {
+            let version = if kind.1 { Version::V6 } else { Version::V4 };
+            let what = match kind.0 {
+                Transport::Direct => return None,
+                Transport::Vxlan => InterfaceKind::Vxlan(version),
+                Transport::Ipip => InterfaceKind::Ipip,
+            };
+            let name = tunnels::name(kind).to_owned();
+            Some(Interface {
+                id: tunnels::interface(kind)?,
+                name,
+                kind: what,
+            })
+        });
+        let workloads = self
+            .endpoints
+            .iter()
+            .filter_map(|endpoint| self.workload(endpoint));
+        let mut interfaces = Vec::new();
+        for interface in [host].into_iter().chain(tunnels).chain(workloads) {
+            let at = interface.id.index();
+            if interfaces.len() <= at {
+                interfaces.resize(at + 1, None);
+            }
+            interfaces[at] = Some(Arc::new(interface));
+        }
+        interfaces
+    }
+
+    fn workload(&self, endpoint: &Endpoint) -> Option<Interface> {
+        let attached = endpoint.attached.as_ref()?;
+        // Without compiled policy the interface is not in the tables and nothing passes.
+        let policy = self
+            .policy
+            .endpoint(&endpoint_key(&endpoint.local.key).ok()?)?;
+        Some(Interface {
+            id: attached.id,
+            name: endpoint.local.interface.clone(),
+            kind: InterfaceKind::Workload(Workload {
+                mac: attached.mac,
+                sources: endpoint.local.sources.clone(),
+                policy,
+            }),
+        })
+    }
+
+    /// Where tunnels accept packets from.
+    pub fn nodes(&self) -> FxHashSet<IpAddr> {
+        let addresses = |peer: &crate::desired::Peer| {
+            [peer.v4.map(IpAddr::V4), peer.v6.map(IpAddr::V6)]
+                .into_iter()
+                .flatten()
+        };
+        self.desired.peers.values().flat_map(addresses).collect()
+    }
+
+    /// The node itself.
+    pub fn host(&self) -> Host {
+        let felix = &self.desired.felix;
+        let (router_v4, router_v6) = router_addresses(self.desired);
+        let default = Host::default();
+        Host {
+            addresses: self
+                .host_addresses
+                .iter()
+                .chain(&self.desired.tunnel_addresses)
+                .copied()
+                .collect(),
+            accepts_endpoints: accepts_endpoints(felix),
+            router_v4: router_v4.unwrap_or(default.router_v4),
+            router_v6: router_v6.unwrap_or(default.router_v6),
+            vni: self.vni(),
+            vxlan_port: felix.vxlan_port,
+            vtep_v4: self.desired.mac_v4,
+            vtep_v6: self.desired.mac_v6,
+            workload_vxlan: felix.allow_vxlan_packets_from_workloads,
+            workload_ipip: felix.allow_ipip_packets_from_workloads,
+        }
+    }
+}

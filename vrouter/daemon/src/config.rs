@@ -1,0 +1,300 @@
+//! Where settings come from: flags over environment over file over defaults.
+//!
+//! Every key is in `docs/configuration.md`, with its flag and variable.
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use serde::Deserialize;
+use vrouter_agent::settings::Settings;
+use vrouter_api::names::{check_interface, check_subdomain};
+
+/// Where the configuration file is looked for when none is named; it need not exist.
+const DEFAULT_FILE: &str = "/etc/vrouter/vrouterd.yaml";
+const DEFAULT_DIRECTORY: &str = "/etc/vrouter/resources";
+const DEFAULT_SOCKET: &str = "/run/vrouter/vrouterd.sock";
+const DEFAULT_TUNNEL: &str = "tunl0";
+const DEFAULT_BUSY_POLL_US: u64 = 50;
+const DEFAULT_FLOWS: usize = 262_144;
+const DEFAULT_BUFFERS: usize = 1024;
+
+/// The vRouter of one node: forwards its pods' packets, driven by Calico's resources.
+#[derive(Debug, Parser)]
+#[command(name = "vrouterd", version, max_term_width = 100)]
+pub(crate) struct Arguments {
+    /// Configuration file (YAML); every key has a flag here.
+    #[arg(long, env = "VROUTER_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Check configuration and resources, print what is wrong, and exit.
+    #[arg(long)]
+    pub(crate) check: bool,
+    #[command(flatten)]
+    values: Values,
+}
+
+/// The settings as they can be given in any of the three places.
+#[derive(Debug, Default, Clone, clap::Args, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct Values {
+    /// Name of this node's Node resource [default: the host's name].
+    #[arg(long, env = "VROUTER_NODE_NAME", value_name = "NAME")]
+    node_name: Option<String>,
+    /// Directory of resource files [default: /etc/vrouter/resources].
+    #[arg(long, env = "VROUTER_DIRECTORY", value_name = "DIR")]
+    directory: Option<PathBuf>,
+    /// Control socket [default: /run/vrouter/vrouterd.sock].
+    #[arg(long, env = "VROUTER_CONTROL_SOCKET", value_name = "PATH")]
+    control_socket: Option<PathBuf>,
+    /// Packet loops [default: cores less one, at least one].
+    #[arg(long, env = "VROUTER_WORKERS", value_name = "N")]
+    workers: Option<usize>,
+    /// Give each worker a core of its own.
+    #[arg(long, env = "VROUTER_PIN_WORKERS", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pin_workers: Option<bool>,
+    /// Microseconds a worker looks for packets before it sleeps [default: 50].
+    #[arg(
+        long = "busy-poll-us",
+        env = "VROUTER_BUSY_POLL_MICROSECONDS",
+        value_name = "US"
+    )]
+    busy_poll_microseconds: Option<u64>,
+    /// Name of the host's TUN [default: tunl0].
+    #[arg(long, env = "VROUTER_TUNNEL_INTERFACE", value_name = "NAME")]
+    tunnel_interface: Option<String>,
+    /// Interface to the other nodes [default: the one with the node's address].
+    #[arg(long, env = "VROUTER_UNDERLAY_INTERFACE", value_name = "NAME")]
+    underlay_interface: Option<String>,
+    /// Sessions the flow table holds at most, 128 bytes each [default: 262144].
+    #[arg(long, env = "VROUTER_FLOW_TABLE_SIZE", value_name = "N")]
+    flow_table_size: Option<usize>,
+    /// Buffers of 64 KiB each worker may own [default: 1024].
+    #[arg(long, env = "VROUTER_BUFFERS", value_name = "N")]
+    buffers: Option<usize>,
+    /// trace, debug, info, warn or error [default: info].
+    #[arg(long, env = "VROUTER_LOG_LEVEL", value_name = "LEVEL")]
+    log_level: Option<String>,
+}
+
+/// A setting that cannot be.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// The file is not there or cannot be read.
+    #[error("{file}: {source}")]
+    Read {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is no YAML of known keys.
+    #[error("{file}: {reason}")]
+    Parse {
+        /// Which.
+        file: PathBuf,
+        /// Line, key and what is wrong.
+        reason: String,
+    },
+    /// A value that makes no sense.
+    #[error("{key}: {value}: {reason}")]
+    Value {
+        /// The key as in the file.
+        key: &'static str,
+        /// What was given.
+        value: String,
+        /// What is wrong, and what is allowed.
+        reason: String,
+    },
+}
+
+/// Everything the daemon needs to know, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// The agent's part.
+    pub(crate) agent: Settings,
+    /// The control socket.
+    pub(crate) control_socket: PathBuf,
+    /// What to log.
+    pub(crate) log_level: tracing::Level,
+}
+
+impl Arguments {
+    /// Reads the file and puts the three sources together.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its key.
+    pub(crate) fn resolve(&self) -> Result<Config, ConfigError> {
+        let file = match &self.config {
+            Some(file) => read(file)?,
+            None if Path::new(DEFAULT_FILE).exists() => read(Path::new(DEFAULT_FILE))?,
+            None => Values::default(),
+        };
+        self.values.clone().over(file).check()
+    }
+}
+
+fn read(file: &Path) -> Result<Values, ConfigError> {
+    let text = fs::read_to_string(file).map_err(|source| ConfigError::Read {
+        file: file.to_owned(),
+        source,
+    })?;
+    if text
+        .lines()
+        .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
+    {
+        return Ok(Values::default());
+    }
+    serde_saphyr::from_str(&text).map_err(|error| ConfigError::Parse {
+        file: file.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+impl Values {
+    /// These values where given, the others elsewhere.
+    fn over(self, below: Self) -> Self {
+        Self {
+            node_name: self.node_name.or(below.node_name),
+            directory: self.directory.or(below.directory),
+            control_socket: self.control_socket.or(below.control_socket),
+            workers: self.workers.or(below.workers),
+            pin_workers: self.pin_workers.or(below.pin_workers),
+            busy_poll_microseconds: self.busy_poll_microseconds.or(below.busy_poll_microseconds),
+            tunnel_interface: self.tunnel_interface.or(below.tunnel_interface),
+            underlay_interface: self.underlay_interface.or(below.underlay_interface),
+            flow_table_size: self.flow_table_size.or(below.flow_table_size),
+            buffers: self.buffers.or(below.buffers),
+            log_level: self.log_level.or(below.log_level),
+        }
+    }
+
+    fn check(self) -> Result<Config, ConfigError> {
+        let node = match self.node_name {
+            Some(name) => name,
+            None => fs::read_to_string("/proc/sys/kernel/hostname")
+                .map_err(|source| ConfigError::Read {
+                    file: "/proc/sys/kernel/hostname".into(),
+                    source,
+                })?
+                .trim()
+                .to_lowercase(),
+        };
+        check_subdomain(&node).map_err(bad("nodeName", &node))?;
+        let tunnel = self
+            .tunnel_interface
+            .unwrap_or_else(|| DEFAULT_TUNNEL.to_owned());
+        check_interface(&tunnel).map_err(bad("tunnelInterface", &tunnel))?;
+        if let Some(underlay) = &self.underlay_interface {
+            check_interface(underlay).map_err(bad("underlayInterface", underlay))?;
+            if *underlay == tunnel {
+                return Err(bad("underlayInterface", underlay)(
+                    "is also the tunnelInterface".into(),
+                ));
+            }
+        }
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let workers = self.workers.unwrap_or(cores.saturating_sub(1).max(1));
+        range("workers", workers, 1, 64)?;
+        let pin_workers = self.pin_workers.unwrap_or(false);
+        if pin_workers && workers > cores {
+            let reason = format!("pinWorkers wants a core for each worker; there are {cores}");
+            return Err(bad("workers", &workers.to_string())(reason));
+        }
+        let busy_poll_us = self.busy_poll_microseconds.unwrap_or(DEFAULT_BUSY_POLL_US);
+        range(
+            "busyPollMicroseconds",
+            busy_poll_us as usize,
+            0,
+            1_000_000_000,
+        )?;
+        let flow_table_size = self.flow_table_size.unwrap_or(DEFAULT_FLOWS);
+        range("flowTableSize", flow_table_size, 64, 1 << 28)?;
+        let buffers = self.buffers.unwrap_or(DEFAULT_BUFFERS);
+        range("buffers", buffers, 128, 65_536)?;
+        let level = self.log_level.unwrap_or_else(|| "info".to_owned());
+        let log_level = level
+            .parse()
+            .map_err(|_| bad("logLevel", &level)("trace, debug, info, warn or error".into()))?;
+        Ok(Config {
+            agent: Settings {
+                node,
+                directory: self.directory.unwrap_or_else(|| DEFAULT_DIRECTORY.into()),
+                workers,
+                pin_workers,
+                busy_poll_us,
+                tunnel_interface: tunnel,
+                underlay_interface: self.underlay_interface,
+                flow_table_size,
+                buffers,
+            },
+            control_socket: self.control_socket.unwrap_or_else(|| DEFAULT_SOCKET.into()),
+            log_level,
+        })
+    }
+}
+
+fn bad<'a>(key: &'static str, value: &'a str) -> impl Fn(String) -> ConfigError + 'a {
+    move |reason| ConfigError::Value {
+        key,
+        value: value.to_owned(),
+        reason,
+    }
+}
+
+fn range(key: &'static str, value: usize, least: usize, most: usize) -> Result<(), ConfigError> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(bad(key, &value.to_string())(format!(
+        "must be {least}–{most}"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn resolve(file: &str, flags: &[&str]) -> Result<Config, ConfigError> {
+        let mut on_disk = tempfile::NamedTempFile::new().unwrap();
+        on_disk.write_all(file.as_bytes()).unwrap();
+        let path = on_disk.path().to_str().unwrap().to_owned();
+        let arguments = ["vrouterd", "--config", &path]
+            .into_iter()
+            .chain(flags.iter().copied());
+        Arguments::try_parse_from(arguments).unwrap().resolve()
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let config = resolve("nodeName: a\nworkers: 2\n", &["--node-name", "b"]).unwrap();
+        assert_eq!((config.agent.node.as_str(), config.agent.workers), ("b", 2));
+        assert_eq!(config.agent.tunnel_interface, "tunl0");
+    }
+
+    #[test]
+    fn errors_name_the_key() {
+        for (file, key) in [
+            ("nodeNam: a\n", "nodeNam"),
+            ("nodeName: A b\n", "nodeName"),
+            ("workers: 0\n", "workers"),
+            ("workers: many\n", "workers"),
+            ("tunnelInterface: far-too-long-a-name\n", "tunnelInterface"),
+            ("underlayInterface: tunl0\n", "underlayInterface"),
+            ("logLevel: loud\n", "logLevel"),
+            ("flowTableSize: 1\n", "flowTableSize"),
+            ("buffers: 1\n", "buffers"),
+            ("workers: 64\npinWorkers: true\n", "pinWorkers"),
+        ] {
+            let error = resolve(
+                file,
+                &["--node-name=n"][..usize::from(!file.contains("nodeName"))],
+            )
+            .unwrap_err();
+            assert!(error.to_string().contains(key), "{file}: {error}");
+        }
+        assert!(resolve("", &["--node-name", "n"]).is_ok());
+        assert!(resolve("# nothing\n", &["--node-name", "n"]).is_ok());
+    }
+}
