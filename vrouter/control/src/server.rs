@@ -12,7 +12,6 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt,
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -152,7 +151,6 @@ impl Server {
         let Self { listener, place } = self;
         let shared = Arc::new(Shared {
             service,
-            stopping: AtomicBool::new(false),
             connections: Mutex::default(),
             closed: Condvar::new(),
         });
@@ -251,7 +249,6 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
 /// What the threads of a server have in common.
 struct Shared {
     service: Arc<dyn Service>,
-    stopping: AtomicBool,
     connections: Mutex<Connections>,
     closed: Condvar,
 }
@@ -261,6 +258,8 @@ struct Shared {
 struct Connections {
     open: Vec<(u64, UnixStream)>,
     last: u64,
+    /// No new ones, and no new requests on these.
+    stopping: bool,
 }
 
 impl Shared {
@@ -272,8 +271,7 @@ impl Shared {
     }
 
     fn stopping(&self) -> bool {
-        // Acquire: pairs with the Release in `stop`; what was written before is seen.
-        self.stopping.load(Ordering::Acquire)
+        self.connections().stopping
     }
 
     fn close(&self, number: u64) {
@@ -310,8 +308,7 @@ impl ServerHandle {
         let Some(acceptor) = self.acceptor.take() else {
             return;
         };
-        // Release: pairs with the Acquire in `stopping`.
-        self.shared.stopping.store(true, Ordering::Release);
+        self.shared.connections().stopping = true;
         // Wakes `accept`, which then fails. An error means that it has failed already.
         let _ =
             nix::sys::socket::shutdown(self.listener.as_raw_fd(), nix::sys::socket::Shutdown::Both);
