@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, after, bounded, select, unbounded};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{Config, RecommendedWatcher, RecursiveMode, Watcher};
 
 use crate::event::{Datastore, Event, StoreError, Watch};
 use crate::index::Index;
@@ -65,8 +65,6 @@ impl Directory {
     /// When it is not there, not readable or not a directory.
     pub fn open(path: impl Into<PathBuf>) -> Result<Directory, StoreError> {
         let path = path.into();
-        // Events carry absolute paths; a scan's have to look the same.
-        let path = std::path::absolute(&path).unwrap_or(path);
         let metadata = match fs::metadata(&path) {
             Ok(metadata) => metadata,
             Err(source) => return Err(StoreError::Open { path, source }),
@@ -153,11 +151,15 @@ type Happening = notify::Result<notify::Event>;
 
 fn watcher(path: &Path, to: &Sender<Happening>) -> notify::Result<RecommendedWatcher> {
     let to = to.clone();
-    let mut watcher = notify::recommended_watcher(move |event| {
+    // Without links in it, as a scan names files.
+    let path = std::fs::canonicalize(path)?;
+    let config = Config::default().with_follow_symlinks(false);
+    let tell = move |event| {
         // The receiver lives as long as the watcher; after both nobody cares.
         let _ = to.send(event);
-    })?;
-    watcher.watch(path, RecursiveMode::Recursive)?;
+    };
+    let mut watcher = RecommendedWatcher::new(tell, config)?;
+    watcher.watch(&path, RecursiveMode::Recursive)?;
     Ok(watcher)
 }
 

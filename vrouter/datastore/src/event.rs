@@ -16,14 +16,16 @@ pub enum Event {
     /// The resource is gone.
     Delete(Key),
     /// All that is wrong with a file now; nothing when it was mended. What the file last said
-    /// without fault stays in force.
+    /// without fault stays in force. Whatever was told of the file before, notices included, no
+    /// longer holds: the notices that still do follow.
     Broken {
         /// The file, relative to the directory; `.` is the directory itself.
         file: String,
-        /// The complete list, replacing what was said of the file before.
+        /// The complete list.
         errors: Vec<ParseError>,
     },
-    /// Something in a file is understood and kept but has no effect.
+    /// Something in a file is understood and kept but has no effect; one of all that follow the
+    /// last [`Event::Broken`] of the file.
     Notice(Notice),
     /// The events so far are all there is: sent after the first list and after every batch of
     /// changes, so that tables are compiled once a batch.

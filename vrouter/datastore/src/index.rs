@@ -26,8 +26,8 @@ struct File {
     /// What is wrong with it by itself.
     errors: Vec<ParseError>,
     notices: Vec<Notice>,
-    /// What was last sent: its own errors and those of duplicate keys.
-    reported: Vec<ParseError>,
+    /// What was last sent: its own errors and those of duplicate keys, and its notices.
+    told: (Vec<ParseError>, Vec<Notice>),
 }
 
 struct Said {
@@ -115,9 +115,9 @@ impl Index {
             }
         }
         let new = match change {
-            Change::Content(parsed) => File::after(old, parsed, events),
+            Change::Content(parsed) => File::after(old, parsed),
             Change::Removed => {
-                if !old.reported.is_empty() {
+                if old.told != Default::default() {
                     events.push(Event::Broken {
                         file: name,
                         errors: Vec::new(),
@@ -135,7 +135,7 @@ impl Index {
         self.files.insert(name, new);
     }
 
-    /// Sends the file's list of errors when it differs from the one sent before.
+    /// Tells the file's errors and notices when they differ from what was told before.
     fn report(&mut self, name: String, events: &mut Vec<Event>) {
         let Some(file) = self.files.get(&name) else {
             return;
@@ -162,18 +162,25 @@ impl Index {
                 });
             }
         }
-        if let Some(file) = self.files.get_mut(&name)
-            && file.reported != errors
-        {
-            file.reported.clone_from(&errors);
-            events.push(Event::Broken { file: name, errors });
+        if let Some(file) = self.files.get_mut(&name) {
+            let tell = (errors, file.notices.clone());
+            if file.told == tell {
+                return;
+            }
+            let first = file.told == Default::default();
+            file.told = tell.clone();
+            let (errors, notices) = tell;
+            if !errors.is_empty() || !first {
+                events.push(Event::Broken { file: name, errors });
+            }
+            events.extend(notices.into_iter().map(Event::Notice));
         }
     }
 }
 
 impl File {
     /// What the file says now, completed by what it last said well of what is faulty now.
-    fn after(old: File, parsed: Parsed, events: &mut Vec<Event>) -> File {
+    fn after(old: File, parsed: Parsed) -> File {
         let unnamed = parsed.errors.iter().any(|error| error.key.is_none());
         let faulty: BTreeSet<Key> = parsed
             .errors
@@ -189,16 +196,11 @@ impl File {
             };
             resources.insert(said.resource.key(), said);
         }
-        for notice in &parsed.notices {
-            if !old.notices.contains(notice) {
-                events.push(Event::Notice(notice.clone()));
-            }
-        }
         File {
             resources,
             errors: parsed.errors,
             notices: parsed.notices,
-            reported: old.reported,
+            told: old.told,
         }
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! A file counts when its name ends in `.yaml`, `.yml` or `.json` and no part of its path below
 //! the directory starts with a dot: that leaves out editors' temporary files and the `..data`
-//! directories behind Kubernetes' ConfigMap volumes, whose visible links are followed.
+//! directories behind Kubernetes' ConfigMap volumes, whose visible links are followed. A link to a
+//! file may lead anywhere, a link to a directory only within the directory: what lies elsewhere
+//! is not watched, and may be anything.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, Metadata};
@@ -88,10 +90,13 @@ impl Scanner {
         &mut self,
         leave: &BTreeSet<PathBuf>,
     ) -> Result<Vec<(String, Change)>, RootGone> {
-        let mut walk = Walk::default();
         // A root that is gone must not look like one whose files were all deleted.
-        let entries = fs::read_dir(&self.root).map_err(RootGone)?;
-        walk.entries(entries, Path::new(""), 0, &mut vec![]);
+        let root = fs::canonicalize(&self.root).map_err(RootGone)?;
+        let metadata = fs::metadata(&root).map_err(RootGone)?;
+        let entries = fs::read_dir(&root).map_err(RootGone)?;
+        let mut walk = Walk::new(root);
+        let mut inside = vec![(metadata.dev(), metadata.ino())];
+        walk.entries(entries, Path::new(""), 0, &mut inside);
         if let Some(fault) = walk.root_fault.take() {
             return Err(RootGone(fault));
         }
@@ -218,8 +223,9 @@ enum Found {
 }
 
 /// One walk over the tree.
-#[derive(Default)]
 struct Walk {
+    /// Without links in it.
+    root: PathBuf,
     found: BTreeMap<String, Found>,
     /// Subdirectories that could not be read: what was in them stays in force.
     unread: Vec<PathBuf>,
@@ -227,6 +233,16 @@ struct Walk {
 }
 
 impl Walk {
+    fn new(root: PathBuf) -> Walk {
+        let (found, unread, root_fault) = Default::default();
+        Walk {
+            root,
+            found,
+            unread,
+            root_fault,
+        }
+    }
+
     /// `inside` is the chain of directories above, by device and inode: links may make loops.
     fn entries(
         &mut self,
@@ -294,6 +310,12 @@ impl Walk {
         depth: usize,
         inside: &mut Vec<(u64, u64)>,
     ) {
+        let link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+        if link && !fs::canonicalize(entry.path()).is_ok_and(|to| to.starts_with(&self.root)) {
+            let fault = Found::Faulty("is a link out of the directory: not followed".to_owned());
+            self.found.insert(shown(relative), fault);
+            return;
+        }
         let identity = (metadata.dev(), metadata.ino());
         if depth >= MAX_DEPTH || inside.contains(&identity) {
             return;

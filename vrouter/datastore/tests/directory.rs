@@ -229,7 +229,10 @@ fn faults_are_told_and_mended() {
 #[test]
 fn a_config_map_volume_is_swapped_whole() {
     let temporary = tempfile::tempdir().unwrap();
-    let root = temporary.path();
+    // The directory itself may be reached through a link.
+    fs::create_dir(temporary.path().join("real")).unwrap();
+    symlink("real", temporary.path().join("link")).unwrap();
+    let root = &temporary.path().join("link");
     fs::create_dir(root.join("..1")).unwrap();
     fs::write(root.join("..1/a.yaml"), tier("a", 1)).unwrap();
     symlink("..1", root.join("..data")).unwrap();
@@ -244,9 +247,18 @@ fn a_config_map_volume_is_swapped_whole() {
     let took = follower.until("swap", |f| f.has(&[("a", 2)]));
     assert!(took < Duration::from_secs(1), "{took:?}");
     assert!(follower.errors.is_empty());
-    // A link that leads back up is no endless way.
-    symlink("..", root.join("loop")).unwrap();
+    // A link that leads back is no endless way, one that leads out is not gone.
+    symlink(".", root.join("loop")).unwrap();
     follower.silent();
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::write(elsewhere.path().join("x.yaml"), tier("x", 1)).unwrap();
+    symlink(elsewhere.path(), root.join("out")).unwrap();
+    follower.until("out", |f| f.errors.contains_key("out"));
+    assert_eq!(
+        follower.errors["out"],
+        ["out: is a link out of the directory: not followed"]
+    );
+    assert!(follower.has(&[("a", 2)]));
 }
 
 #[test]

@@ -132,6 +132,34 @@ fn a_file_that_was_never_good_adds_nothing() {
     );
 }
 
+#[test]
+fn notices_are_told_whole_and_taken_back() {
+    let pool = |extra: &str| {
+        format!(
+            "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {{name: p}}\nspec: {{cidr: \
+             10.0.0.0/8{extra}}}\n"
+        )
+    };
+    let told = |events: &[Event]| -> Vec<String> {
+        let tell = |event: &Event| match event {
+            Event::Broken { file, errors } => Some(format!("{file}: {}", errors.len())),
+            Event::Notice(notice) => Some(notice.field.clone()),
+            Event::Upsert(_) | Event::Delete(_) | Event::InSync => None,
+        };
+        events.iter().filter_map(tell).collect()
+    };
+    let mut index = Index::default();
+    let both = pool(", natOutgoing: true, disableBGPExport: true");
+    let events = index.apply(vec![says("a", &both)]);
+    assert_eq!(told(&events), ["spec.natOutgoing", "spec.disableBGPExport"]);
+    let events = index.apply(vec![says("a", &pool(", natOutgoing: true"))]);
+    assert_eq!(told(&events), ["a: 0", "spec.natOutgoing"]);
+    let events = index.apply(vec![says("a", &pool(""))]);
+    assert_eq!(told(&events), ["a: 0"]);
+    let events = index.apply(vec![says("a", &both), removed("a")]);
+    assert_eq!(told(&events), Vec::<String>::new());
+}
+
 /// One thing done to a file: removed, or written with these tiers; order 0 writes a fault, and
 /// `cut` ends the file in a syntax error.
 #[derive(Clone, Debug)]
