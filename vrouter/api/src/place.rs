@@ -112,7 +112,8 @@ impl<'a> Place<'a> {
         self.tree
     }
 
-    fn written(&self) -> &'a str {
+    /// A scalar as written; empty for lists and maps.
+    pub(crate) fn written(&self) -> &'a str {
         match &self.tree.value {
             Value::Scalar { text, .. } => text,
             Value::Sequence(_) | Value::Mapping(_) => "",

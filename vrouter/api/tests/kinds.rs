@@ -72,6 +72,14 @@ fn pool_with_defaults() {
 }
 
 #[test]
+fn what_a_pool_asks_of_ipam_is_noticed() {
+    let idle = "  disabled: false\n  nodeSelector: all()\n  assignmentMode: Automatic\n";
+    assert_eq!(good(&format!("{POOL}{idle}")).notices.len(), 1);
+    let asked = "  disabled: true\n  nodeSelector: has(a)\n  assignmentMode: Manual\n";
+    assert_eq!(good(&format!("{POOL}{asked}")).notices.len(), 4);
+}
+
+#[test]
 fn every_problem_of_a_pool_at_once() {
     let text = "\
 apiVersion: projectcalico.org/v3
@@ -241,6 +249,8 @@ items:
     assert_eq!(
         notices(&parsed),
         [
+            "f.yaml:11: FelixConfiguration(default).spec.bpfConntrackTimeouts: stored, not acted on: \
+             nothing reads it yet",
             "f.yaml:12: FelixConfiguration(default).spec.healthPort: 9099: stored, not acted on: \
              the packet path does not use it"
         ]
