@@ -21,7 +21,7 @@
 
 use super::key::FlowKey;
 use super::sync::{AtomicU32, AtomicU64, LINE, Lines, Ordering, zeroed};
-use crate::prefetch::prefetch;
+use crate::cpu::prefetch;
 
 /// Words of the hot line.
 pub(super) const PORTS: usize = 0;

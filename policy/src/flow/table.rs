@@ -19,7 +19,7 @@ use super::slot::{
 use super::statistics::{Counters, Statistics};
 use super::sync::{AtomicU32, Ordering, fence, relax};
 use super::tcp::{Direction, Marks, flags};
-use crate::prefetch::prefetch;
+use crate::cpu::prefetch;
 
 /// What a lookup found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
