@@ -14,6 +14,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::addresses::{Addresses, Membership, SetId};
 use super::build::Programs;
 use super::matching::MatchIndex;
+use super::postings::Postings;
 use super::program::Block;
 use super::registry::Registry;
 use super::rule::SetKey;
@@ -103,6 +104,9 @@ pub struct Graph {
     pub(super) policies: Slots<PolicyKey, PolicyState>,
     pub(super) profiles: Slots<Name, ProfileState>,
     pub(super) items: Slots<ItemKey, Item>,
+    /// Own labels of items, and those that profiles hand on.
+    pub(super) item_labels: Postings,
+    pub(super) profile_labels: Postings,
     pub(super) services: FxHashMap<ServiceKey, Vec<IpAddr>>,
     pub(super) owners: FxHashMap<IpNet, Owners>,
     pub(super) sets: Sets,
@@ -248,6 +252,8 @@ impl Graph {
             policies: Slots::default(),
             profiles: Slots::default(),
             items: Slots::default(),
+            item_labels: Postings::default(),
+            profile_labels: Postings::default(),
             services: FxHashMap::default(),
             owners: FxHashMap::default(),
             sets: Sets::default(),

@@ -85,9 +85,41 @@ impl Matcher {
     }
 }
 
+impl Matcher {
+    /// Labels of which an item must have one for the selector to match; none when there are no
+    /// such labels. Of an `&&` the side with the lowest cost counts.
+    pub(super) fn needs(&self, cost: &impl Fn(&[Need]) -> usize) -> Option<Vec<Need>> {
+        match self {
+            Self::Equal(key, v) => Some(vec![Need::Pair((*key, *v))]),
+            Self::In(key, set) => Some(set.iter().map(|v| Need::Pair((*key, *v))).collect()),
+            Self::Has(key)
+            | Self::Contains(key, _)
+            | Self::StartsWith(key, _)
+            | Self::EndsWith(key, _) => Some(vec![Need::Key(*key)]),
+            Self::And(operands) => operands
+                .iter()
+                .filter_map(|o| o.needs(cost))
+                .min_by_key(|needs| cost(needs)),
+            Self::Or(operands) => {
+                let sides: Option<Vec<_>> = operands.iter().map(|o| o.needs(cost)).collect();
+                sides.map(|sides| {
+                    let mut all: Vec<Need> = Vec::new();
+                    for need in sides.into_iter().flatten() {
+                        if !all.contains(&need) {
+                            all.push(need);
+                        }
+                    }
+                    all
+                })
+            }
+            Self::Everything | Self::NotEqual(..) | Self::NotIn(..) | Self::Not(_) => None,
+        }
+    }
+}
+
 /// A label that a selector needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Need {
+pub(super) enum Need {
     Pair(Pair),
     Key(Symbol),
 }
@@ -118,7 +150,7 @@ impl<Id: Copy + Ord + std::hash::Hash> MatchIndex<Id> {
 
     pub(super) fn insert(&mut self, id: Id, matcher: Matcher) {
         self.remove(id);
-        let needs = self.needs(&matcher);
+        let needs = matcher.needs(&|needs| self.crowd(needs));
         match &needs {
             None => self.anywhere.push(id),
             Some(needs) => {
@@ -187,38 +219,6 @@ impl<Id: Copy + Ord + std::hash::Hash> MatchIndex<Id> {
         found.sort_unstable();
         found.dedup();
         found.retain(|&id| self.matches(id, labels, symbols));
-    }
-
-    /// Labels of which an item must have one for the selector to match; none when there are no
-    /// such labels. Of an `&&` the side that shares its labels with the fewest selectors counts.
-    fn needs(&self, matcher: &Matcher) -> Option<Vec<Need>> {
-        match matcher {
-            Matcher::Equal(key, v) => Some(vec![Need::Pair((*key, *v))]),
-            Matcher::In(key, set) => Some(set.iter().map(|v| Need::Pair((*key, *v))).collect()),
-            Matcher::Has(key)
-            | Matcher::Contains(key, _)
-            | Matcher::StartsWith(key, _)
-            | Matcher::EndsWith(key, _) => Some(vec![Need::Key(*key)]),
-            Matcher::And(operands) => operands
-                .iter()
-                .filter_map(|o| self.needs(o))
-                .min_by_key(|n| self.crowd(n)),
-            Matcher::Or(operands) => {
-                let sides: Option<Vec<_>> = operands.iter().map(|o| self.needs(o)).collect();
-                sides.map(|sides| {
-                    let mut all: Vec<Need> = Vec::new();
-                    for need in sides.into_iter().flatten() {
-                        if !all.contains(&need) {
-                            all.push(need);
-                        }
-                    }
-                    all
-                })
-            }
-            Matcher::Everything | Matcher::NotEqual(..) | Matcher::NotIn(..) | Matcher::Not(_) => {
-                None
-            }
-        }
     }
 
     /// How many selectors are filed under these labels; a key counts for more than a pair, for

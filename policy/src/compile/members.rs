@@ -7,7 +7,7 @@ use rustc_hash::FxHashSet;
 
 use super::addresses::{Membership, SetId};
 use super::graph::{Graph, Item, ItemKey, SetState, Sets};
-use super::matching::{MatchIndex, Matcher};
+use super::matching::{MatchIndex, Matcher, Need};
 use super::rule::SetKey;
 use super::symbols::{Pair, Symbols, value};
 
@@ -15,9 +15,11 @@ use super::symbols::{Pair, Symbols, value};
 const UNUSED_SETS: usize = 256;
 
 impl Graph {
-    /// Finds the members of sets that are new, in one pass over all items.
+    /// Finds the members of sets that are new.
     pub(super) fn scan_fresh_sets(&mut self) {
-        let mut fresh = MatchIndex::default();
+        // Sets that no label narrows, which every item is matched against.
+        let mut anywhere = MatchIndex::default();
+        let mut candidates = Vec::new();
         for id in std::mem::take(&mut self.sets.fresh) {
             let Some(state) = &self.sets.states[id.0 as usize] else {
                 continue;
@@ -25,8 +27,16 @@ impl Graph {
             match state.key.clone() {
                 SetKey::Selector(selector) | SetKey::Named(selector, ..) => {
                     let matcher = Matcher::new(selector.expr(), &mut self.symbols);
-                    fresh.insert(id, matcher.clone());
-                    self.sets.index.insert(id, matcher);
+                    self.sets.index.insert(id, matcher.clone());
+                    match matcher.needs(&|needs| self.reach(needs)) {
+                        None => anywhere.insert(id, matcher),
+                        Some(needs) => {
+                            self.carriers(&needs, &mut candidates);
+                            let mut one = MatchIndex::default();
+                            one.insert(id, matcher);
+                            self.join_matching(&candidates, &one);
+                        }
+                    }
                 }
                 SetKey::Service(key) => {
                     for address in self.services.get(&key).cloned().unwrap_or_default() {
@@ -39,20 +49,48 @@ impl Graph {
                 }
             }
         }
-        if fresh.is_empty() {
-            return;
+        if !anywhere.is_empty() {
+            let all: Vec<u32> = self.items.iter().map(|(slot, _)| slot).collect();
+            self.join_matching(&all, &anywhere);
         }
+    }
+
+    /// How many items are to be looked at for one of these labels.
+    fn reach(&self, needs: &[Need]) -> usize {
+        let inherited = needs
+            .iter()
+            .flat_map(|need| self.profile_labels.slots(*need))
+            .filter_map(|slot| self.profiles.values[slot as usize].as_ref());
+        self.item_labels.cost(needs) + inherited.map(|profile| profile.users.len()).sum::<usize>()
+    }
+
+    /// The items that may have one of these labels, their own or inherited.
+    fn carriers(&self, needs: &[Need], found: &mut Vec<u32>) {
+        found.clear();
+        for need in needs {
+            found.extend(self.item_labels.slots(*need));
+            for profile in self.profile_labels.slots(*need) {
+                if let Some(profile) = &self.profiles.values[profile as usize] {
+                    found.extend(&profile.users);
+                }
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+    }
+
+    /// Makes those of the items that match members of the sets in the index.
+    fn join_matching(&mut self, items: &[u32], index: &MatchIndex<SetId>) {
         let mut labels = Vec::new();
-        for slot in 0..self.items.values.len() {
-            let Some(item) = &self.items.values[slot] else {
+        for &slot in items {
+            let Some(item) = &self.items.values[slot as usize] else {
                 continue;
             };
             // Changed items are matched against all sets a little later.
             if item.dirty || item.service.is_some() {
                 continue;
             }
-            let slot = u32::try_from(slot).expect("a slot");
-            let found = self.contribution(slot, &fresh, &mut labels);
+            let found = self.contribution(slot, index, &mut labels);
             if !found.is_empty() {
                 self.join(slot, &found);
             }

@@ -24,6 +24,7 @@ mod flush;
 mod graph;
 mod matching;
 mod members;
+mod postings;
 mod program;
 mod registry;
 mod resources;

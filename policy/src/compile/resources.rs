@@ -92,7 +92,7 @@ impl Graph {
         }
         state.profile = Some(profile);
         self.dirty.profiles.insert(slot);
-        self.relabel_profile(slot, labels);
+        self.relabel_profile(slot, &labels);
     }
 
     pub(super) fn remove_profile(&mut self, name: &Name) {
@@ -101,16 +101,24 @@ impl Graph {
         };
         self.profiles.get_mut(slot).profile = None;
         self.dirty.profiles.insert(slot);
-        self.relabel_profile(slot, Box::default());
+        self.relabel_profile(slot, &[]);
         self.drop_profile_if_unused(slot);
     }
 
-    fn relabel_profile(&mut self, slot: u32, labels: Box<[Pair]>) {
+    fn relabel_profile(&mut self, slot: u32, labels: &[Pair]) {
         let state = self.profiles.get_mut(slot);
-        if state.labels == labels {
+        if *state.labels == *labels {
             return;
         }
-        state.labels = labels;
+        let before = std::mem::replace(&mut state.labels, labels.into());
+        let profiles = &self.profiles.values;
+        self.profile_labels
+            .relabel(slot, &before, labels, |slot, pair| {
+                profiles[slot as usize]
+                    .as_ref()
+                    .is_some_and(|p| p.labels.binary_search(&pair).is_ok())
+            });
+        let state = self.profiles.get(slot);
         let users: Vec<u32> = state.users.iter().copied().collect();
         for item in users {
             self.touch_item(item);
@@ -217,8 +225,9 @@ impl Graph {
     /// Records an item: `new` with these prefixes.
     fn put_item(&mut self, key: &ItemKey, new: Item, nets: &[IpNet], local: bool) {
         let Some(slot) = self.items.find(key) else {
-            let parents = new.parents.clone();
+            let (parents, labels) = (new.parents.clone(), new.own.clone());
             let slot = self.items.insert(key.clone(), new);
+            self.relabel_item(slot, &[], &labels);
             for &parent in &parents {
                 self.profiles.get_mut(parent).users.insert(slot);
             }
@@ -242,11 +251,13 @@ impl Graph {
         if item.own == new.own && item.parents == new.parents && item.ports == new.ports {
             return;
         }
-        item.own = new.own;
         item.ports = new.ports;
         let before = std::mem::replace(&mut item.parents, new.parents.clone());
+        let labels = std::mem::replace(&mut item.own, new.own.clone());
+        let local = item.local;
+        self.relabel_item(slot, &labels, &new.own);
         if before != new.parents {
-            self.dirty.locals.extend(item.local);
+            self.dirty.locals.extend(local);
             for &parent in &new.parents {
                 self.profiles.get_mut(parent).users.insert(slot);
             }
@@ -266,9 +277,19 @@ impl Graph {
         let Some((_, item)) = self.items.remove(key) else {
             return;
         };
+        self.relabel_item(slot, &item.own, &[]);
         for &parent in &item.parents {
             self.leave_profile(parent, slot);
         }
+    }
+
+    fn relabel_item(&mut self, slot: u32, before: &[Pair], after: &[Pair]) {
+        let items = &self.items.values;
+        self.item_labels.relabel(slot, before, after, |slot, pair| {
+            items[slot as usize]
+                .as_ref()
+                .is_some_and(|i| i.own.binary_search(&pair).is_ok())
+        });
     }
 
     /// One item less with a profile. An item may name the same profile twice.
