@@ -8,7 +8,7 @@ use etherparse::{IpFragOffset, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header};
 use super::classify::may_be_told;
 use crate::drop::GenerateReason;
 use crate::graph::{IcmpError, NodeId};
-use crate::packet::{Transport, protocol};
+use crate::packet::{Headers, Transport, protocol};
 use crate::tables::Tables;
 use crate::worker::{Core, Packet};
 
@@ -91,8 +91,12 @@ pub(super) fn send(core: &mut Core, tables: &Tables, packet: &Packet, error: Icm
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return,
     };
     if let Some(mut error) = built {
+        // The rewrite depends on the version; and no error may follow an error.
+        match Headers::parse(error.buffer.bytes()) {
+            Ok(parsed) => error.headers = parsed,
+            Err(reason) => return core.drop_packet(error, reason),
+        }
         error.adjacency = adjacency;
-        error.generated = true;
         core.spawn(error, NodeId::Forward);
     }
 }
