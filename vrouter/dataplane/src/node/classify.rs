@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use policy::compile::{RuleId, RuleKind};
 use policy::flow::{
-    Direction as FlowDirection, Hit, InsertError, NO_ENDPOINT, NewSession, Session, Verdict,
+    Direction as FlowDirection, Hit, InsertError, NO_ENDPOINT, NewSession, Session, Touch, Verdict,
 };
 use policy::model::{Direction, PacketTuple};
 
@@ -32,17 +32,31 @@ struct Decision {
 }
 
 impl Decision {
-    fn paths(&self) -> [u64; 2] {
+    /// The session's directions, by [`FlowDirection::index`].
+    fn paths(&self, tables: &Tables) -> [Path; 2] {
         [
             Path {
                 adjacency: self.forward,
-            }
-            .pack(),
+                home: home(tables, self.reverse),
+            },
             Path {
                 adjacency: self.reverse,
-            }
-            .pack(),
+                home: home(tables, self.forward),
+            },
         ]
+    }
+}
+
+/// Where packets come from whose way back is this, if that is known for sure.
+fn home(tables: &Tables, back: AdjacencyId) -> Option<InterfaceId> {
+    match tables.adjacency(back)? {
+        Adjacency::Neighbor { out, .. }
+        | Adjacency::Host {
+            out, local: true, ..
+        } => Some(*out),
+        Adjacency::Host { local: false, .. } | Adjacency::Tunnel { .. } | Adjacency::Drop(_) => {
+            None
+        }
     }
 }
 
@@ -97,15 +111,21 @@ pub(super) fn classify(core: &mut Core, tables: &Tables, packet: &mut Packet) ->
     let Some(key) = packet.key else {
         return Next::To(NodeId::Forward);
     };
-    // A reply to nothing is no start of a flow.
+    // A reply to nothing is no start of a flow. Where no workload is concerned the request may
+    // have taken another way, straight to the host.
     if let Transport::IcmpQuery {
         kind: 0 | 14 | 129, ..
     } = packet.headers.transport
     {
-        return Next::Drop(DropReason::FlowInvalid);
+        let from_workload = tables.workload(packet.rx).is_some();
+        return if from_workload || decision.to.is_some() {
+            Next::Drop(DropReason::FlowInvalid)
+        } else {
+            Next::To(NodeId::Forward)
+        };
     }
     let mut session = NewSession::of(key, tables.generation, core.seen(packet));
-    session.paths = decision.paths();
+    session.paths = decision.paths(tables).map(Path::pack);
     session.owners = [owner(packet.rx), decision.to.map_or(NO_ENDPOINT, owner)];
     session.rules = decision.rules;
     match core.flows.insert(&session, core.now) {
@@ -116,10 +136,12 @@ pub(super) fn classify(core: &mut Core, tables: &Tables, packet: &mut Packet) ->
             });
             Next::To(NodeId::Forward)
         }
-        // A packet of the same flow came first, in this vector or at another worker.
+        // A packet of the same flow came first, in this vector or at another worker. This one was
+        // allowed by itself, so it need not ask the session, which may be busy or gone already.
         Err(InsertError::Exists(hit)) => {
             packet.hit = Some(hit);
-            Next::To(NodeId::Flow)
+            core.touch(packet, hit);
+            Next::To(NodeId::Forward)
         }
         Err(InsertError::Full) => Next::Drop(DropReason::FlowTableFull),
         Err(InsertError::EndpointLimit(_) | InsertError::RateLimited) => {
@@ -149,18 +171,31 @@ fn renew(core: &mut Core, tables: &Tables, packet: &mut Packet, hit: Hit) -> Nex
     let arrival = InterfaceId(flow.owners[0] as u16);
     match Origin::of(tables, arrival).and_then(|origin| decide(tables, origin, &tuple)) {
         Ok(decision) => {
+            let paths = decision.paths(tables);
             let session = Session {
                 generation: tables.generation,
                 verdict: Verdict::Allow,
-                paths: decision.paths(),
+                paths: paths.map(Path::pack),
             };
             core.flows.refresh(hit.session, &session, decision.rules);
-            packet.adjacency = match hit.direction {
-                FlowDirection::Original => decision.forward,
-                FlowDirection::Reply => decision.reverse,
-            };
-            core.touch(packet, hit);
-            Next::To(NodeId::Forward)
+            let path = paths[hit.direction.index()];
+            if !path.admits(tables, packet.rx) {
+                return Next::Drop(DropReason::Martian);
+            }
+            packet.adjacency = path.adjacency;
+            match core.touch(packet, hit) {
+                Touch::Counted => Next::To(NodeId::Forward),
+                // The ended connection's ports are used again: see `flow::resolve`.
+                Touch::Reopened => {
+                    core.flows.remove(hit.session);
+                    packet.hit = None;
+                    Next::To(NodeId::Classify)
+                }
+                Touch::Gone => {
+                    packet.hit = None;
+                    Next::To(NodeId::Classify)
+                }
+            }
         }
         Err(refusal) => {
             core.flows.remove(hit.session);
@@ -235,9 +270,10 @@ fn refuse_local_source(
     let ours = match tables.adjacency(reverse) {
         Some(Adjacency::Neighbor { .. }) => !matches!(origin, Origin::Workload(_)),
         Some(Adjacency::Host { local: true, .. }) => origin != Origin::Host,
-        Some(Adjacency::Host { .. } | Adjacency::Tunnel { .. } | Adjacency::Drop(_)) | None => {
-            false
-        }
+        Some(
+            Adjacency::Host { local: false, .. } | Adjacency::Tunnel { .. } | Adjacency::Drop(_),
+        )
+        | None => false,
     };
     if ours {
         Err(DropReason::Martian.into())

@@ -46,7 +46,11 @@ pub(super) fn resolve(core: &mut Core, tables: &Tables, packet: &mut Packet) -> 
         Verdict::Allow => {}
         Verdict::Deny => return Next::Drop(DropReason::PolicyDenied),
     }
-    packet.adjacency = Path::unpack(session.paths[hit.direction.index()]).adjacency;
+    let path = Path::unpack(session.paths[hit.direction.index()]);
+    if !path.admits(tables, packet.rx) {
+        return Next::Drop(DropReason::Martian);
+    }
+    packet.adjacency = path.adjacency;
     match core.touch(packet, hit) {
         Touch::Counted => Next::To(NodeId::Forward),
         // The connection ended and a new one begins, which is decided like any new one.
@@ -68,7 +72,9 @@ fn related(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
     let Some(key) = quoted_key(quoted) else {
         return Next::Drop(DropReason::IcmpErrorUnrelated);
     };
-    if core.flows.lookup(&key).is_none() {
+    // It goes to the sender of the quoted packet and nowhere else: or anybody with one flow could
+    // send errors about it to everybody, past all policy.
+    if key.src() != packet.headers.destination || core.flows.lookup(&key).is_none() {
         return Next::Drop(DropReason::IcmpErrorUnrelated);
     }
     match tables.fib.lookup(packet.headers.destination) {
