@@ -130,30 +130,37 @@ fn cut_v4(core: &mut Core, packet: &mut Packet, mtu: usize) -> Next {
     Next::Consume(ConsumeReason::Fragmented)
 }
 
-/// Cuts behind the IPv6 header, with a fragment header in each piece (RFC 8200 section 4.5).
+/// Cuts behind the IPv6 header and its hop-by-hop options, with a fragment header in each piece (RFC 8200 section 4.5).
 fn cut_v6(core: &mut Core, packet: &mut Packet, mtu: usize) -> Next {
-    let each = mtu.saturating_sub(IPV6 + IPV6_FRAGMENT_HEADER) & !7;
-    if each == 0 || packet.buffer.len() <= IPV6 {
+    // Hop-by-hop options stay in front (and are whole: the headers were parsed).
+    let bytes = packet.buffer.bytes();
+    let (head, next_at) = match (bytes.get(6), bytes.get(IPV6 + 1)) {
+        (Some(0), Some(length)) => (IPV6 + (usize::from(*length) + 1) * 8, IPV6),
+        (Some(_), _) | (None, _) => (IPV6, 6),
+    };
+    let front = head + IPV6_FRAGMENT_HEADER;
+    let each = mtu.saturating_sub(front) & !7;
+    if each == 0 || bytes.len() <= head {
         return Next::Drop(DropReason::TooBig);
     }
     core.fragment_id = core.fragment_id.wrapping_add(1);
     let id = core.fragment_id;
-    let total = packet.buffer.len() - IPV6;
+    let total = bytes.len() - head;
     for at in (0..total).step_by(each) {
         let length = each.min(total - at);
         let more = at + length < total;
         let made = core.generate(packet.rx, GenerateReason::Fragment, |out| {
-            let (header, payload) = packet.buffer.bytes().split_at(IPV6);
-            out[..IPV6].copy_from_slice(header);
-            let next_header = std::mem::replace(&mut out[6], 44);
+            let (header, payload) = packet.buffer.bytes().split_at(head);
+            out[..head].copy_from_slice(header);
+            let next_header = std::mem::replace(&mut out[next_at], 44);
             let field = (at as u16) | u16::from(more);
-            out[40..42].copy_from_slice(&[next_header, 0]);
-            out[42..44].copy_from_slice(&field.to_be_bytes());
-            out[44..48].copy_from_slice(&id.to_be_bytes());
-            out[48..48 + length].copy_from_slice(&payload[at..at + length]);
-            let stated = (IPV6_FRAGMENT_HEADER + length) as u16;
+            out[head..head + 2].copy_from_slice(&[next_header, 0]);
+            out[head + 2..head + 4].copy_from_slice(&field.to_be_bytes());
+            out[head + 4..front].copy_from_slice(&id.to_be_bytes());
+            out[front..front + length].copy_from_slice(&payload[at..at + length]);
+            let stated = (front - IPV6 + length) as u16;
             out[4..6].copy_from_slice(&stated.to_be_bytes());
-            48 + length
+            front + length
         });
         if let Some(mut made) = made {
             made.inherit(packet);

@@ -83,8 +83,9 @@ fn open(
     tos: u8,
     datagram: &mut [u8],
 ) -> Result<usize, DropReason> {
-    let skip = match vtep {
-        None => 0,
+    let (skip, version) = match vtep {
+        // Protocol 4 carries IPv4 only (RFC 2003).
+        None => (0, 4),
         Some(mac) => {
             let header =
                 vxlan::Packet::new_checked(&*datagram).map_err(|_| DropReason::TunnelMalformed)?;
@@ -96,12 +97,20 @@ fn open(
                 .first_chunk()
                 .ok_or(DropReason::TunnelMalformed)?;
             let kind = u16::from_be_bytes([frame[12], frame[13]]);
-            if frame[..6] != mac || !matches!(kind, 0x0800 | 0x86dd) {
+            let version = match kind {
+                0x0800 => 4,
+                0x86dd => 6,
+                _ => return Err(DropReason::TunnelInnerLink),
+            };
+            if frame[..6] != mac {
                 return Err(DropReason::TunnelInnerLink);
             }
-            vxlan::HEADER_LEN + ETHERNET
+            (vxlan::HEADER_LEN + ETHERNET, version)
         }
     };
+    if datagram.get(skip).is_some_and(|byte| byte >> 4 != version) {
+        return Err(DropReason::IpBadVersion);
+    }
     ecn::decapsulate_into(tos, &mut datagram[skip..]).map_err(|_| DropReason::TunnelEcn)?;
     Ok(skip)
 }
@@ -130,9 +139,13 @@ fn unbatch(core: &mut Core, packet: &mut Packet, first: &Span, others: &[Span]) 
             core.counters.dropped(DropReason::NoBuffer).add(1);
             continue;
         };
-        if buffer.set(&packet.buffer.bytes()[span.range.clone()]) {
-            buffer.meta.offload = span.offload;
-            core.spawn(Packet::new(buffer, packet.rx), NodeId::IpInput);
+        let whole = buffer.set(&packet.buffer.bytes()[span.range.clone()]);
+        buffer.meta.offload = span.offload;
+        let other = Packet::new(buffer, packet.rx);
+        if whole {
+            core.spawn(other, NodeId::IpInput);
+        } else {
+            core.drop_packet(other, DropReason::TunnelMalformed);
         }
     }
     packet.buffer.meta = Meta {

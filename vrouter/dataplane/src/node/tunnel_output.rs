@@ -6,6 +6,7 @@ use encap::segment::Plan;
 use encap::vxlan;
 
 use crate::adjacency::{Adjacency, ETHERNET, Encap};
+use crate::buffer::Buffer;
 use crate::drop::{DropReason, GenerateReason};
 use crate::graph::{Next, NodeId};
 use crate::packet::Version;
@@ -92,16 +93,29 @@ fn segment(
     let plan = Plan::new(packet.buffer.bytes(), 0, packet.buffer.meta.offload)
         .map_err(|_| DropReason::SegmentFailed)?;
     let mut first = 0;
-    let mut replacement = None;
+    let mut replacement: Option<Buffer> = None;
     while first < plan.count() {
         let batch = plan.batch(first, prefix.len(), MOST_SEGMENTS, MOST_BYTES);
         first = batch.end;
         let several = batch.len() > 1;
-        let mut buffer = core.pool.take().ok_or(DropReason::NoBuffer)?;
-        let written = plan.write_all(batch, packet.buffer.bytes(), prefix, buffer.blank());
-        let Ok(written) = written else {
-            core.pool.give(buffer);
-            return Err(DropReason::SegmentFailed);
+        let taken = core.pool.take().ok_or(DropReason::NoBuffer);
+        let filled = taken.and_then(|mut buffer| {
+            match plan.write_all(batch, packet.buffer.bytes(), prefix, buffer.blank()) {
+                Ok(written) => Ok((buffer, written)),
+                Err(_) => {
+                    core.pool.give(buffer);
+                    Err(DropReason::SegmentFailed)
+                }
+            }
+        });
+        let (mut buffer, written) = match filled {
+            Ok(filled) => filled,
+            Err(reason) => {
+                if let Some(buffer) = replacement {
+                    core.pool.give(buffer);
+                }
+                return Err(reason);
+            }
         };
         buffer.received(written.bytes);
         buffer.meta.segment = if several {
