@@ -21,6 +21,8 @@ pub struct Socket {
     pub local: IpAddr,
     /// UDP port, of VXLAN.
     pub port: u16,
+    /// MTU of the underlay's interface.
+    pub mtu: u32,
 }
 
 /// Open tunnels.
@@ -56,7 +58,7 @@ impl Tunnels {
     }
 
     /// Opens and closes what the pools say; what went wrong, in words.
-    pub fn update(&mut self, wanted: &Desired, workers: &Workers) -> Vec<String> {
+    pub fn update(&mut self, wanted: &Desired, mtu: u32, workers: &Workers) -> Vec<String> {
         let mut problems = Vec::new();
         let mut targets = BTreeMap::new();
         for &(transport, v6) in &wanted.transports {
@@ -66,6 +68,7 @@ impl Tunnels {
                     let socket = Socket {
                         local: net.addr(),
                         port: wanted.felix.vxlan_port,
+                        mtu,
                     };
                     targets.insert((transport, v6), socket);
                 }
@@ -106,10 +109,13 @@ impl Tunnels {
 
 fn open(kind: Kind, socket: Socket, workers: usize) -> vrouter_io::Result<Vec<AnyDevice>> {
     match (kind.0, socket.local) {
-        (Transport::Ipip, IpAddr::V4(local)) => Ok(ipip::open(None, local, workers)?
-            .into_iter()
-            .map(AnyDevice::Ipip)
-            .collect()),
+        (Transport::Ipip, IpAddr::V4(local)) => {
+            let sockets = ipip::open(None, local, socket.mtu, workers)?;
+            Ok(sockets
+                .into_iter()
+                .map(|socket| AnyDevice::Ipip(Box::new(socket)))
+                .collect())
+        }
         (Transport::Direct | Transport::Ipip, _) => Ok(Vec::new()),
         (Transport::Vxlan, local) => {
             let sockets = vxlan::open(None, local, socket.port, workers)?;

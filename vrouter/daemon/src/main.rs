@@ -3,6 +3,7 @@
 
 mod config;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -54,6 +55,7 @@ fn log(config: &Config) -> LogLevel {
     let (filter, handle) = reload::Layer::new(LevelFilter::from_level(config.log_level));
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
     tracing_subscriber::registry()
         .with(filter)

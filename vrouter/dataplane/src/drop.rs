@@ -61,6 +61,7 @@ reasons! {
         TooBig "too-big" "Larger than the next link's MTU and not to be fragmented; the sender was told where allowed.",
         StaleAdjacency "stale-adjacency" "The route points to an adjacency that is gone.",
         Hairpin "hairpin" "The packet would leave the way it came (tunnel to tunnel, host to host).",
+        InterfaceUnknown "interface-unknown" "The interface it came in by is not in the tables: its workload is just coming or going.",
         InterfaceDown "interface-down" "The interface to send on is gone.",
         TxFull "tx-full" "The interface took no more packets.",
         TxError "tx-error" "The interface refused the packet.",

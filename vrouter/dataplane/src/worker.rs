@@ -460,9 +460,10 @@ impl<D: Device> Worker<D> {
     /// Takes the vector just read through the graph and sends what comes out.
     fn process(&mut self, tables: &Tables, id: InterfaceId) {
         let entry = match tables.interface(id).map(|interface| &interface.kind) {
-            Some(InterfaceKind::Workload(_)) => NodeId::EthernetInput,
-            Some(InterfaceKind::Host) | None => NodeId::IpInput,
-            Some(InterfaceKind::Vxlan(_) | InterfaceKind::Ipip) => NodeId::TunnelInput,
+            Some(InterfaceKind::Workload(_)) => Some(NodeId::EthernetInput),
+            Some(InterfaceKind::Host) => Some(NodeId::IpInput),
+            Some(InterfaceKind::Vxlan(_) | InterfaceKind::Ipip) => Some(NodeId::TunnelInput),
+            None => None,
         };
         let (mut packets, mut bytes) = (0, 0);
         let mut vector = std::mem::take(&mut self.vector);
@@ -470,11 +471,13 @@ impl<D: Device> Worker<D> {
             packets += 1;
             bytes += buffer.len() as u64;
             let packet = Packet::new(buffer, id);
-            if packet.buffer.meta.malformed {
-                self.core.drop_packet(packet, DropReason::OffloadMalformed);
-                continue;
+            match entry {
+                None => self.core.drop_packet(packet, DropReason::InterfaceUnknown),
+                Some(_) if packet.buffer.meta.malformed => {
+                    self.core.drop_packet(packet, DropReason::OffloadMalformed);
+                }
+                Some(node) => self.core.run_all(tables, packet, node),
             }
-            self.core.run_all(tables, packet, entry);
         }
         self.vector = vector;
         let counters = self.core.counters.interface(id);
