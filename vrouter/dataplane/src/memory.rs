@@ -54,6 +54,11 @@ impl Wire {
         self.lock().outbound.pop_front()
     }
 
+    /// Forgets all frames the device transmitted.
+    pub fn discard(&self) {
+        self.lock().outbound.clear();
+    }
+
     /// All frames the device transmitted.
     pub fn drain(&self) -> Vec<Frame> {
         self.lock().outbound.drain(..).collect()
