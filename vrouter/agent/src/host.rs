@@ -172,8 +172,16 @@ impl Host {
         };
         let mut routes = BTreeMap::new();
         for block in &wanted.blocks {
+            // The host speaks to its own pods from its own address, as it does under Calico; a
+            // server on a wildcard UDP socket would else answer from an address nobody asked.
+            let own = match block {
+                IpNet::V4(_) => wanted.v4,
+                IpNet::V6(_) => wanted.v6,
+            };
+            let own = own.filter(|_| underlay.is_some()).map(|net| net.addr());
+            let source = own.or_else(|| source(block));
             let route = Route {
-                source: source(block),
+                source,
                 ..Route::on_link(*block, self.index)
             };
             routes.insert(*block, route);

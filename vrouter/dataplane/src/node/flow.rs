@@ -4,6 +4,7 @@ use etherparse::{LaxNetSlice, LaxSlicedPacket};
 use policy::flow::{FlowKey, Touch, Verdict};
 use std::net::IpAddr;
 
+use crate::adjacency::Adjacency;
 use crate::drop::DropReason;
 use crate::graph::{Next, NodeId};
 use crate::packet::{Headers, Transport, protocol};
@@ -72,18 +73,22 @@ fn related(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
     let Some(key) = quoted_key(quoted) else {
         return Next::Drop(DropReason::IcmpErrorUnrelated);
     };
+    let Some(adjacency) = tables.fib.lookup(packet.headers.destination) else {
+        return Next::Drop(DropReason::NoRoute);
+    };
+    packet.adjacency = adjacency;
     // It goes to the sender of the quoted packet and nowhere else: or anybody with one flow could
     // send errors about it to everybody, past all policy.
-    if key.src() != packet.headers.destination || core.flows.lookup(&key).is_none() {
+    if key.src() == packet.headers.destination && core.flows.lookup(&key).is_some() {
+        return Next::To(NodeId::Forward);
+    }
+    // Where no workload is concerned there is no policy to get past, and the flow itself may have
+    // taken another way, straight to the host.
+    let to_workload = matches!(tables.adjacency(adjacency), Some(Adjacency::Neighbor { .. }));
+    if to_workload || tables.workload(packet.rx).is_some() {
         return Next::Drop(DropReason::IcmpErrorUnrelated);
     }
-    match tables.fib.lookup(packet.headers.destination) {
-        Some(adjacency) => {
-            packet.adjacency = adjacency;
-            Next::To(NodeId::Forward)
-        }
-        None => Next::Drop(DropReason::NoRoute),
-    }
+    Next::To(NodeId::Forward)
 }
 
 /// The flow key of a quoted packet, of which only eight bytes of transport may be there.
