@@ -14,68 +14,143 @@ use ipnet::IpNet;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct SetId(pub(super) u32);
 
-/// The sets an address is in.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Membership {
-    /// Sorted.
-    pub(super) sets: Box<[SetId]>,
-    /// Sets of address, protocol and port; sorted.
-    pub(super) ports: Box<[(SetId, u8, u16)]>,
+/// The sets an address is in, in one allocation: how many plain sets, their numbers, then the
+/// sets of address, protocol and port with protocol and port in the low bits; both parts sorted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Membership(Arc<[u64]>);
+
+impl Default for Membership {
+    fn default() -> Self {
+        Self::new(Vec::new(), Vec::new())
+    }
 }
 
 impl Membership {
+    pub(super) fn new(mut sets: Vec<SetId>, ports: Vec<(SetId, u8, u16)>) -> Self {
+        sets.sort_unstable();
+        sets.dedup();
+        let mut ports: Vec<u64> = ports
+            .into_iter()
+            .map(|(set, protocol, port)| with_port(set, protocol, port))
+            .collect();
+        ports.sort_unstable();
+        ports.dedup();
+        let sets = sets.iter().map(|set| u64::from(set.0));
+        Self(
+            [sets.len() as u64]
+                .into_iter()
+                .chain(sets)
+                .chain(ports)
+                .collect(),
+        )
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        self.sets.is_empty() && self.ports.is_empty()
+        self.0.len() == 1
     }
 
     /// The union of several.
-    pub(super) fn union<'a>(of: impl Iterator<Item = &'a Membership>) -> Self {
+    pub(super) fn union<'a>(of: impl Iterator<Item = &'a Self>) -> Self {
         let (mut sets, mut ports) = (Vec::new(), Vec::new());
         for membership in of {
-            sets.extend_from_slice(&membership.sets);
-            ports.extend_from_slice(&membership.ports);
+            sets.extend(membership.sets());
+            ports.extend(membership.ports());
         }
-        sets.sort_unstable();
-        sets.dedup();
-        ports.sort_unstable();
-        ports.dedup();
-        Self {
-            sets: sets.into(),
-            ports: ports.into(),
-        }
+        Self::new(sets, ports)
+    }
+
+    /// What is left without the sets that are `gone`.
+    pub(super) fn without(&self, gone: impl Fn(SetId) -> bool) -> Self {
+        Self::new(
+            self.sets().filter(|set| !gone(*set)).collect(),
+            self.ports().filter(|(set, ..)| !gone(*set)).collect(),
+        )
+    }
+
+    /// Whether anybody but one holder of each clone in a table of all still uses it.
+    pub(super) fn is_used(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
+    fn sets(&self) -> impl Iterator<Item = SetId> + '_ {
+        plain(&self.0).iter().map(|&set| SetId(low(set)))
+    }
+
+    fn ports(&self) -> impl Iterator<Item = (SetId, u8, u16)> + '_ {
+        let bytes = self.0[1 + plain(&self.0).len()..]
+            .iter()
+            .map(|port| port.to_be_bytes());
+        bytes.map(|[a, b, c, d, _, protocol, e, f]| {
+            (
+                SetId(u32::from_be_bytes([a, b, c, d])),
+                protocol,
+                u16::from_be_bytes([e, f]),
+            )
+        })
     }
 }
 
-/// Prefix lengths an address can match, at most: 0 to 128.
-const LENGTHS: usize = 129;
+fn with_port(set: SetId, protocol: u8, port: u16) -> u64 {
+    u64::from(set.0) << 32 | u64::from(protocol) << 16 | u64::from(port)
+}
+
+#[allow(clippy::cast_possible_truncation)]
+fn low(set: u64) -> u32 {
+    set as u32
+}
+
+/// The plain sets of a membership's words.
+#[allow(clippy::cast_possible_truncation)]
+fn plain(words: &[u64]) -> &[u64] {
+    &words[1..=words[0] as usize]
+}
+
+/// Prefixes of an address whose memberships are remembered; more are looked up again.
+const REMEMBERED: usize = 6;
 
 /// The memberships of one address, one per matching prefix.
 pub(super) struct Members<'a> {
-    found: [Option<&'a Membership>; LENGTHS],
+    found: [&'a [u64]; REMEMBERED],
     len: usize,
+    /// Where to look for those that did not fit.
+    rest: Option<(&'a Addresses, IpAddr)>,
 }
 
-impl<'a> Members<'a> {
-    pub(super) fn none() -> Self {
-        Self {
-            found: [None; LENGTHS],
-            len: 0,
-        }
+/// A membership of nothing.
+const NOTHING: &[u64] = &[0];
+
+impl Members<'_> {
+    /// Whether one of the memberships has the property.
+    fn any(&self, mut has: impl FnMut(&[u64]) -> bool) -> bool {
+        self.found[..self.len].iter().any(|words| has(words))
+            || self.rest.is_some_and(|(addresses, address)| {
+                let mut found = false;
+                addresses.visit(address, &mut |words| found |= has(words));
+                found
+            })
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &'a Membership> + '_ {
-        self.found[..self.len].iter().copied().flatten()
+    /// Calls `each` with the numbers of the sets, possibly more than once with the same.
+    pub(super) fn each_set(&self, mut each: impl FnMut(u32)) {
+        self.any(|words| {
+            plain(words).iter().for_each(|&set| each(low(set)));
+            false
+        });
     }
 
     /// Whether the address is in the set.
     pub(super) fn contain(&self, set: SetId) -> bool {
-        self.iter().any(|m| m.sets.binary_search(&set).is_ok())
+        self.any(|words| plain(words).binary_search(&u64::from(set.0)).is_ok())
     }
 
     /// Whether address, protocol and port are in the set.
     pub(super) fn contain_port(&self, set: SetId, protocol: u8, port: u16) -> bool {
-        self.iter()
-            .any(|m| m.ports.binary_search(&(set, protocol, port)).is_ok())
+        let wanted = with_port(set, protocol, port);
+        self.any(|words| {
+            words[1 + plain(words).len()..]
+                .binary_search(&wanted)
+                .is_ok()
+        })
     }
 }
 
@@ -88,7 +163,7 @@ pub(super) struct Addresses {
 
 impl Addresses {
     /// Sets or, with none, clears the membership of a prefix. Whether that changed anything.
-    pub(super) fn set(&mut self, net: IpNet, membership: Option<Arc<Membership>>) -> bool {
+    pub(super) fn set(&mut self, net: IpNet, membership: Option<Membership>) -> bool {
         match net {
             IpNet::V4(net) => self
                 .v4
@@ -101,24 +176,37 @@ impl Addresses {
 
     /// The memberships of all prefixes that contain the address.
     pub(super) fn find(&self, address: IpAddr) -> Members<'_> {
-        let mut members = Members::none();
-        match address {
-            IpAddr::V4(address) => self.v4.find(address.to_bits(), &mut members),
-            IpAddr::V6(address) => self.v6.find(address.to_bits(), &mut members),
-        }
+        let mut members = Members {
+            found: [NOTHING; REMEMBERED],
+            len: 0,
+            rest: None,
+        };
+        self.visit(address, &mut |words| {
+            if members.len < REMEMBERED {
+                members.found[members.len] = words;
+                members.len += 1;
+            } else {
+                members.rest = Some((self, address));
+            }
+        });
         members
+    }
+
+    fn visit<'a>(&'a self, address: IpAddr, each: &mut impl FnMut(&'a [u64])) {
+        match address {
+            IpAddr::V4(address) => self.v4.visit(address.to_bits(), each),
+            IpAddr::V6(address) => self.v6.visit(address.to_bits(), each),
+        }
     }
 }
 
 /// An address as a number.
 pub(super) trait Bits: Copy + Eq + Hash {
-    const WIDTH: u8;
     fn masked(self, len: u8) -> Self;
     fn spread(self) -> u64;
 }
 
 impl Bits for u32 {
-    const WIDTH: u8 = 32;
     fn masked(self, len: u8) -> Self {
         if len == 0 {
             0
@@ -132,7 +220,6 @@ impl Bits for u32 {
 }
 
 impl Bits for u128 {
-    const WIDTH: u8 = 128;
     fn masked(self, len: u8) -> Self {
         if len == 0 {
             0
@@ -160,7 +247,7 @@ impl<K> Default for Lengths<K> {
 }
 
 impl<K: Bits> Lengths<K> {
-    fn set(&mut self, len: u8, key: K, membership: Option<Arc<Membership>>) -> bool {
+    fn set(&mut self, len: u8, key: K, membership: Option<Membership>) -> bool {
         let place = self.tables.binary_search_by(|(l, _)| len.cmp(l));
         match (place, membership) {
             (Ok(at), Some(membership)) => self.tables[at].1.insert(key, membership),
@@ -181,18 +268,16 @@ impl<K: Bits> Lengths<K> {
         }
     }
 
-    fn find<'a>(&'a self, address: K, members: &mut Members<'a>) {
-        debug_assert!(usize::from(K::WIDTH) < LENGTHS);
+    fn visit<'a>(&'a self, address: K, each: &mut impl FnMut(&'a [u64])) {
         for (len, table) in &self.tables {
             if let Some(membership) = table.find(address.masked(*len)) {
-                members.found[members.len] = Some(membership);
-                members.len += 1;
+                each(&membership.0);
             }
         }
     }
 }
 
-type Leaf<K> = Arc<[(K, Arc<Membership>)]>;
+type Leaf<K> = Arc<[(K, Membership)]>;
 type Group<K> = Arc<[Leaf<K>]>;
 
 /// Leaves in a group.
@@ -239,7 +324,7 @@ impl<K: Bits> Table<K> {
         self.groups[group][leaf]
             .iter()
             .find(|(k, _)| *k == key)
-            .map(|(_, m)| &**m)
+            .map(|(_, m)| m)
     }
 
     fn leaf_mut(&mut self, key: K) -> &mut Leaf<K> {
@@ -247,12 +332,12 @@ impl<K: Bits> Table<K> {
         &mut Arc::make_mut(&mut Arc::make_mut(&mut self.groups)[group])[leaf]
     }
 
-    fn insert(&mut self, key: K, membership: Arc<Membership>) -> bool {
+    fn insert(&mut self, key: K, membership: Membership) -> bool {
         let (group, leaf) = self.place(key);
         let leaf = &self.groups[group][leaf];
         if leaf
             .iter()
-            .any(|(k, m)| *k == key && Arc::ptr_eq(m, &membership))
+            .any(|(k, m)| *k == key && Arc::ptr_eq(&m.0, &membership.0))
         {
             return false;
         }
@@ -281,7 +366,7 @@ impl<K: Bits> Table<K> {
 
     fn grow(&mut self) {
         let bits = self.bits + 1;
-        let mut sorted: Vec<Vec<(K, Arc<Membership>)>> = vec![Vec::new(); 1 << bits];
+        let mut sorted: Vec<Vec<(K, Membership)>> = vec![Vec::new(); 1 << bits];
         for (key, membership) in self
             .groups
             .iter()
@@ -300,11 +385,8 @@ impl<K: Bits> Table<K> {
 mod tests {
     use super::*;
 
-    fn member(set: u32) -> Arc<Membership> {
-        Arc::new(Membership {
-            sets: [SetId(set)].into(),
-            ports: [].into(),
-        })
+    fn member(set: u32) -> Membership {
+        Membership::new(vec![SetId(set)], Vec::new())
     }
 
     #[test]
@@ -326,6 +408,43 @@ mod tests {
             assert_eq!(addresses.find(address).contain(SetId(i + 1)), i % 2 == 0);
             assert!(!addresses.find(address).contain(SetId(i)));
         }
+    }
+
+    #[test]
+    fn more_prefixes_than_are_remembered_count_too() {
+        let mut addresses = Addresses::default();
+        for len in 0..=32u8 {
+            let net = IpNet::new("10.1.2.3".parse().unwrap(), len)
+                .unwrap()
+                .trunc();
+            addresses.set(
+                net,
+                Some(Membership::new(vec![SetId(len.into())], Vec::new())),
+            );
+        }
+        let members = addresses.find("10.1.2.3".parse().unwrap());
+        assert!((0..=32).all(|set| members.contain(SetId(set))));
+        assert!(!members.contain(SetId(33)));
+        let mut seen = Vec::new();
+        members.each_set(|set| seen.push(set));
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 33);
+    }
+
+    #[test]
+    fn memberships_keep_sets_and_ports_apart() {
+        let a = Membership::new(vec![SetId(3), SetId(1)], vec![(SetId(2), 6, 80)]);
+        let b = Membership::new(vec![SetId(3)], vec![(SetId(2), 17, 53), (SetId(9), 6, 80)]);
+        let mut addresses = Addresses::default();
+        let net = "10.0.0.1/32".parse().unwrap();
+        addresses.set(net, Some(Membership::union([&a, &b].into_iter())));
+        let members = addresses.find(net.addr());
+        assert!([1, 3].iter().all(|&set| members.contain(SetId(set))));
+        assert!(!members.contain(SetId(2)) && !members.contain(SetId(9)));
+        assert!(members.contain_port(SetId(2), 6, 80) && members.contain_port(SetId(2), 17, 53));
+        assert!(!members.contain_port(SetId(2), 6, 53) && !members.contain_port(SetId(3), 6, 80));
+        assert_eq!(b.without(|set| set == SetId(2)).ports().count(), 1);
     }
 
     #[test]

@@ -59,12 +59,24 @@ impl Programs {
         self.tier_defaults.entry(key).or_insert_with(build).clone()
     }
 
-    /// The program with this identity, built if it is not there.
-    fn share(&mut self, identity: Vec<usize>, build: impl FnOnce() -> Program) -> Arc<Program> {
+    /// The program of these parts and this end, built if it is not there.
+    fn share(&mut self, parts: &[Part], last: &Arc<Block>) -> Arc<Program> {
+        let identity: Vec<usize> = parts
+            .iter()
+            .map(Part::identity)
+            .chain([address(last)])
+            .collect();
         if let Some(program) = self.built.get(&identity).and_then(Weak::upgrade) {
             return program;
         }
-        let program = Arc::new(build());
+        let mut layout = Layout::default();
+        for part in parts {
+            match part {
+                Part::Rules(block, staged) => layout.rules(block, *staged),
+                Part::End(default) => layout.end(default.as_ref()),
+            }
+        }
+        let program = Arc::new(layout.finish(last));
         self.built.insert(identity, Arc::downgrade(&program));
         program
     }
@@ -102,24 +114,44 @@ impl Graph {
         let mut policies = local.policies.clone();
         policies.sort_unstable_by_key(|&slot| self.policies.get(slot).rank);
         let both = |graph: &mut Self, kind| {
-            DIRECTIONS.map(|d| graph.program(&policies, &parents, kind, d))
+            DIRECTIONS.map(|direction| graph.tiers_program(&policies, kind, direction))
         };
-        let normal = both(self, Kind::Normal);
+        let tiers = both(self, Kind::Normal);
+        let profiles = DIRECTIONS.map(|direction| self.profiles_program(&parents, direction));
         let host = key.is_host().then(|| {
             Box::new(HostPrograms {
                 forward: both(self, Kind::Forward),
                 untracked: both(self, Kind::Untracked),
-                pre_dnat: self.program(&policies, &parents, Kind::PreDnat, Direction::Ingress),
+                pre_dnat: self.tiers_program(&policies, Kind::PreDnat, Direction::Ingress),
             })
         });
-        EndpointPrograms { key, normal, host }
+        EndpointPrograms {
+            key,
+            tiers,
+            profiles,
+            host,
+        }
+    }
+
+    /// The program of the profiles, which ends in drop.
+    fn profiles_program(&mut self, profiles: &[u32], direction: Direction) -> Arc<Program> {
+        let mut parts: Vec<Part> = Vec::new();
+        for &slot in profiles {
+            let block = match &self.profiles.get(slot).blocks {
+                Some(blocks) => blocks[side(direction)].clone(),
+                None => self.programs.unknown_profile.clone(),
+            };
+            parts.push(Part::Rules(block, false));
+            parts.push(Part::End(None));
+        }
+        let last = self.programs.drop.clone();
+        self.programs.share(&parts, &last)
     }
 
     /// The program of one chain and direction, from policies in the order they are met.
-    fn program(
+    fn tiers_program(
         &mut self,
         policies: &[u32],
-        profiles: &[u32],
         kind: Kind,
         direction: Direction,
     ) -> Arc<Program> {
@@ -156,36 +188,11 @@ impl Graph {
                 enforced = false;
             }
         }
-        if kind == Kind::Normal {
-            for &slot in profiles {
-                let block = match &self.profiles.get(slot).blocks {
-                    Some(blocks) => blocks[side(direction)].clone(),
-                    None => self.programs.unknown_profile.clone(),
-                };
-                parts.push(Part::Rules(block, false));
-                parts.push(Part::End(None));
-            }
-        }
         let last = match kind {
-            Kind::Normal => self.programs.drop.clone(),
             Kind::Forward => self.programs.forward.clone(),
-            Kind::Untracked | Kind::PreDnat => self.programs.undecided.clone(),
+            Kind::Normal | Kind::Untracked | Kind::PreDnat => self.programs.undecided.clone(),
         };
-        let identity = parts
-            .iter()
-            .map(Part::identity)
-            .chain([address(&last)])
-            .collect();
-        self.programs.share(identity, || {
-            let mut layout = Layout::default();
-            for part in &parts {
-                match part {
-                    Part::Rules(block, staged) => layout.rules(block, *staged),
-                    Part::End(default) => layout.end(default.as_ref()),
-                }
-            }
-            layout.finish(&last)
-        })
+        self.programs.share(&parts, &last)
     }
 }
 

@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use rustc_hash::FxHashMap;
 
+use super::addresses::Members;
 use super::rule::{CompiledRule, Packet, Side};
 use crate::model::PortRange;
 
@@ -28,8 +29,12 @@ const MAX_PREFIXES: usize = 256;
 
 /// Working memory of a classification, kept per thread so that it need not be cleared.
 pub(super) struct Scratch {
+    /// Protocol, port, source, destination.
     dimensions: [View; 4],
+    /// Words that may have candidates.
     candidates: [u64; SUMMARY],
+    /// Whether the addresses were looked at.
+    narrowed: bool,
 }
 
 struct View {
@@ -37,7 +42,13 @@ struct View {
     words: [u64; WORDS],
     touched: [u64; SUMMARY],
     summary: [u64; SUMMARY],
+    /// Where bitmaps that are also meant begin.
+    dense: [u32; DENSE],
+    dense_len: usize,
 }
+
+/// Bitmaps a view refers to instead of copying them.
+const DENSE: usize = 4;
 
 impl Scratch {
     pub(super) const fn new() -> Self {
@@ -45,10 +56,13 @@ impl Scratch {
             words: [0; WORDS],
             touched: [0; SUMMARY],
             summary: [0; SUMMARY],
+            dense: [0; DENSE],
+            dense_len: 0,
         };
         Self {
             dimensions: [VIEW; 4],
             candidates: [0; SUMMARY],
+            narrowed: false,
         }
     }
 }
@@ -95,26 +109,39 @@ impl Classifier {
         }
     }
 
-    /// Finds the packet's candidates; [`Self::next`] then walks them.
-    pub(super) fn prepare(&self, packet: &Packet<'_>, scratch: &mut Scratch) {
-        let tuple = packet.tuple;
-        let [protocol, port, source, destination] = &mut scratch.dimensions;
+    /// Finds the packet's candidates by protocol and port; [`Self::next`] then walks them.
+    pub(super) fn by_headers(&self, packet: &Packet<'_>, scratch: &mut Scratch) {
+        let [protocol, port, ..] = &mut scratch.dimensions;
         self.protocol.reset(protocol);
-        self.protocol.add(u64::from(tuple.protocol), protocol);
+        self.protocol
+            .add(u64::from(packet.tuple.protocol), protocol);
         self.port.reset(port);
         for &level in &self.port_levels {
             self.port.add(packet_port_key(packet, level), port);
         }
-        self.source.view(tuple.source, &packet.source, source);
-        self.destination
-            .view(tuple.destination, &packet.destination, destination);
+        scratch.narrowed = false;
         for (i, word) in scratch.candidates.iter_mut().enumerate() {
-            *word =
-                protocol.summary[i] & port.summary[i] & source.summary[i] & destination.summary[i];
+            *word = protocol.summary[i] & port.summary[i];
         }
     }
 
-    /// The first candidate at or after `from`, as [`Self::prepare`] left them.
+    /// Narrows the candidates by both addresses.
+    pub(super) fn by_addresses(&self, packet: &Packet<'_>, scratch: &mut Scratch) {
+        let [_, _, source, destination] = &mut scratch.dimensions;
+        self.source
+            .view(packet.tuple.source, || packet.source(), source);
+        self.destination.view(
+            packet.tuple.destination,
+            || packet.destination(),
+            destination,
+        );
+        scratch.narrowed = true;
+        for (i, word) in scratch.candidates.iter_mut().enumerate() {
+            *word &= source.summary[i] & destination.summary[i];
+        }
+    }
+
+    /// The first candidate at or after `from`.
     pub(super) fn next(&self, from: usize, scratch: &Scratch) -> Option<usize> {
         let mut word = from / 64;
         let mut mask = u64::MAX << (from % 64);
@@ -131,11 +158,11 @@ impl Classifier {
                 mask = u64::MAX;
             }
             let [protocol, port, source, destination] = &scratch.dimensions;
-            let bits = mask
-                & self.protocol.word(word, protocol)
-                & self.port.word(word, port)
-                & self.source.dimension.word(word, source)
-                & self.destination.dimension.word(word, destination);
+            let mut bits = mask & self.port.word(word, port) & self.protocol.word(word, protocol);
+            if scratch.narrowed {
+                bits &= self.source.dimension.word(word, source)
+                    & self.destination.dimension.word(word, destination);
+            }
             if bits != 0 {
                 return Some(word * 64 + bits.trailing_zeros() as usize);
             }
@@ -182,7 +209,12 @@ impl AddressDimension {
         }
     }
 
-    fn view(&self, address: IpAddr, members: &super::addresses::Members<'_>, view: &mut View) {
+    fn view<'a, 'b: 'a>(
+        &self,
+        address: IpAddr,
+        members: impl Fn() -> &'a Members<'b>,
+        view: &mut View,
+    ) {
         self.dimension.reset(view);
         let lengths = match address {
             IpAddr::V4(_) => &self.v4_lengths,
@@ -192,11 +224,7 @@ impl AddressDimension {
             self.dimension.add(prefix_key(address, len), view);
         }
         if self.has_sets {
-            for membership in members.iter() {
-                for set in &membership.sets {
-                    self.dimension.add(set_key(set.0), view);
-                }
-            }
+            members().each_set(|set| self.dimension.add(set_key(set), view));
         }
     }
 }
@@ -304,6 +332,8 @@ struct Dimension {
     wild_summary: [u64; SUMMARY],
     /// Runs of (word, bits), found through `table`.
     runs: Box<[(u32, u64)]>,
+    /// The bits of keys with many rules, as whole bitmaps, each behind its summary.
+    bitmaps: Box<[u64]>,
     table: Keys,
 }
 
@@ -311,28 +341,58 @@ impl Dimension {
     fn reset(&self, view: &mut View) {
         view.touched = [0; SUMMARY];
         view.summary = self.wild_summary;
+        view.dense_len = 0;
     }
 
     /// Adds the rules filed under `key` to the view.
     fn add(&self, key: u64, view: &mut View) {
-        for &(word, bits) in &self.runs[self.table.find(key)] {
-            let word = word as usize;
-            let (group, bit) = (word / 64, 1u64 << (word % 64));
-            if view.touched[group] & bit == 0 {
-                view.touched[group] |= bit;
-                view.summary[group] |= bit;
-                view.words[word] = self.wild[word];
+        match self.table.find(key) {
+            None => {}
+            Some(Filed::Runs(range)) => {
+                for &(word, bits) in &self.runs[range] {
+                    self.merge(word as usize, bits, view);
+                }
             }
-            view.words[word] |= bits;
+            Some(Filed::Bitmap(start)) => {
+                let at = start as usize;
+                if view.dense_len < DENSE {
+                    view.dense[view.dense_len] = start;
+                    view.dense_len += 1;
+                    for (summary, more) in view.summary.iter_mut().zip(&self.bitmaps[at..]) {
+                        *summary |= more;
+                    }
+                } else {
+                    for word in 0..self.wild.len() {
+                        self.merge(word, self.bitmaps[at + SUMMARY + word], view);
+                    }
+                }
+            }
         }
     }
 
+    fn merge(&self, word: usize, bits: u64, view: &mut View) {
+        let (group, bit) = (word / 64, 1u64 << (word % 64));
+        if bits == 0 {
+            return;
+        }
+        if view.touched[group] & bit == 0 {
+            view.touched[group] |= bit;
+            view.summary[group] |= bit;
+            view.words[word] = self.wild[word];
+        }
+        view.words[word] |= bits;
+    }
+
     fn word(&self, word: usize, view: &View) -> u64 {
-        if view.touched[word / 64] >> (word % 64) & 1 == 1 {
+        let mut bits = if view.touched[word / 64] >> (word % 64) & 1 == 1 {
             view.words[word]
         } else {
             self.wild[word]
+        };
+        for &start in &view.dense[..view.dense_len] {
+            bits |= self.bitmaps[start as usize + SUMMARY + word];
         }
+        bits
     }
 }
 
@@ -368,24 +428,53 @@ impl Builder {
     }
 
     fn finish(self) -> Dimension {
+        let words = self.wild.len();
         let mut wild_summary = [0; SUMMARY];
         for (word, _) in self.wild.iter().enumerate().filter(|(_, bits)| **bits != 0) {
             wild_summary[word / 64] |= 1 << (word % 64);
         }
-        let mut runs = Vec::new();
+        let (mut runs, mut bitmaps) = (Vec::new(), Vec::new());
         let mut table = Keys::with_room_for(self.filed.len());
         for (key, list) in self.filed {
-            let start = runs.len();
-            runs.extend(list);
-            table.insert(key, start, runs.len());
+            if list.len() > MANY_RUNS.max(words / 4) {
+                let start = bitmaps.len();
+                table.insert(key, start, BITMAP);
+                bitmaps.resize(start + SUMMARY + words, 0);
+                for (word, bits) in list {
+                    bitmaps[start + word as usize / 64] |= 1 << (word % 64);
+                    bitmaps[start + SUMMARY + word as usize] = bits;
+                }
+            } else {
+                let start = runs.len();
+                runs.extend(list);
+                table.insert(key, start, small(runs.len()));
+            }
         }
         Dimension {
             wild: self.wild.into(),
             wild_summary,
             runs: runs.into(),
+            bitmaps: bitmaps.into(),
             table,
         }
     }
+}
+
+/// Keys with more runs than this, and than a quarter of the words, get a whole bitmap.
+const MANY_RUNS: usize = 8;
+
+/// What a key leads to.
+enum Filed {
+    Runs(std::ops::Range<usize>),
+    /// Where the bitmap's summary begins.
+    Bitmap(u32),
+}
+
+/// In place of the end of runs: the start is that of a bitmap.
+const BITMAP: u32 = u32::MAX;
+
+fn small(n: usize) -> u32 {
+    u32::try_from(n).expect("a segment has fewer than 2^32 runs")
 }
 
 /// Key → range of runs: open addressing, at most half full.
@@ -412,24 +501,27 @@ impl Keys {
         (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift) as usize
     }
 
-    fn insert(&mut self, key: u64, start: usize, end: usize) {
+    fn insert(&mut self, key: u64, start: usize, end: u32) {
         let mut at = self.home(key);
         while self.slots[at].0 != FREE {
             at = (at + 1) & (self.slots.len() - 1);
         }
-        let small = |n| u32::try_from(n).expect("a segment has fewer than 2^32 runs");
-        self.slots[at] = (key, small(start), small(end));
+        self.slots[at] = (key, small(start), end);
     }
 
-    fn find(&self, key: u64) -> std::ops::Range<usize> {
+    fn find(&self, key: u64) -> Option<Filed> {
         let mut at = self.home(key);
         loop {
             let (found, start, end) = self.slots[at];
             if found == key {
-                return start as usize..end as usize;
+                return Some(if end == BITMAP {
+                    Filed::Bitmap(start)
+                } else {
+                    Filed::Runs(start as usize..end as usize)
+                });
             }
             if found == FREE {
-                return 0..0;
+                return None;
             }
             at = (at + 1) & (self.slots.len() - 1);
         }

@@ -116,7 +116,7 @@ pub struct Graph {
     pub(super) registry: Registry,
     pub(super) programs: Programs,
     pub(super) addresses: Addresses,
-    pub(super) memberships: FxHashSet<Arc<Membership>>,
+    pub(super) memberships: FxHashSet<Membership>,
     pub(super) memberships_limit: usize,
     pub(super) failsafes: Arc<Failsafes>,
     pub(super) dirty: Dirty,
@@ -179,7 +179,7 @@ pub(super) struct Item {
     pub(super) nets: Box<[IpNet]>,
     /// Name, protocol, number. The name is unused in services.
     pub(super) ports: Box<[(Symbol, u8, u16)]>,
-    pub(super) membership: Arc<Membership>,
+    pub(super) membership: Membership,
     /// Of an address of a service, whose.
     pub(super) service: Option<Box<ServiceKey>>,
     pub(super) local: Option<u32>,

@@ -1,8 +1,6 @@
 //! Who is in which set: sets as rules come to name them, items as their labels change, and the
 //! addresses of both.
 
-use std::sync::Arc;
-
 use rustc_hash::FxHashSet;
 
 use super::addresses::{Membership, SetId};
@@ -100,7 +98,7 @@ impl Graph {
     /// Adds sets to those an item is in.
     fn join(&mut self, slot: u32, found: &Membership) {
         let item = self.items.get(slot);
-        let union = Membership::union([&*item.membership, found].into_iter());
+        let union = Membership::union([&item.membership, found].into_iter());
         self.set_membership(slot, union);
     }
 
@@ -114,7 +112,7 @@ impl Graph {
     }
 
     fn set_membership(&mut self, slot: u32, membership: Membership) {
-        if *self.items.get(slot).membership == membership {
+        if self.items.get(slot).membership == membership {
             return;
         }
         let membership = self.intern(membership);
@@ -158,12 +156,7 @@ impl Graph {
                 }
             }
         }
-        ports.sort_unstable();
-        ports.dedup();
-        Membership {
-            sets: sets.into(),
-            ports: ports.into(),
-        }
+        Membership::new(sets, ports)
     }
 
     /// An item's own labels and those it inherits, sorted by key.
@@ -183,15 +176,14 @@ impl Graph {
     }
 
     /// One copy of each distinct membership.
-    fn intern(&mut self, membership: Membership) -> Arc<Membership> {
+    fn intern(&mut self, membership: Membership) -> Membership {
         if let Some(known) = self.memberships.get(&membership) {
             return known.clone();
         }
         if self.memberships.len() > self.memberships_limit {
-            self.memberships.retain(|m| Arc::strong_count(m) > 1);
+            self.memberships.retain(Membership::is_used);
             self.memberships_limit = 1024 + 2 * self.memberships.len();
         }
-        let membership = Arc::new(membership);
         self.memberships.insert(membership.clone());
         membership
     }
@@ -206,22 +198,7 @@ impl Graph {
             let Some(item) = &self.items.values[slot] else {
                 continue;
             };
-            let kept = Membership {
-                sets: item
-                    .membership
-                    .sets
-                    .iter()
-                    .copied()
-                    .filter(|s| !gone.contains(s))
-                    .collect(),
-                ports: item
-                    .membership
-                    .ports
-                    .iter()
-                    .copied()
-                    .filter(|(s, ..)| !gone.contains(s))
-                    .collect(),
-            };
+            let kept = item.membership.without(|set| gone.contains(&set));
             self.set_membership(u32::try_from(slot).expect("a slot"), kept);
         }
     }
@@ -235,7 +212,7 @@ impl Graph {
                 [] => None,
                 [one] => Some(self.items.get(*one).membership.clone()),
                 many => {
-                    let many = many.iter().map(|&slot| &*self.items.get(slot).membership);
+                    let many = many.iter().map(|&slot| &self.items.get(slot).membership);
                     let union = Membership::union(many);
                     Some(self.intern(union))
                 }

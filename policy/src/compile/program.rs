@@ -14,8 +14,12 @@ use super::rule::{CompiledRule, Packet};
 use super::snapshot::Verdict;
 use crate::model::Action;
 
-/// Programs up to this length are walked; classifying would cost as much.
-const WALKED: usize = 6;
+/// Programs up to this length are walked: their entries' headers lie in a few cache lines.
+const WALKED: usize = 24;
+
+/// Candidates by headers that fail to match before the packet's addresses are looked up to narrow
+/// the rest.
+const PATIENCE: usize = 3;
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch::new()) };
@@ -41,15 +45,27 @@ pub(super) struct Program {
     blocks: Box<[Arc<Block>]>,
     entries: Box<[Entry]>,
     segments: Box<[Classifier]>,
-    needs_source: bool,
-    needs_destination: bool,
 }
 
+/// One rule in its place, with enough of it to refuse most packets at once.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     block: u32,
     rule: u16,
+    /// 0 for any.
+    protocol: u8,
+    /// Bounds of the destination port.
+    ports: (u16, u16),
     then: Then,
+}
+
+impl Entry {
+    fn may_match(&self, packet: &Packet<'_>) -> bool {
+        let port = packet.tuple.destination_port;
+        (self.protocol == 0 || self.protocol == packet.tuple.protocol)
+            && self.ports.0 <= port
+            && port <= self.ports.1
+    }
 }
 
 /// What a match leads to.
@@ -66,48 +82,46 @@ enum Then {
 }
 
 impl Program {
-    /// Whether the packet's source must be looked up among the sets.
-    pub(super) fn needs_source(&self) -> bool {
-        self.needs_source
-    }
-
-    /// Whether the packet's destination must be looked up among the sets.
-    pub(super) fn needs_destination(&self) -> bool {
-        self.needs_destination
-    }
-
-    pub(super) fn evaluate(&self, packet: &Packet<'_>) -> Verdict {
+    /// Adds to `verdict` what this program says, which decides, if only with its last entry.
+    pub(super) fn evaluate(&self, packet: &Packet<'_>, verdict: &mut Verdict) {
         if self.segments.is_empty() {
-            return self.walk(packet);
+            self.walk(packet, verdict);
+        } else {
+            SCRATCH.with_borrow_mut(|scratch| self.classify(packet, verdict, scratch));
         }
-        SCRATCH.with_borrow_mut(|scratch| self.classify(packet, scratch))
     }
 
-    fn walk(&self, packet: &Packet<'_>) -> Verdict {
-        let mut verdict = Verdict::drop(RuleId::NO_PROFILE);
+    fn walk(&self, packet: &Packet<'_>, verdict: &mut Verdict) {
         let mut at = 0;
         while at < self.entries.len() {
-            match self.try_entry(at, packet, &mut verdict) {
-                Some(next) => at = next,
-                None => return verdict,
+            match self.try_entry(at, packet, verdict) {
+                Step::Miss => at += 1,
+                Step::To(next) => at = next,
+                Step::Done => return,
             }
         }
-        verdict
     }
 
-    fn classify(&self, packet: &Packet<'_>, scratch: &mut Scratch) -> Verdict {
-        let mut verdict = Verdict::drop(RuleId::NO_PROFILE);
+    fn classify(&self, packet: &Packet<'_>, verdict: &mut Verdict, scratch: &mut Scratch) {
         let mut at = 0;
         for (i, segment) in self.segments.iter().enumerate() {
             let base = i * SEGMENT;
             if at >= base + SEGMENT {
                 continue;
             }
-            segment.prepare(packet, scratch);
+            segment.by_headers(packet, scratch);
+            let mut misses = 0;
             while let Some(found) = segment.next(at - base, scratch) {
-                match self.try_entry(base + found, packet, &mut verdict) {
-                    Some(next) => at = next,
-                    None => return verdict,
+                match self.try_entry(base + found, packet, verdict) {
+                    Step::Miss => {
+                        at = base + found + 1;
+                        misses += 1;
+                        if misses == PATIENCE {
+                            segment.by_addresses(packet, scratch);
+                        }
+                    }
+                    Step::To(next) => at = next,
+                    Step::Done => return,
                 }
                 if at >= base + SEGMENT {
                     break;
@@ -115,36 +129,47 @@ impl Program {
             }
             at = at.max(base + SEGMENT);
         }
-        verdict
     }
 
-    /// Matches one entry: where to go on, or none when the verdict is final.
-    fn try_entry(&self, at: usize, packet: &Packet<'_>, verdict: &mut Verdict) -> Option<usize> {
-        let entry = self.entries[at];
+    fn try_entry(&self, at: usize, packet: &Packet<'_>, verdict: &mut Verdict) -> Step {
+        let entry = &self.entries[at];
+        if !entry.may_match(packet) {
+            return Step::Miss;
+        }
         let rule = &self.blocks[entry.block as usize].rules[usize::from(entry.rule)];
         if !rule.matches(packet) {
-            return Some(at + 1);
+            return Step::Miss;
         }
         match entry.then {
             Then::Allow => {
                 verdict.decide(true, rule.id);
-                None
+                Step::Done
             }
             Then::Deny => {
                 verdict.decide(false, rule.id);
-                None
+                Step::Done
             }
             Then::Log => {
                 verdict.logged.push(rule.id);
-                Some(at + 1)
+                Step::To(at + 1)
             }
-            Then::Skip(to) => Some(to as usize),
+            Then::Skip(to) => Step::To(to as usize),
             Then::Staged(to) => {
                 verdict.staged.push(rule.id);
-                Some(to as usize)
+                Step::To(to as usize)
             }
         }
     }
+}
+
+/// What trying an entry led to.
+enum Step {
+    /// The rule does not match: the next entry.
+    Miss,
+    /// Go on with this entry.
+    To(usize),
+    /// The verdict is final.
+    Done,
 }
 
 /// Lays out a program, tier by tier.
@@ -175,10 +200,11 @@ impl Layout {
                     Then::Skip(0)
                 }
             };
-            let rule = u16::try_from(i).expect("the model limits rules to 1024");
             self.entries.push(Entry {
                 block: index,
-                rule,
+                protocol: rule.protocol.unwrap_or(0),
+                ports: rule.destination.port_bounds(),
+                rule: u16::try_from(i).expect("the model limits rules to 1024"),
                 then,
             });
         }
@@ -209,8 +235,6 @@ impl Layout {
             rules.chunks(SEGMENT).map(Classifier::new).collect()
         };
         Program {
-            needs_source: rules.iter().any(|r| r.source.needs_members()),
-            needs_destination: rules.iter().any(|r| r.destination.needs_members()),
             segments,
             entries: self.entries.into(),
             blocks: self.blocks.into(),

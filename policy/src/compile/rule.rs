@@ -1,10 +1,11 @@
 //! One rule with its selectors as set numbers and its prefixes as intervals.
 
+use std::cell::OnceCell;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::addresses::{Members, SetId};
+use super::addresses::{Addresses, Members, SetId};
 use super::registry::RuleId;
 use crate::model::{
     Action, EntityRule, IcmpMatch, IpVersion, PacketTuple, PortMatch, PortName, PortRange,
@@ -23,11 +24,35 @@ pub(super) enum SetKey {
     Service(ServiceKey),
 }
 
-/// A packet and the sets its addresses are in.
+/// A packet and, once a rule asks, the sets its addresses are in.
 pub(super) struct Packet<'a> {
     pub(super) tuple: &'a PacketTuple,
-    pub(super) source: Members<'a>,
-    pub(super) destination: Members<'a>,
+    addresses: &'a Addresses,
+    source: OnceCell<Members<'a>>,
+    destination: OnceCell<Members<'a>>,
+}
+
+impl<'a> Packet<'a> {
+    pub(super) fn new(tuple: &'a PacketTuple, addresses: &'a Addresses) -> Self {
+        Self {
+            tuple,
+            addresses,
+            source: OnceCell::new(),
+            destination: OnceCell::new(),
+        }
+    }
+
+    /// The sets of the source address.
+    pub(super) fn source(&self) -> &Members<'a> {
+        self.source
+            .get_or_init(|| self.addresses.find(self.tuple.source))
+    }
+
+    /// The sets of the destination address.
+    pub(super) fn destination(&self) -> &Members<'a> {
+        self.destination
+            .get_or_init(|| self.addresses.find(self.tuple.destination))
+    }
 }
 
 #[derive(Debug)]
@@ -129,14 +154,13 @@ impl CompiledRule {
                 tuple.destination,
                 tuple.protocol,
                 tuple.destination_port,
-                &packet.destination,
+                || packet.destination(),
             )
-            && self.source.matches(
-                tuple.source,
-                tuple.protocol,
-                tuple.source_port,
-                &packet.source,
-            )
+            && self
+                .source
+                .matches(tuple.source, tuple.protocol, tuple.source_port, || {
+                    packet.source()
+                })
     }
 }
 
@@ -167,31 +191,43 @@ impl Side {
         }
     }
 
-    fn matches(&self, address: IpAddr, protocol: u8, port: u16, members: &Members<'_>) -> bool {
+    fn matches<'a, 'b: 'a>(
+        &self,
+        address: IpAddr,
+        protocol: u8,
+        port: u16,
+        members: impl Fn() -> &'a Members<'b>,
+    ) -> bool {
         self.ports
             .as_ref()
-            .is_none_or(|p| p.contain(protocol, port, members))
+            .is_none_or(|p| p.contain(protocol, port, &members))
             && self
                 .not_ports
                 .as_ref()
-                .is_none_or(|p| !p.contain(protocol, port, members))
-            && self.sets.iter().all(|&set| members.contain(set))
+                .is_none_or(|p| !p.contain(protocol, port, &members))
             && (self.prefixes.is_empty() || self.nets.contain(address))
             && !self.not_nets.contain(address)
-            && !self.not_sets.iter().any(|&set| members.contain(set))
+            && self.sets.iter().all(|&set| members().contain(set))
+            && !self.not_sets.iter().any(|&set| members().contain(set))
             && self
                 .port_set
-                .is_none_or(|set| members.contain_port(set, protocol, port))
+                .is_none_or(|set| members().contain_port(set, protocol, port))
     }
+}
 
-    /// Whether matching needs to know the sets of the address.
-    pub(super) fn needs_members(&self) -> bool {
-        let named = |ports: &Option<Ports>| ports.as_ref().is_some_and(|p| !p.named.is_empty());
-        !self.sets.is_empty()
-            || !self.not_sets.is_empty()
-            || self.port_set.is_some()
-            || named(&self.ports)
-            || named(&self.not_ports)
+impl Side {
+    /// Ports outside these bounds do not match; inside they may.
+    pub(super) fn port_bounds(&self) -> (u16, u16) {
+        match &self.ports {
+            Some(ports) if ports.named.is_empty() => {
+                let last = ports.ranges.iter().map(|range| range.last()).max();
+                (
+                    ports.ranges.first().map_or(1, |range| range.first()),
+                    last.unwrap_or(0),
+                )
+            }
+            Some(_) | None => (0, u16::MAX),
+        }
     }
 }
 
@@ -223,12 +259,17 @@ impl Ports {
         })
     }
 
-    fn contain(&self, protocol: u8, port: u16, members: &Members<'_>) -> bool {
+    fn contain<'a, 'b: 'a>(
+        &self,
+        protocol: u8,
+        port: u16,
+        members: impl Fn() -> &'a Members<'b>,
+    ) -> bool {
         self.ranges.iter().any(|range| range.contains(port))
             || self
                 .named
                 .iter()
-                .any(|&set| members.contain_port(set, protocol, port))
+                .any(|&set| members().contain_port(set, protocol, port))
     }
 }
 

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
-use super::addresses::{Addresses, Members};
+use super::addresses::Addresses;
 use super::program::Program;
 use super::registry::{RuleId, RuleInfo};
 use super::rule::Packet;
@@ -203,7 +203,9 @@ impl Failsafes {
 #[derive(Debug)]
 pub(super) struct EndpointPrograms {
     pub(super) key: EndpointKey,
-    pub(super) normal: [Arc<Program>; 2],
+    /// The tiers of the normal chain, which may leave it undecided, and the profiles.
+    pub(super) tiers: [Arc<Program>; 2],
+    pub(super) profiles: [Arc<Program>; 2],
     /// Host endpoints alone.
     pub(super) host: Option<Box<HostPrograms>>,
 }
@@ -294,28 +296,24 @@ impl Compiled {
         if host.is_some() && self.failsafes.allow(chain, direction, tuple) {
             return Verdict::allow(RuleId::FAILSAFE);
         }
+        let side = side(direction);
         let program = match (chain, host) {
-            (Chain::Normal, _) => &programs.normal[side(direction)],
-            (Chain::Forward, Some(host)) => &host.forward[side(direction)],
-            (Chain::Untracked, Some(host)) => &host.untracked[side(direction)],
+            (Chain::Normal, _) => &programs.tiers[side],
+            (Chain::Forward, Some(host)) => &host.forward[side],
+            (Chain::Untracked, Some(host)) => &host.untracked[side],
             (Chain::PreDnat, Some(host)) if direction == Direction::Ingress => &host.pre_dnat,
             (Chain::PreDnat, Some(_))
             | (Chain::Forward | Chain::Untracked | Chain::PreDnat, None) => {
                 return Verdict::allow(RuleId::UNDECIDED);
             }
         };
-        let members = |needed: bool, address| {
-            if needed {
-                self.addresses.find(address)
-            } else {
-                Members::none()
-            }
-        };
-        program.evaluate(&Packet {
-            tuple,
-            source: members(program.needs_source(), tuple.source),
-            destination: members(program.needs_destination(), tuple.destination),
-        })
+        let packet = Packet::new(tuple, &self.addresses);
+        let mut verdict = Verdict::drop(RuleId::NO_PROFILE);
+        program.evaluate(&packet, &mut verdict);
+        if chain == Chain::Normal && !verdict.is_decided() {
+            programs.profiles[side].evaluate(&packet, &mut verdict);
+        }
+        verdict
     }
 }
 
