@@ -6,6 +6,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
+use crate::raw::{self, Pinned};
+use crate::store::Tables;
+use crate::value::Value;
+
 /// An address as a number, most significant bit first.
 pub trait Bits: Copy + Ord + Hash + Debug + Default + Send + Sync + 'static {
     /// The address width, in bits.
@@ -131,6 +135,10 @@ pub trait Family: private::Sealed + Copy + Debug + Send + Sync + 'static {
     fn prefix(net: Self::Net) -> Prefix<Self::Bits>;
     #[doc(hidden)]
     fn net(prefix: Prefix<Self::Bits>) -> Self::Net;
+    #[doc(hidden)]
+    fn lookup(tables: &Pinned<'_>, key: Self::Address) -> u16;
+    #[doc(hidden)]
+    fn batch(tables: &Tables, keys: &[Self::Address], values: &mut [Option<Value>]);
 }
 
 /// IPv4.
@@ -145,7 +153,7 @@ impl private::Sealed for V4 {}
 impl private::Sealed for V6 {}
 
 macro_rules! family {
-    ($family:ty, $address:ty, $net:ty, $number:ty, $fib:ty) => {
+    ($family:ty, $address:ty, $net:ty, $number:ty, $fib:ty, $lookup:ident, $batch:path) => {
         impl Family for $family {
             type Address = $address;
             type Net = $net;
@@ -166,12 +174,38 @@ macro_rules! family {
             fn net(prefix: Prefix<$number>) -> $net {
                 <$net>::new_assert(<$address>::from_bits(prefix.bits), prefix.len)
             }
+
+            #[inline]
+            fn lookup(tables: &Pinned<'_>, key: $address) -> u16 {
+                tables.$lookup(key)
+            }
+
+            #[inline]
+            fn batch(tables: &Tables, keys: &[$address], values: &mut [Option<Value>]) {
+                $batch(tables, keys, values);
+            }
         }
     };
 }
 
-family!(V4, Ipv4Addr, Ipv4Net, u32, crate::fib::Fib4);
-family!(V6, Ipv6Addr, Ipv6Net, u128, crate::fib::Fib6);
+family!(
+    V4,
+    Ipv4Addr,
+    Ipv4Net,
+    u32,
+    crate::fib::Fib4,
+    lookup4,
+    raw::batch4
+);
+family!(
+    V6,
+    Ipv6Addr,
+    Ipv6Net,
+    u128,
+    crate::fib::Fib6,
+    lookup6,
+    raw::batch6
+);
 
 #[cfg(test)]
 mod tests {

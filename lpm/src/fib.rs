@@ -8,35 +8,52 @@ use std::collections::HashMap;
 use crate::family::{Bits, Prefix};
 use crate::link::{Link, Target};
 use crate::list::{self, Runs};
-use crate::raw::{Pinned, Subscriber};
+use crate::raw::Subscriber;
 use crate::rib::Rib;
 use crate::store::{Array, Store, Tables};
 use crate::words::{self, SLOT_BITS, SLOTS, Uniform, Word};
 
-/// Slots of a window of 16 address bits.
-const WINDOW_BITS: u8 = 16;
-/// Words of such a window.
-const WINDOW_WORDS: usize = 1 << (WINDOW_BITS - SLOT_BITS);
-
-/// The shape of a family's FIB, and its lookups.
+/// The shape of a family's FIB.
+///
+/// Below the root, a link leads to a list or to words. A list tells apart the bits up to the next
+/// multiple of 16, so 16 or 8; words tell apart 8, a *group*, or 16, a *window*.
 pub trait Fib: 'static {
     /// Addresses as numbers.
     type Bits: Bits;
     /// Address bits the root tells apart.
-    #[doc(hidden)]
     const ROOT: u8;
     /// Whether the root is an array of words; else of links.
-    #[doc(hidden)]
     const WORDS: bool;
-    /// Address bits each further level tells apart.
-    #[doc(hidden)]
-    const LEVEL: u8;
-    /// The greatest list right below the root.
-    #[doc(hidden)]
-    const FIRST_LIST: usize;
+    /// Whether words right below the root are windows.
+    const WINDOWS: bool;
+
+    /// Address bits that words tell apart, `depth` bits into the address.
+    #[inline(always)]
+    fn words_width(depth: u8) -> u8 {
+        if Self::WINDOWS && depth == Self::ROOT {
+            16
+        } else {
+            8
+        }
+    }
+
+    /// Address bits that a list tells apart, `depth` bits into the address.
+    #[inline(always)]
+    fn list_width(depth: u8) -> u8 {
+        16 - depth % 16
+    }
+
+    /// The greatest list, `depth` bits into the address.
+    fn greatest_list(depth: u8) -> usize {
+        if Self::words_width(depth) == 16 {
+            15
+        } else {
+            list::GREATEST
+        }
+    }
 }
 
-/// IPv4: words for the first 24 bits, lists for the last 8.
+/// IPv4: words for the first 24 bits; lists or groups for the last 8.
 #[derive(Debug)]
 pub struct Fib4;
 
@@ -44,11 +61,10 @@ impl Fib for Fib4 {
     type Bits = u32;
     const ROOT: u8 = 24;
     const WORDS: bool = true;
-    const LEVEL: u8 = 8;
-    const FIRST_LIST: usize = list::GREATEST;
+    const WINDOWS: bool = false;
 }
 
-/// IPv6: links for the first 16 bits; then windows or lists of 16 bits each.
+/// IPv6: links for the first 16 bits, windows for the next 16; lists or groups for all others.
 #[derive(Debug)]
 pub struct Fib6;
 
@@ -56,8 +72,12 @@ impl Fib for Fib6 {
     type Bits = u128;
     const ROOT: u8 = 16;
     const WORDS: bool = false;
-    const LEVEL: u8 = 16;
-    const FIRST_LIST: usize = 15;
+    const WINDOWS: bool = true;
+}
+
+/// Words of an array that tells `width` bits apart.
+fn words_of(width: u8) -> usize {
+    1 << (width - SLOT_BITS)
 }
 
 /// A range of addresses, and the raw value it shall have.
@@ -72,7 +92,7 @@ struct Paint<B> {
 pub(crate) struct Painter<F: Fib> {
     store: Store,
     uniform: Uniform,
-    /// Boundaries between slots of each window, by its first word.
+    /// Boundaries between slots of each window, by its first word: windows with few become lists.
     windows: HashMap<usize, u32>,
     /// Spare lists of runs, so that a change allocates nothing.
     spare: Vec<Runs>,
@@ -80,6 +100,9 @@ pub(crate) struct Painter<F: Fib> {
 }
 
 impl<F: Fib> Painter<F> {
+    /// Whether words below the root are always wide: their readers then need not ask.
+    const WIDE: bool = F::WINDOWS;
+
     /// An empty FIB.
     pub(crate) fn new() -> (Self, Subscriber) {
         let mut painter = Self::private();
@@ -172,7 +195,7 @@ impl<F: Fib> Painter<F> {
     /// Paints ranges that are sorted and apart.
     fn apply(&mut self, paints: &[Paint<F::Bits>]) {
         if F::WORDS {
-            let mut slots = WordSlots::new(0, false, None);
+            let mut slots = WordSlots::new(0, false, false);
             self.split(&mut slots, 0, F::ROOT, paints);
             slots.flush(self);
         } else {
@@ -249,18 +272,15 @@ impl<F: Fib> Painter<F> {
     /// Paints the range that `old` stands for; `old` is retired when the answer is another link.
     fn repaint(&mut self, old: Link, depth: u8, paints: &[Paint<F::Bits>]) -> Link {
         let mut runs = self.spare.pop().unwrap_or_default();
+        let width = F::list_width(depth);
         let new = match old.target() {
-            Target::Window(at) => {
-                let mut slots = WordSlots::new(at, true, Some(at));
-                self.split(&mut slots, depth, F::LEVEL, paints);
+            Target::Words(at) => {
+                let width = F::words_width(depth);
+                let mut slots = WordSlots::new(at, Self::WIDE, width == 16);
+                self.split(&mut slots, depth, width, paints);
                 slots.flush(self);
-                if self
-                    .windows
-                    .get(&at)
-                    .is_some_and(|left| (*left as usize) < self.limit(depth) / 4)
-                {
-                    self.read_window(at, &mut runs);
-                    self.retire_window(at);
+                if self.gather(at, depth, &mut runs) {
+                    self.retire_words(at, depth);
                     self.write(&runs, depth)
                 } else {
                     old
@@ -271,7 +291,7 @@ impl<F: Fib> Painter<F> {
                 let mut before = self.spare.pop().unwrap_or_default();
                 before.starts.clone_from(&runs.starts);
                 before.links.clone_from(&runs.links);
-                self.split(&mut RunSlots(&mut runs), depth, F::LEVEL, paints);
+                self.split(&mut RunSlots(&mut runs), depth, width, paints);
                 let same = list::change(self.store.tables(), at, &before, &runs);
                 self.spare.push(before);
                 if same {
@@ -283,7 +303,7 @@ impl<F: Fib> Painter<F> {
             }
             Target::Value(_) => {
                 runs.fill(old);
-                self.split(&mut RunSlots(&mut runs), depth, F::LEVEL, paints);
+                self.split(&mut RunSlots(&mut runs), depth, width, paints);
                 self.write(&runs, depth)
             }
         };
@@ -291,67 +311,127 @@ impl<F: Fib> Painter<F> {
         new
     }
 
-    /// The boundaries above which a range becomes a window.
-    fn limit(&self, depth: u8) -> usize {
-        if depth == F::ROOT {
-            F::FIRST_LIST
-        } else {
-            list::GREATEST
-        }
-    }
-
     /// The smallest form of `runs`.
     fn write(&mut self, runs: &Runs, depth: u8) -> Link {
         if runs.boundaries() == 0 {
             return runs.links[0];
         }
-        if runs.boundaries() <= self.limit(depth) {
+        if runs.boundaries() <= F::greatest_list(depth) {
             return runs.write(&mut self.store);
         }
-        let at = self.store.take(Array::Words, WINDOW_WORDS);
-        for word in at..at + WINDOW_WORDS {
+        let width = F::words_width(depth);
+        let count = words_of(width);
+        let at = self.store.take(Array::Words, count);
+        for word in at..at + count {
             self.store.tables().publish_word(word, 0);
         }
+        // A slot of the words is one slot of the list, or 256 that go to the level below.
+        let below = F::list_width(depth) - width;
         let mut run = 0;
-        for word in 0..WINDOW_WORDS {
+        let mut inner = self.spare.pop().unwrap_or_default();
+        for word in 0..count {
             let mut slots = [Link(0); SLOTS];
             for (slot, cell) in (word * SLOTS..).zip(&mut slots) {
-                if runs
+                let (first, end) = (slot << below, (slot + 1) << below);
+                while runs
                     .starts
                     .get(run + 1)
-                    .is_some_and(|start| usize::from(*start) <= slot)
+                    .is_some_and(|start| usize::from(*start) <= first)
                 {
                     run += 1;
                 }
-                *cell = runs.links[run];
+                inner.fill(runs.links[run]);
+                while let Some(start) = runs.starts.get(run + 1)
+                    && usize::from(*start) < end
+                {
+                    run += 1;
+                    inner.push(start & ((1 << below) - 1), runs.links[run]);
+                }
+                *cell = self.write(&inner, depth + width);
             }
-            words::rewrite(&mut self.store, &mut self.uniform, at + word, &slots, true);
+            words::rewrite(
+                &mut self.store,
+                &mut self.uniform,
+                at + word,
+                &slots,
+                Self::WIDE,
+            );
         }
-        self.windows.insert(at, runs.boundaries() as u32);
-        Link::window(at)
+        self.spare.push(inner);
+        if width == 16 {
+            self.windows.insert(at, runs.boundaries() as u32);
+        }
+        Link::words(at)
     }
 
-    fn read_window(&self, at: usize, runs: &mut Runs) {
+    /// Reads words whose runs are few enough for a list, and lists below them, which are retired.
+    fn gather(&mut self, at: usize, depth: u8, runs: &mut Runs) -> bool {
+        let width = F::words_width(depth);
+        let below = F::list_width(depth) - width;
+        let few = F::greatest_list(depth) / 2;
+        let tables = self.store.tables();
+        if width == 16 {
+            if self
+                .windows
+                .get(&at)
+                .is_some_and(|count| *count as usize > few / 2)
+            {
+                return false;
+            }
+        } else {
+            let count = (at..at + words_of(width))
+                .map(|word| Word(tables.word(word)).boundaries() as usize)
+                .sum::<usize>();
+            if count > few {
+                return false;
+            }
+        }
+        let mut inner = self.spare.pop().unwrap_or_default();
+        let mut lists = Vec::new();
         runs.starts.clear();
         runs.links.clear();
-        let tables = self.store.tables();
-        for word in 0..WINDOW_WORDS {
+        for word in 0..words_of(width) {
             for (slot, link) in Word(tables.word(at + word))
                 .expand(tables)
                 .iter()
                 .enumerate()
             {
-                runs.push((word * SLOTS + slot) as u16, *link);
+                let first = ((word * SLOTS + slot) << below) as u16;
+                match link.target() {
+                    Target::List(list) if below > 0 => {
+                        lists.push(list);
+                        inner.read(tables, list);
+                        for (start, link) in inner.starts.iter().zip(&inner.links) {
+                            runs.push(first + start, *link);
+                        }
+                    }
+                    Target::Words(_) if below > 0 => {
+                        self.spare.push(inner);
+                        return false;
+                    }
+                    Target::Value(_) | Target::List(_) | Target::Words(_) => {
+                        runs.push(first, *link);
+                    }
+                }
             }
         }
+        self.spare.push(inner);
+        if runs.boundaries() > few {
+            return false;
+        }
+        for list in lists {
+            list::retire(&mut self.store, list);
+        }
+        true
     }
 
-    /// Retires a window, but not what its slots refer to.
-    fn retire_window(&mut self, at: usize) {
-        for word in at..at + WINDOW_WORDS {
+    /// Retires words, but not what their slots refer to.
+    fn retire_words(&mut self, at: usize, depth: u8) {
+        let count = words_of(F::words_width(depth));
+        for word in at..at + count {
             words::retire(&mut self.store, word);
         }
-        self.store.retire(Array::Words, at, WINDOW_WORDS);
+        self.store.retire(Array::Words, at, count);
         self.windows.remove(&at);
     }
 }
@@ -438,17 +518,17 @@ impl<F: Fib> Slots<F> for RunSlots<'_> {
 /// An array of words, one of which is open.
 struct WordSlots {
     first: usize,
-    /// Whether values take a link each, as in all windows.
+    /// Whether values take a link each.
     wide: bool,
-    /// The window whose boundaries are counted.
-    window: Option<usize>,
+    /// Whether boundaries are counted.
+    window: bool,
     /// The open word and its slots.
     open: Option<(usize, [Link; SLOTS])>,
     changed: bool,
 }
 
 impl WordSlots {
-    fn new(first: usize, wide: bool, window: Option<usize>) -> Self {
+    fn new(first: usize, wide: bool, window: bool) -> Self {
         Self {
             first,
             wide,
@@ -483,9 +563,8 @@ impl WordSlots {
                 self.wide,
             );
             let after = self.boundaries(painter, at);
-            if let Some(count) = self
-                .window
-                .and_then(|window| painter.windows.get_mut(&window))
+            if self.window
+                && let Some(count) = painter.windows.get_mut(&self.first)
             {
                 *count = *count + after - before;
             }
@@ -494,15 +573,17 @@ impl WordSlots {
 
     /// The boundaries of a window's word, with those at its ends.
     fn boundaries<F: Fib>(&self, painter: &Painter<F>, at: usize) -> u32 {
-        let Some(window) = self.window else { return 0 };
+        if !self.window {
+            return 0;
+        }
         let tables = painter.store.tables();
         let word = Word(tables.word(at));
         let mut count = word.boundaries();
-        if at > window {
+        if at > self.first {
             let neighbour = Word(tables.word(at - 1)).slot(tables, 31);
             count += u32::from(neighbour != word.slot(tables, 0));
         }
-        if at + 1 < window + WINDOW_WORDS {
+        if at + 1 < self.first + words_of(16) {
             let neighbour = Word(tables.word(at + 1)).slot(tables, 0);
             count += u32::from(neighbour != word.slot(tables, 31));
         }
@@ -530,35 +611,23 @@ impl<F: Fib> Slots<F> for WordSlots {
     }
 }
 
-/// What the list or window behind `link` holds for the address; `depth` bits were consumed.
+/// What `link` holds for the address of which `depth` bits were consumed.
 #[inline]
 pub(crate) fn follow<F: Fib>(tables: &Tables, mut link: Link, bits: F::Bits, mut depth: u8) -> u16 {
     loop {
         match link.target() {
             Target::Value(raw) => return raw,
-            Target::List(at) => link = list::find(tables, at, bits.slice(depth, F::LEVEL)),
-            Target::Window(at) => {
-                let slot = bits.slice(depth, F::LEVEL);
-                let word = Word(tables.word(at + slot as usize / SLOTS));
-                link = Link(tables.link(word.place_of(slot)));
+            Target::List(at) => {
+                let width = F::list_width(depth);
+                link = list::find(tables, at, bits.slice(depth, width));
+                depth += width;
+            }
+            Target::Words(at) => {
+                let width = F::words_width(depth);
+                let slot = bits.slice(depth, width);
+                link = Word(tables.word(at + slot as usize / SLOTS)).slot(tables, slot);
+                depth += width;
             }
         }
-        depth += F::LEVEL;
-    }
-}
-
-/// The raw value of one address.
-#[inline]
-pub(crate) fn lookup<F: Fib>(tables: &Pinned<'_>, bits: F::Bits) -> u16 {
-    let slot = bits.slice(0, F::ROOT);
-    if F::WORDS {
-        let word = Word(tables.word(slot as usize / SLOTS));
-        let at = word.place_of(slot);
-        if !word.is_wide() {
-            return tables.leaf(at);
-        }
-        follow::<F>(tables, Link(tables.link(at)), bits, F::ROOT)
-    } else {
-        follow::<F>(tables, Link(tables.link(slot as usize)), bits, F::ROOT)
     }
 }

@@ -1,7 +1,7 @@
 //! Links: what a slot of 16 (or 24) address bits holds. Either a value, or where the next bits of
 //! the address are looked up.
 
-/// A value (0: no route), a list or a window.
+/// A value (0: no route), a list or an array of words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Link(pub(crate) u32);
 
@@ -12,15 +12,15 @@ pub(crate) enum Target {
     Value(u16),
     /// The list whose first leaf is this one.
     List(usize),
-    /// The window whose first word is this one.
-    Window(usize),
+    /// The array of words that begins here; how many there are follows from the depth.
+    Words(usize),
 }
 
 /// Set in links that are no value.
 pub(crate) const POINTER: u32 = 1 << 31;
-/// Set in links to windows.
-const WINDOW: u32 = 1 << 30;
-const PLACE: u32 = WINDOW - 1;
+/// Set in links to words.
+const WORDS: u32 = 1 << 30;
+const PLACE: u32 = WORDS - 1;
 
 impl Link {
     #[inline]
@@ -32,8 +32,8 @@ impl Link {
         Self(POINTER | place(at))
     }
 
-    pub(crate) fn window(at: usize) -> Self {
-        Self(POINTER | WINDOW | place(at))
+    pub(crate) fn words(at: usize) -> Self {
+        Self(POINTER | WORDS | place(at))
     }
 
     #[inline(always)]
@@ -42,13 +42,29 @@ impl Link {
     }
 
     #[inline(always)]
+    pub(crate) fn is_list(self) -> bool {
+        self.0 >> 30 == POINTER >> 30
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_words(self) -> bool {
+        self.0 >= POINTER | WORDS
+    }
+
+    /// Where a pointer points to.
+    #[inline(always)]
+    pub(crate) fn place(self) -> usize {
+        (self.0 & PLACE) as usize
+    }
+
+    #[inline(always)]
     pub(crate) fn target(self) -> Target {
         if !self.is_pointer() {
             Target::Value(self.0 as u16)
-        } else if self.0 & WINDOW == 0 {
-            Target::List((self.0 & PLACE) as usize)
+        } else if self.is_list() {
+            Target::List(self.place())
         } else {
-            Target::Window((self.0 & PLACE) as usize)
+            Target::Words(self.place())
         }
     }
 }

@@ -1,15 +1,16 @@
-//! Lists: the runs of a range of up to 65,536 slots in which few prefixes lie.
+//! Lists: the runs of a range of 256 or 65,536 slots in which few prefixes lie.
 //!
-//! A block of leaves: the count *n* of boundaries (1 to 1023; bit 15 set when wide), the first slot
+//! A block of leaves: the count *n* of boundaries (1 to 31; bit 15 set when wide), the first slot
 //! of each run but the first (*n*, ascending), then the runs (*n* + 1; two leaves each, the low half
-//! first, when wide). A slot's run is found by counting the boundaries not above it.
+//! first, when wide). A slot's run is found by counting the boundaries not above it. Count and
+//! boundaries fit in one vector of 64 bytes.
 
 use crate::link::{Link, POINTER};
 use crate::store::{Array, Store, Tables};
 
 /// The boundaries a list can hold.
-pub(crate) const GREATEST: usize = 1023;
-const WIDE: u16 = 1 << 15;
+pub(crate) const GREATEST: usize = 31;
+pub(crate) const WIDE: u16 = 1 << 15;
 
 /// The runs of a list, to be changed.
 #[derive(Debug, Default)]
@@ -161,14 +162,16 @@ fn wide_run(tables: &Tables, at: usize) -> u32 {
 pub(crate) fn find(tables: &Tables, at: usize, slot: u32) -> Link {
     let header = tables.leaf(at);
     let boundaries = usize::from(header & !WIDE);
+    // Always five steps, without a branch that depends on the key or the list.
     let mut low = 0;
-    let mut left = boundaries;
-    // Halves without a branch that depends on the keys but for their number.
-    while left > 0 {
-        let half = left.div_ceil(2);
-        let not_above = u32::from(tables.leaf(at + low + half)) <= slot;
-        low += if not_above { half } else { 0 };
-        left = if not_above { left - half } else { half - 1 };
+    for step in [16, 8, 4, 2, 1] {
+        let middle = low + step;
+        let start = u32::from(tables.leaf(at + middle.min(boundaries)));
+        low = if middle <= boundaries && start <= slot {
+            middle
+        } else {
+            low
+        };
     }
     let runs = at + 1 + boundaries;
     if header & WIDE == 0 {

@@ -4,7 +4,6 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use crate::family::{Family, V4, V6};
-use crate::fib::lookup;
 use crate::raw::{Pinned, Subscriber};
 use crate::value::Value;
 
@@ -61,7 +60,7 @@ impl<F: Family> Guard<'_, F> {
     /// The value of the longest prefix that holds `address`.
     #[inline]
     pub fn lookup(&self, address: F::Address) -> Option<Value> {
-        Value::from_raw(lookup::<F::Fib>(&self.tables, F::bits(address)))
+        Value::from_raw(F::lookup(&self.tables, address))
     }
 
     /// Looks up each of `addresses` into the same place of `values`: faster than one by one.
@@ -71,9 +70,7 @@ impl<F: Family> Guard<'_, F> {
     /// When the two differ in length.
     pub fn lookup_batch(&self, addresses: &[F::Address], values: &mut [Option<Value>]) {
         assert_eq!(addresses.len(), values.len(), "one value for each address");
-        for (address, value) in addresses.iter().zip(values) {
-            *value = self.lookup(*address);
-        }
+        F::batch(&self.tables, addresses, values);
     }
 }
 

@@ -22,7 +22,7 @@ const BAG: usize = 1024;
 
 /// The arrays readers look at. What a cell means is told in [`crate::link`] and
 /// [`crate::words`].
-pub(crate) struct Tables {
+pub struct Tables {
     /// Words: a bitmap of 32 slots and the place of their values.
     pub(crate) words: Box<[AtomicU64]>,
     /// Values, and lists.

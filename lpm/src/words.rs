@@ -32,13 +32,13 @@ impl Word {
 
     /// A bit for each run's last slot, but for slot 31.
     #[inline(always)]
-    fn ends(self) -> u32 {
+    pub(crate) fn ends(self) -> u32 {
         self.0 as u32 & !WIDE
     }
 
     /// The place of the first run.
     #[inline(always)]
-    fn place(self) -> usize {
+    pub(crate) fn place(self) -> usize {
         (self.0 >> 32) as usize
     }
 
@@ -53,7 +53,7 @@ impl Word {
         self.ends().count_ones()
     }
 
-    /// What `slot` holds.
+    /// What `slot` holds, which is taken modulo 32.
     pub(crate) fn slot(self, tables: &Tables, slot: u32) -> Link {
         let at = self.place_of(slot);
         if self.is_wide() {

@@ -21,6 +21,8 @@ fn value() -> impl Strategy<Value = Value> {
 
 /// Few distinct bits, so that prefixes nest, and lengths around every stride of the tables.
 fn net4() -> impl Strategy<Value = Ipv4Net> {
+    // Many in one /24, so that its slots outgrow a list.
+    let dense = (0_u32..256, 25_u8..=32).prop_map(|(host, len)| (0xc633_6400 | host, len));
     let bits = prop_oneof![
         (0_u32..8, 0_u32..8, 0_u32..4, 0_u32..8).prop_map(|(a, b, c, d)| a << 29
             | b << 22
@@ -31,10 +33,18 @@ fn net4() -> impl Strategy<Value = Ipv4Net> {
         any::<u32>(),
         Just(u32::MAX),
     ];
-    (bits, 0_u8..=32).prop_map(|(bits, len)| Ipv4Net::new_assert(bits.into(), len).trunc())
+    prop_oneof![dense, (bits, 0_u8..=32)]
+        .prop_map(|(bits, len)| Ipv4Net::new_assert(bits.into(), len).trunc())
 }
 
 fn net6() -> impl Strategy<Value = Ipv6Net> {
+    // Many in one /16, one /32 and one /40, so that lists become words and lists again.
+    let dense = prop_oneof![
+        (0_u128..1 << 16, 17_u8..=32).prop_map(|(site, len)| (0x2001 << 112 | site << 96, len)),
+        (0_u128..1 << 16, 33_u8..=50).prop_map(|(site, len)| (0x2001_0db8 << 96 | site << 80, len)),
+        (0_u128..1 << 8, 41_u8..=48)
+            .prop_map(|(site, len)| (0x0020_010d_b842 << 88 | site << 80, len)),
+    ];
     let bits = prop_oneof![
         (0_u128..4, 0_u128..4, 0_u128..40, 0_u128..8, 0_u128..16).prop_map(|(a, b, c, d, e)| {
             1 << 125 | a << 112 | b << 95 | c << 80 | d << 62 | d << 40 | e << 16 | e
@@ -43,7 +53,8 @@ fn net6() -> impl Strategy<Value = Ipv6Net> {
         Just(u128::MAX),
     ];
     let len = prop_oneof![0_u8..=128, 24_u8..=64, Just(48_u8), Just(128_u8)];
-    (bits, len).prop_map(|(bits, len)| Ipv6Net::new_assert(bits.into(), len).trunc())
+    prop_oneof![dense, (bits, len)]
+        .prop_map(|(bits, len)| Ipv6Net::new_assert(bits.into(), len).trunc())
 }
 
 fn script<F: Family>(
@@ -53,10 +64,23 @@ fn script<F: Family>(
     let step = prop_oneof![
         60 => (net.clone(), value()).prop_map(|(net, value)| Step::Insert(net, value)),
         30 => net.clone().prop_map(Step::Remove),
-        1 => vec((net, value()), 0..80).prop_map(Step::Load),
+        1 => vec((net, value()), 0..400).prop_map(Step::Load),
         1 => Just(Step::Clear),
-    ];
-    vec(step, 1..120)
+    ]
+    .boxed();
+    // Often many changes first, then mostly withdrawals.
+    (vec(step.clone(), 1..120), vec(step, 0..120)).prop_map(|(mut all, more)| {
+        let inserted: Vec<_> = all
+            .iter()
+            .filter_map(|step| match step {
+                Step::Insert(net, _) => Some(Step::Remove(*net)),
+                Step::Remove(_) | Step::Load(_) | Step::Clear => None,
+            })
+            .collect();
+        all.extend(more);
+        all.extend(inserted);
+        all
+    })
 }
 
 struct Pair<F: Family> {
@@ -183,7 +207,7 @@ proptest! {
         let mut pair = Pair::<V4>::new();
         for (at, step) in script.iter().enumerate() {
             pair.step(step);
-            if at % 16 == 0 {
+            if at % 32 == 0 {
                 pair.compare(&nets[..nets.len().min(8)], &addresses);
             }
         }
@@ -198,7 +222,7 @@ proptest! {
         let mut pair = Pair::<V6>::new();
         for (at, step) in script.iter().enumerate() {
             pair.step(step);
-            if at % 16 == 0 {
+            if at % 32 == 0 {
                 pair.compare(&nets[..nets.len().min(8)], &addresses);
             }
         }
