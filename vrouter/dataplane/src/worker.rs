@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use arc_swap::{ArcSwap, Cache};
 use crossbeam::queue::ArrayQueue;
+use encap::coalesce::{self, Fate, Growing, Rules};
+use encap::offload::Offload;
 use encap::reassemble::{Limits, Reassembler};
 use policy::flow::{FlowKey, FlowTable, Hit, Seen, Touch};
 
@@ -17,7 +19,7 @@ use crate::adjacency::GATEWAY_MAC;
 use crate::buffer::{Buffer, Pool};
 use crate::counters::Counters;
 use crate::device::{Capabilities, Device, VECTOR, Vector};
-use crate::drop::{DropReason, GenerateReason};
+use crate::drop::{ConsumeReason, DropReason, GenerateReason};
 use crate::events::Event;
 use crate::graph::{Next, NodeId};
 use crate::id::{AdjacencyId, InterfaceId};
@@ -89,6 +91,24 @@ impl Packet {
         self.hit = parent.hit;
         self.adjacency = parent.adjacency;
         self.generated = true;
+    }
+}
+
+impl Growing for Packet {
+    fn bytes(&self) -> &[u8] {
+        self.buffer.bytes()
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        self.buffer.bytes_mut()
+    }
+
+    fn offload(&self) -> Offload {
+        self.buffer.meta.offload
+    }
+
+    fn append(&mut self, payload: &[u8]) -> bool {
+        self.buffer.append(payload)
     }
 }
 
@@ -290,6 +310,9 @@ pub struct Worker<D> {
     vector: Vector,
     keys: Vec<FlowKey>,
     hits: Vec<Option<Hit>>,
+    fates: Vec<Fate>,
+    /// What `Core::waiting` is swapped with while it is gone through.
+    spare: Vec<Packet>,
 }
 
 impl<D: Device> Worker<D> {
@@ -328,6 +351,8 @@ impl<D: Device> Worker<D> {
             vector: Vec::with_capacity(VECTOR),
             keys: Vec::with_capacity(VECTOR),
             hits: Vec::with_capacity(VECTOR),
+            fates: Vec::with_capacity(VECTOR),
+            spare: Vec::with_capacity(VECTOR),
         }
     }
 
@@ -483,8 +508,51 @@ impl<D: Device> Worker<D> {
         let counters = self.core.counters.interface(id);
         counters.rx_packets.add(packets);
         counters.rx_bytes.add(bytes);
+        if entry == Some(NodeId::TunnelInput) {
+            self.coalesce();
+        }
         self.look_up(tables);
         self.flush();
+    }
+
+    /// Merges what came out of a tunnel one datagram at a time (a train of one buffer was merged
+    /// where it lay): one look-up, one rewrite and one frame for many packets of a flow.
+    fn coalesce(&mut self) {
+        let before = self.core.waiting.len();
+        if before < 2 {
+            return;
+        }
+        self.fates.clear();
+        self.fates.resize(before, Fate::Absorbed);
+        coalesce::vector(&mut self.core.waiting, Rules::TCP_AND_UDP, &mut self.fates);
+        if !self.fates.contains(&Fate::Absorbed) {
+            for (packet, fate) in self.core.waiting.iter_mut().zip(&self.fates) {
+                if let Fate::Kept(offload) = fate {
+                    packet.buffer.meta.offload = *offload;
+                }
+            }
+            return;
+        }
+        std::mem::swap(&mut self.core.waiting, &mut self.spare);
+        for (mut packet, fate) in self.spare.drain(..).zip(&self.fates) {
+            let Fate::Kept(offload) = fate else {
+                self.core.counters.consumed(ConsumeReason::Coalesced).add(1);
+                self.core.pool.give(packet.buffer);
+                continue;
+            };
+            packet.buffer.meta.offload = *offload;
+            // It grew, and took over flags of its last segment.
+            if packet.buffer.len() != packet.headers.length {
+                match Headers::parse(packet.buffer.bytes()) {
+                    Ok(headers) => packet.headers = headers,
+                    Err(reason) => {
+                        self.core.drop_packet(packet, reason);
+                        continue;
+                    }
+                }
+            }
+            self.core.waiting.push(packet);
+        }
     }
 
     /// Looks the waiting vector up and takes it on from there.

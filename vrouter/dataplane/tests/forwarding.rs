@@ -51,15 +51,15 @@ fn workload_to_workload_and_back() {
         let mut node = node();
         let (a, b) = (address(version, 1, 1), address(version, 1, 2));
         let syn = tcp(a, b, (4000, 80), 1, SYN, &[]);
-        let out = one(node.from_pod(1, &syn), pod(2));
+        let out = one(node.pod_sends(1, &syn), pod(2));
         let got = delivered(&out, 2);
         assert_eq!(ttl(got), TTL - 1);
         assert_eq!(packets::addresses(got), (a, b));
         let reply = tcp(b, a, (80, 4000), 1, SYN | ACK, &[]);
-        let out = one(node.from_pod(2, &reply), pod(1));
+        let out = one(node.pod_sends(2, &reply), pod(1));
         assert_eq!(ttl(delivered(&out, 1)), TTL - 1);
         let data = tcp(a, b, (4000, 80), 2, ACK, b"hello");
-        let out = one(node.from_pod(1, &data), pod(2));
+        let out = one(node.pod_sends(1, &data), pod(2));
         assert!(delivered(&out, 2).ends_with(b"hello"));
     }
 }
@@ -70,11 +70,11 @@ fn the_host_is_one_router_with_us() {
         let mut node = node();
         let (a, host) = (address(version, 1, 1), address(version, 1, 0));
         let packet = udp(a, host, (1, 2), b"up");
-        let out = one(node.from_pod(1, &packet), HOST);
+        let out = one(node.pod_sends(1, &packet), HOST);
         // No hop is lost: the kernel takes it where it forwards.
         assert_eq!(out.bytes, packet);
         let packet = udp(host, a, (2, 1), b"down");
-        let out = one(node.from_host(&packet), pod(1));
+        let out = one(node.host_sends(&packet), pod(1));
         assert_eq!(delivered(&out, 1), packet);
         // What the host routes elsewhere.
         let outside: IpAddr = match version {
@@ -82,10 +82,10 @@ fn the_host_is_one_router_with_us() {
             Version::V6 => [0x2001, 0xdb8, 0xff, 0, 0, 0, 0, 7].into(),
         };
         let packet = udp(a, outside, (1, 2), b"out");
-        assert_eq!(one(node.from_pod(1, &packet), HOST).bytes, packet);
+        assert_eq!(one(node.pod_sends(1, &packet), HOST).bytes, packet);
         // A packet the host forwarded to us does not go back to it.
         let packet = udp(router(version, 2), outside, (1, 2), b"round");
-        assert!(node.from_host(&packet).is_empty());
+        assert!(node.host_sends(&packet).is_empty());
         assert_eq!(node.dropped(DropReason::Hairpin), 1);
     }
 }
@@ -95,13 +95,13 @@ fn the_host_must_accept_endpoints() {
     let mut node = node();
     node.host(|host| host.accepts_endpoints = false);
     let packet = udp(a4(1, 1), a4(1, 0), (1, 2), b"up");
-    assert!(node.from_pod(1, &packet).is_empty());
+    assert!(node.pod_sends(1, &packet).is_empty());
     assert_eq!(node.dropped(DropReason::EndpointToHost), 1);
     // The host still reaches its workloads, and they may answer.
     let ask = udp(a4(1, 0), a4(1, 1), (7, 8), b"ask");
-    one(node.from_host(&ask), pod(1));
+    one(node.host_sends(&ask), pod(1));
     let answer = udp(a4(1, 1), a4(1, 0), (8, 7), b"answer");
-    one(node.from_pod(1, &answer), HOST);
+    one(node.pod_sends(1, &answer), HOST);
 }
 
 #[test]
@@ -152,17 +152,20 @@ fn the_gateway_answers_echoes() {
     let mut node = node();
     for (a, gateway) in [(a4(1, 1), GATEWAY_V4.into()), (a6(1, 1), GATEWAY_V6.into())] {
         let request = echo(a, gateway, 77, false, &[5; 100]);
-        let out = one(node.from_pod(1, &request), pod(1));
+        let out = one(node.pod_sends(1, &request), pod(1));
         let expected = packets::with_ttl(echo(gateway, a, 77, true, &[5; 100]), 64);
         assert_eq!(delivered(&out, 1), expected);
         // In fragments, too.
         let long = echo(a, gateway, 78, false, &[6; 2000]);
         let pieces = mutate::fragments(&long, 1200);
-        assert!(node.from_pod(1, &pieces[1]).is_empty());
-        let out = one(node.from_pod(1, &pieces[0]), pod(1));
+        assert!(node.pod_sends(1, &pieces[1]).is_empty());
+        let out = one(node.pod_sends(1, &pieces[0]), pod(1));
         assert!(delivered(&out, 1).ends_with(&[6; 2000]));
         // It has no other service.
-        assert!(node.from_pod(1, &udp(a, gateway, (1, 53), b"?")).is_empty());
+        assert!(
+            node.pod_sends(1, &udp(a, gateway, (1, 53), b"?"))
+                .is_empty()
+        );
     }
     assert_eq!(node.generated(GenerateReason::EchoReply), 4);
     assert_eq!(node.dropped(DropReason::Martian), 2);
@@ -175,7 +178,7 @@ fn time_runs_out() {
         for to in [address(version, 1, 2), address(version, 2, 1)] {
             let a = address(version, 1, 1);
             let packet = packets::with_ttl(udp(a, to, (33000, 33434), &[9; 12]), 1);
-            let out = one(node.from_pod(1, &packet), pod(1));
+            let out = one(node.pod_sends(1, &packet), pod(1));
             let got = delivered(&out, 1);
             assert_eq!(packets::addresses(got), (router(version, 1), a));
             let (kind, code, _, quote) = told(got);
@@ -196,14 +199,14 @@ fn without_a_route_the_sender_is_told() {
     ] {
         let mut node = node();
         let packet = tcp(a, nowhere, (1, 2), 1, SYN, &[]);
-        let out = one(node.from_pod(1, &packet), pod(1));
+        let out = one(node.pod_sends(1, &packet), pod(1));
         let (kind, code, _, quote) = told(delivered(&out, 1));
         assert_eq!((kind, code), if a.is_ipv4() { (3, 0) } else { (1, 0) });
         assert_eq!(quote, packet);
         assert_eq!(node.dropped(DropReason::NoRoute), 1);
         // Of an error nobody is told.
         let lost = error(a, nowhere, if a.is_ipv4() { 3 } else { 1 }, 0, 0, &packet);
-        assert!(node.from_pod(1, &lost).is_empty());
+        assert!(node.pod_sends(1, &lost).is_empty());
         // An address of our own block that nobody has.
         let packet = udp(
             a,
@@ -211,7 +214,7 @@ fn without_a_route_the_sender_is_told() {
             (1, 2),
             b"",
         );
-        assert!(node.from_pod(1, &packet).is_empty());
+        assert!(node.pod_sends(1, &packet).is_empty());
         assert_eq!(node.dropped(DropReason::Blackhole), 1);
     }
 }
@@ -240,9 +243,9 @@ fn too_big_names_the_mtu_of_the_next_link() {
             let (a, far) = (address(version, 1, 1), address(version, 2, 1));
             let overhead = if version == Version::V4 { 28 } else { 48 };
             let fits = udp(a, far, (1, 2), &vec![0; mtu - overhead]);
-            one(node.from_pod(1, &fits), mode.interface());
+            one(node.pod_sends(1, &fits), mode.interface());
             let packet = udp(a, far, (1, 2), &vec![0; mtu - overhead + 1]);
-            let out = one(node.from_pod(1, &packet), pod(1));
+            let out = one(node.pod_sends(1, &packet), pod(1));
             let got = delivered(&out, 1);
             let (kind, code, word, _) = told(got);
             let expected = if version == Version::V4 {
@@ -330,17 +333,17 @@ fn our_own_addresses_do_not_come_in_from_outside() {
             Some(router(Version::V4, 2)),
         );
         assert!(node.pass(world::VXLAN4, datagram).is_empty());
-        assert!(node.from_host(&inside).is_empty());
-        one(node.from_pod(1, &inside), pod(2));
+        assert!(node.host_sends(&inside).is_empty());
+        one(node.pod_sends(1, &inside), pod(2));
     }
     assert_eq!(node.dropped(DropReason::Martian), 4);
     // Nor after the tables changed.
     node.publish(|_| {});
-    assert!(node.from_host(&inside).is_empty());
+    assert!(node.host_sends(&inside).is_empty());
     assert_eq!(node.dropped(DropReason::Martian), 5);
     // The host's own addresses are the host's.
     let ask = udp(a4(1, 0), a4(1, 2), (5, 6), b"ask");
-    one(node.from_host(&ask), pod(2));
+    one(node.host_sends(&ask), pod(2));
     let datagram = mutate::vxlan(
         Version::V4,
         world::vtep(1, Version::V4),
@@ -366,16 +369,16 @@ fn errors_pass_with_the_flow_they_are_about() {
             (1, 4)
         };
         let packet = udp(a, b, (7, 8), b"hello");
-        one(node.from_pod(1, &packet), pod(2));
+        one(node.pod_sends(1, &packet), pod(2));
         let about = error(b, a, unreachable, port, 0, &packet);
-        let out = one(node.from_pod(2, &about), pod(1));
+        let out = one(node.pod_sends(2, &about), pod(1));
         assert!(delivered(&out, 1).ends_with(b"hello"));
         // About no flow.
         let stray = error(b, a, unreachable, port, 0, &udp(a, b, (7, 9), b""));
-        assert!(node.from_pod(2, &stray).is_empty());
+        assert!(node.pod_sends(2, &stray).is_empty());
         // About a flow, but to somebody who has no part in it.
         let astray = error(b, third, unreachable, port, 0, &packet);
-        assert!(node.from_pod(2, &astray).is_empty());
+        assert!(node.pod_sends(2, &astray).is_empty());
         let mut cut = about.clone();
         cut.truncate(about.len() - 30);
         let cut = packets::change(cut, |p| {
@@ -386,7 +389,7 @@ fn errors_pass_with_the_flow_they_are_about() {
                 p[4..6].copy_from_slice(&(length - 40).to_be_bytes());
             }
         });
-        assert!(node.from_pod(2, &cut).is_empty());
+        assert!(node.pod_sends(2, &cut).is_empty());
         assert_eq!(node.dropped(DropReason::IcmpErrorUnrelated), 3);
     }
 }
@@ -395,16 +398,16 @@ fn errors_pass_with_the_flow_they_are_about() {
 fn a_reply_begins_no_flow() {
     let mut node = node();
     assert!(
-        node.from_pod(1, &echo(a4(1, 1), a4(1, 2), 5, true, &[]))
+        node.pod_sends(1, &echo(a4(1, 1), a4(1, 2), 5, true, &[]))
             .is_empty()
     );
     assert_eq!(node.dropped(DropReason::FlowInvalid), 1);
     one(
-        node.from_pod(1, &echo(a4(1, 1), a4(1, 2), 5, false, &[])),
+        node.pod_sends(1, &echo(a4(1, 1), a4(1, 2), 5, false, &[])),
         pod(2),
     );
     one(
-        node.from_pod(2, &echo(a4(1, 2), a4(1, 1), 5, true, &[])),
+        node.pod_sends(2, &echo(a4(1, 2), a4(1, 1), 5, true, &[])),
         pod(1),
     );
 }
@@ -413,13 +416,13 @@ fn a_reply_begins_no_flow() {
 fn what_has_no_device_or_no_room_is_counted() {
     let mut node = node();
     let packet = udp(a4(1, 1), a4(1, 2), (1, 2), b"x");
-    one(node.from_pod(1, &packet), pod(2));
+    one(node.pod_sends(1, &packet), pod(2));
     node.worker.remove_device(pod(2));
-    assert!(node.from_pod(1, &packet).is_empty());
+    assert!(node.pod_sends(1, &packet).is_empty());
     assert_eq!(node.dropped(DropReason::InterfaceDown), 1);
     // A device of an interface that is in no table.
     node.publish(|tables| tables.interfaces[pod(1).index()] = None);
-    assert!(node.from_pod(1, &packet).is_empty());
+    assert!(node.pod_sends(1, &packet).is_empty());
     assert_eq!(node.dropped(DropReason::InterfaceUnknown), 1);
 }
 
@@ -430,16 +433,16 @@ fn a_full_flow_table_refuses_the_new_and_keeps_the_old() {
     let mut node = plan.build();
     for port in 0..64 {
         let (ask, answer) = ((port, 9), (9, port));
-        node.from_pod(1, &udp(a4(1, 1), a4(1, 2), ask, b"x"));
-        node.from_pod(2, &udp(a4(1, 2), a4(1, 1), answer, b"x"));
+        node.pod_sends(1, &udp(a4(1, 1), a4(1, 2), ask, b"x"));
+        node.pod_sends(2, &udp(a4(1, 2), a4(1, 1), answer, b"x"));
     }
     assert!(
-        node.from_pod(1, &udp(a4(1, 1), a4(1, 2), (99, 9), b"x"))
+        node.pod_sends(1, &udp(a4(1, 1), a4(1, 2), (99, 9), b"x"))
             .is_empty()
     );
     assert_eq!(node.dropped(DropReason::FlowTableFull), 1);
     one(
-        node.from_pod(1, &udp(a4(1, 1), a4(1, 2), (5, 9), b"x")),
+        node.pod_sends(1, &udp(a4(1, 1), a4(1, 2), (5, 9), b"x")),
         pod(2),
     );
 }

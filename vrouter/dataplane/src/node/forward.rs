@@ -1,7 +1,9 @@
 //! What happens to every packet that may pass: TTL, MTU, and the header of the next link.
 
+use std::num::NonZeroU16;
+
 use encap::ecn;
-use encap::offload::{GsoKind, Offload};
+use encap::offload::{Gso, GsoKind, Offload};
 use encap::segment::Plan;
 
 use crate::adjacency::{Adjacency, ETHERNET};
@@ -10,6 +12,9 @@ use crate::graph::{IcmpError, Next, NodeId};
 use crate::packet::{Transport, Version};
 use crate::tables::{InterfaceKind, Tables};
 use crate::worker::{Core, Packet};
+
+/// The TCP flag "congestion window reduced" (RFC 3168).
+const CWR: u8 = 0x80;
 
 pub(super) fn forward(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
     let Some(adjacency) = tables.adjacency(packet.adjacency) else {
@@ -24,14 +29,21 @@ pub(super) fn forward(core: &mut Core, tables: &Tables, packet: &mut Packet) -> 
         | Adjacency::Neighbor { out, mtu, .. }
         | Adjacency::Tunnel { out, mtu, .. } => (*out, *mtu),
     };
-    if !packet.generated {
-        let arrival = tables.interface(packet.rx).map(|interface| &interface.kind);
-        if let Some(next) = cross(arrival, adjacency, packet) {
-            return next;
-        }
+    let arrival = tables.interface(packet.rx).map(|interface| &interface.kind);
+    if !packet.generated
+        && let Some(next) = cross(arrival, adjacency, packet)
+    {
+        return next;
+    }
+    let mut too_big = wire_length(packet) > usize::from(mtu);
+    if too_big
+        && let Some(InterfaceKind::Vxlan(_) | InterfaceKind::Ipip) = arrival
+        && let Some(offload) = nameless_super_packet(packet, mtu)
+    {
+        packet.buffer.meta.offload = offload;
+        too_big = false;
     }
     let gso = packet.buffer.meta.offload.gso();
-    let too_big = wire_length(packet) > usize::from(mtu);
     let kept_whole = packet.headers.dont_fragment && !packet.refragment;
     if too_big && kept_whole && !packet.generated {
         return Next::Reject(DropReason::TooBig, IcmpError::TooBig { mtu });
@@ -95,20 +107,43 @@ fn cross(
     }
 }
 
+/// A kernel peer on this machine sends TCP super-packets through a tunnel whole, with an open
+/// checksum and no word of their segment size; any size that fits the next link will do.
+#[cold]
+fn nameless_super_packet(packet: &Packet, mtu: u16) -> Option<Offload> {
+    let Offload::Partial(partial) = packet.buffer.meta.offload else {
+        return None;
+    };
+    let Transport::Tcp { flags } = packet.headers.transport else {
+        return None;
+    };
+    let header_len = packet.headers.transport_at + tcp_header_length(packet);
+    let size = usize::from(mtu).checked_sub(header_len)?;
+    let gso = Gso {
+        kind: match packet.headers.version {
+            Version::V4 => GsoKind::Tcp4,
+            Version::V6 => GsoKind::Tcp6,
+        },
+        ecn: flags & CWR != 0,
+        header_len: header_len as u16,
+        size: NonZeroU16::new(size as u16)?,
+    };
+    Some(Offload::Segmented(partial, gso))
+}
+
+fn tcp_header_length(packet: &Packet) -> usize {
+    let at = packet.headers.transport_at + 12;
+    let byte = packet.buffer.bytes().get(at);
+    byte.map_or(20, |byte| usize::from(byte >> 4) * 4)
+}
+
 /// Bytes of the largest packet this one becomes on a link without super-packets.
 fn wire_length(packet: &Packet) -> usize {
     let Some(gso) = packet.buffer.meta.offload.gso() else {
         return packet.buffer.len();
     };
     let transport = match packet.headers.transport {
-        Transport::Tcp { .. } => {
-            let at = packet.headers.transport_at + 12;
-            packet
-                .buffer
-                .bytes()
-                .get(at)
-                .map_or(20, |byte| usize::from(byte >> 4) * 4)
-        }
+        Transport::Tcp { .. } => tcp_header_length(packet),
         Transport::Ports
         | Transport::IcmpQuery { .. }
         | Transport::IcmpError { .. }

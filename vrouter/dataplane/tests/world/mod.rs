@@ -281,13 +281,13 @@ impl Node {
     }
 
     /// An IP packet of workload `number`.
-    pub fn from_pod(&mut self, number: u8, ip: &[u8]) -> Vec<(InterfaceId, Frame)> {
+    pub fn pod_sends(&mut self, number: u8, ip: &[u8]) -> Vec<(InterfaceId, Frame)> {
         let frame = packets::ethernet(mac(self.number, number), ip);
         self.pass(pod(number), Frame::new(frame))
     }
 
     /// An IP packet of the host's stack.
-    pub fn from_host(&mut self, ip: &[u8]) -> Vec<(InterfaceId, Frame)> {
+    pub fn host_sends(&mut self, ip: &[u8]) -> Vec<(InterfaceId, Frame)> {
         self.pass(HOST, Frame::new(ip))
     }
 

@@ -231,7 +231,10 @@ pub fn corpus() -> Vec<(InterfaceId, Frame)> {
             .into_iter()
             .chain(kinds(nowhere, here(2)))
         {
-            all.push((tunnel, vxlan(version, to_us, &[packet.clone()], remote)));
+            all.push((
+                tunnel,
+                vxlan(version, to_us, std::slice::from_ref(&packet), remote),
+            ));
             if version == Version::V4 {
                 let meta = Meta {
                     remote,
