@@ -100,15 +100,16 @@ fn place(
     Ok(())
 }
 
-/// A value as it may stand in a one-line message: control characters escaped, cut at 80.
-pub(crate) fn shown(value: &str) -> String {
+/// A text of the file's author as it may stand in a one-line message: control characters
+/// escaped, cut after `longest` characters.
+pub(crate) fn one_line(text: &str, longest: usize) -> String {
     let mut out = String::new();
-    for (count, c) in value.chars().enumerate() {
-        if count == 80 {
+    for (count, c) in text.chars().enumerate() {
+        if count == longest {
             out.push('…');
             break;
         }
-        if c.is_control() {
+        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
             out.extend(c.escape_default());
         } else {
             out.push(c);

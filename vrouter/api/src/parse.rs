@@ -3,7 +3,7 @@
 //! A file may hold several YAML documents and `List`s of resources. Each resource stands or
 //! falls alone: the good ones of a file with a fault are returned beside the errors.
 
-use crate::error::{Notice, ParseError};
+use crate::error::{Notice, ParseError, one_line};
 use crate::key::{Key, Kind, WrongKind};
 use crate::kinds;
 use crate::metadata::Metadata;
@@ -77,7 +77,9 @@ pub fn parse(bytes: &[u8], file: &str) -> Parsed {
         }
     }
     if let Some(fault) = fault {
-        parsed.errors.push(whole(fault.line, fault.reason));
+        parsed
+            .errors
+            .push(whole(fault.line, one_line(&fault.reason, 400)));
     }
     refuse_repeated(file, &mut parsed);
     parsed

@@ -12,9 +12,16 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
-use crate::error::{Notice, ParseError, shown};
+use crate::error::{Notice, ParseError, one_line};
 use crate::key::Key;
 use crate::tree::{Entry, Tree, Value, boolean, number};
+
+/// How much of a value is shown.
+const LONGEST_VALUE: usize = 80;
+/// How much of a resource's name or a field's path: all of a legal one.
+const LONGEST_NAME: usize = 400;
+/// How much of a reason, which may repeat a name.
+const LONGEST_REASON: usize = 1000;
 
 /// Collects what is found while one resource is read.
 pub(crate) struct Report<'a> {
@@ -38,6 +45,7 @@ impl<'a> Report<'a> {
 
     /// Names the resource; what was reported before takes the name too.
     pub(crate) fn identify(&self, resource: &str, key: Option<&Key>) {
+        let resource = &one_line(resource, LONGEST_NAME);
         resource.clone_into(&mut self.resource.borrow_mut());
         *self.key.borrow_mut() = key.cloned();
         for error in self.errors.borrow_mut().iter_mut() {
@@ -55,9 +63,9 @@ impl<'a> Report<'a> {
             line,
             resource: self.resource.borrow().clone(),
             key: self.key.borrow().clone(),
-            field: field.to_owned(),
-            value: shown(value),
-            reason: reason.into(),
+            field: one_line(field, LONGEST_NAME),
+            value: one_line(value, LONGEST_VALUE),
+            reason: one_line(&reason.into(), LONGEST_REASON),
         });
     }
 
@@ -66,8 +74,8 @@ impl<'a> Report<'a> {
             file: self.file.to_owned(),
             line,
             resource: self.resource.borrow().clone(),
-            field: field.to_owned(),
-            value: shown(value),
+            field: one_line(field, LONGEST_NAME),
+            value: one_line(value, LONGEST_VALUE),
             text: text.into(),
         });
     }

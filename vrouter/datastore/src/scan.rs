@@ -349,6 +349,7 @@ fn counts(path: &Path) -> bool {
     })
 }
 
+/// A file's name as it stands in messages of one line.
 fn shown(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
+    path.to_string_lossy().replace(char::is_control, "\u{fffd}")
 }

@@ -163,6 +163,12 @@ impl WorkloadEndpointSpec {
             return;
         }
         let name = joined(&[&self.node, &self.orchestrator, part, &self.endpoint]);
+        if let Err(reason) = check_subdomain(&name) {
+            fields.error(format!(
+                "node, orchestrator, {field} and endpoint make the name {name}, which {reason}"
+            ));
+            return;
+        }
         if metadata.name.is_empty() {
             metadata.name = name;
         } else if metadata.name != name {
