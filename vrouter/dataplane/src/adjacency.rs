@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use encap::vxlan::Vni;
 
 use crate::drop::DropReason;
-use crate::id::InterfaceId;
+use crate::id::{AdjacencyId, InterfaceId};
 
 /// A link-layer address, in wire order.
 pub type Mac = [u8; 6];
@@ -66,6 +66,34 @@ pub enum Adjacency {
         /// Largest inner packet in bytes.
         mtu: u16,
     },
+    /// Several equal ways; a flow keeps to one (RFC 2992).
+    Group(Box<[Member]>),
+}
+
+/// One way of a [`Adjacency::Group`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Member {
+    /// What tells the member from others, whatever its place: flows stay with it by this.
+    pub key: u64,
+    /// Where it leads; never to a group.
+    pub adjacency: AdjacencyId,
+}
+
+/// The member a flow goes by: the one with the highest weight for this flow (rendezvous hashing).
+/// When a member goes only its own flows move; when one comes it takes its share of each other's.
+pub fn choose(members: &[Member], flow_hash: u64) -> Option<AdjacencyId> {
+    let weight = |member: &&Member| mix(flow_hash ^ member.key);
+    members
+        .iter()
+        .max_by_key(weight)
+        .map(|member| member.adjacency)
+}
+
+/// The finaliser of SplitMix64: every bit of the input moves half the bits of the output.
+fn mix(mut word: u64) -> u64 {
+    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ (word >> 31)
 }
 
 impl Adjacency {
@@ -81,10 +109,47 @@ impl Adjacency {
     /// The interface packets leave by.
     pub fn out(&self) -> Option<InterfaceId> {
         match self {
-            Self::Drop(_) => None,
+            Self::Drop(_) | Self::Group(_) => None,
             Self::Host { out, .. } | Self::Neighbor { out, .. } | Self::Tunnel { out, .. } => {
                 Some(*out)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn members(keys: &[u64]) -> Vec<Member> {
+        let member = |key: &u64| Member {
+            key: mix(*key),
+            adjacency: AdjacencyId(*key as u32),
+        };
+        keys.iter().map(member).collect()
+    }
+
+    #[test]
+    fn flows_spread_evenly_and_move_only_when_they_must() {
+        let four = members(&[1, 2, 3, 4]);
+        let three = members(&[4, 1, 2]);
+        let mut count = [0; 5];
+        let mut moved = 0;
+        for flow in 0..40_000u64 {
+            let before = choose(&four, mix(flow)).unwrap();
+            let after = choose(&three, mix(flow)).unwrap();
+            count[before.index()] += 1;
+            if before != AdjacencyId(3) {
+                assert_eq!(before, after, "a flow of a member that stayed moved");
+            } else {
+                moved += 1;
+            }
+        }
+        assert!(
+            count[1..].iter().all(|n| (9_500..10_500).contains(n)),
+            "{count:?}"
+        );
+        assert_eq!(moved, count[3]);
+        assert_eq!(choose(&[], 1), None);
     }
 }

@@ -5,8 +5,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use policy::model::Direction;
+
 use crate::drop::{ConsumeReason, DropReason, GenerateReason};
 use crate::graph::NodeId;
+use crate::hits::{Hit, Hits};
 use crate::id::InterfaceId;
 
 /// A number that one thread adds to and others read.
@@ -57,6 +60,11 @@ pub struct Counters {
     dropped: Box<[Counter]>,
     generated: Box<[Counter]>,
     consumed: Box<[Counter]>,
+    unmatched: Box<[Hit]>,
+    /// What rules matched, by `RuleId`.
+    pub rules: Hits,
+    /// Sessions that policy ended.
+    pub flows_cut: Counter,
     /// Turns in which at least one packet was received.
     pub busy_turns: Counter,
     /// Turns that found nothing.
@@ -81,6 +89,9 @@ impl Default for Counters {
             dropped: array(DropReason::ALL.len()),
             generated: array(GenerateReason::ALL.len()),
             consumed: array(ConsumeReason::ALL.len()),
+            unmatched: array(2 * InterfaceId::LIMIT),
+            rules: Hits::default(),
+            flows_cut: Counter::default(),
             busy_turns: Counter::default(),
             idle_turns: Counter::default(),
             sleeps: Counter::default(),
@@ -94,6 +105,15 @@ impl Counters {
     /// Counters of one interface.
     pub fn interface(&self, id: InterfaceId) -> &InterfaceCounters {
         &self.interfaces[id.index()]
+    }
+
+    /// What no policy and no profile of an interface's workload allowed.
+    pub fn unmatched(&self, id: InterfaceId, direction: Direction) -> &Hit {
+        let side = match direction {
+            Direction::Ingress => 0,
+            Direction::Egress => 1,
+        };
+        &self.unmatched[2 * id.index() + side]
     }
 
     /// Packets that entered a node of the graph.

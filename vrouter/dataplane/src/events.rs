@@ -35,6 +35,8 @@ pub struct Denial {
     pub reason: DropReason,
     /// Whose policy, in which direction, and the rule or default that refused it.
     pub rule: Option<(InterfaceId, Direction, RuleId)>,
+    /// For ICMP queries the identifier of their flow.
+    pub identifier: Option<u16>,
     /// Whether a session was cut by it.
     pub cut: bool,
 }

@@ -11,6 +11,7 @@ pub mod device;
 pub mod drop;
 pub mod events;
 pub mod graph;
+pub mod hits;
 pub mod id;
 mod limiter;
 pub mod memory;

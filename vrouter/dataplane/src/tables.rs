@@ -10,7 +10,7 @@ use encap::vxlan::Vni;
 use ipnet::IpNet;
 use rustc_hash::FxHashSet;
 
-use crate::adjacency::{Adjacency, Mac};
+use crate::adjacency::{Adjacency, Mac, choose};
 use crate::id::{AdjacencyId, InterfaceId};
 use crate::packet::Version;
 
@@ -133,6 +133,22 @@ impl Tables {
         match &self.interface(id)?.kind {
             InterfaceKind::Workload(workload) => Some(workload),
             InterfaceKind::Host | InterfaceKind::Vxlan(_) | InterfaceKind::Ipip => None,
+        }
+    }
+
+    /// The way a flow's packets to `address` go, of several equal ones the flow's own; never a
+    /// group. `flow_hash` is the same for all packets of a flow.
+    pub fn route(&self, address: IpAddr, flow_hash: u64) -> Option<AdjacencyId> {
+        let id = self.fib.lookup(address)?;
+        match self.adjacency(id) {
+            Some(Adjacency::Group(members)) => choose(members, flow_hash),
+            Some(
+                Adjacency::Drop(_)
+                | Adjacency::Host { .. }
+                | Adjacency::Neighbor { .. }
+                | Adjacency::Tunnel { .. },
+            )
+            | None => Some(id),
         }
     }
 

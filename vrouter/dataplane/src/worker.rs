@@ -67,6 +67,11 @@ impl Packet {
         }
     }
 
+    /// Hash of its flow, the same in both directions; 0 for what has none.
+    pub(crate) fn flow_hash(&self) -> u64 {
+        self.key.map_or(0, |key| key.hash(0))
+    }
+
     /// Removes a link header; offsets in the metadata move along. `false` when the metadata
     /// points into the header.
     #[must_use]

@@ -5,9 +5,10 @@
 
 use std::net::IpAddr;
 
-use policy::compile::{RuleId, RuleKind};
+use policy::compile::{RuleId, RuleKind, Verdict as Opinion};
 use policy::flow::{
-    Direction as FlowDirection, Hit, InsertError, NO_ENDPOINT, NewSession, Session, Touch, Verdict,
+    Direction as FlowDirection, Hit, InsertError, NO_ENDPOINT, NewSession, Refresh, Session,
+    SessionId, Touch, Verdict,
 };
 use policy::model::{Direction, PacketTuple};
 
@@ -15,6 +16,7 @@ use crate::adjacency::Adjacency;
 use crate::drop::DropReason;
 use crate::events::{Denial, Event};
 use crate::graph::{IcmpError, Next, NodeId};
+use crate::hits::Hit as RuleHit;
 use crate::id::{AdjacencyId, InterfaceId};
 use crate::packet::{Headers, Transport, Version};
 use crate::session::Path;
@@ -54,9 +56,10 @@ fn home(tables: &Tables, back: AdjacencyId) -> Option<InterfaceId> {
         | Adjacency::Host {
             out, local: true, ..
         } => Some(*out),
-        Adjacency::Host { local: false, .. } | Adjacency::Tunnel { .. } | Adjacency::Drop(_) => {
-            None
-        }
+        Adjacency::Host { local: false, .. }
+        | Adjacency::Tunnel { .. }
+        | Adjacency::Group(_)
+        | Adjacency::Drop(_) => None,
     }
 }
 
@@ -75,6 +78,44 @@ impl From<DropReason> for Refusal {
             tell: None,
             rule: None,
         }
+    }
+}
+
+/// What the policies of both ends said of a new flow, to be counted once its fate is known.
+#[derive(Default)]
+struct Asked([Option<(InterfaceId, Direction, Opinion)>; 2]);
+
+impl Asked {
+    /// Counts a flow with its first packet, which a session counts by itself if there is one.
+    fn count(&self, core: &Core, packet: &Packet) {
+        let seen = core.seen(packet);
+        let add = |hit: &RuleHit, first: bool| {
+            hit.flows.add(1);
+            if first {
+                hit.add(seen.packets.into(), seen.bytes.into());
+            }
+        };
+        for (id, direction, opinion) in self.0.iter().flatten() {
+            if opinion.rule == RuleId::NO_PROFILE {
+                add(core.counters.unmatched(*id, *direction), true);
+            } else if let Some(hit) = core.counters.rules.of(opinion.rule.index() as u32) {
+                add(hit, packet.hit.is_none());
+            }
+            let aside = [opinion.staged.as_slice(), opinion.logged.as_slice()];
+            for rule in aside.into_iter().flatten() {
+                if let Some(hit) = core.counters.rules.of(rule.index() as u32) {
+                    add(hit, true);
+                }
+            }
+        }
+    }
+}
+
+/// Ends a session; the rules that allowed it keep what it carried.
+pub(super) fn end(core: &Core, id: SessionId) {
+    let flow = core.flows.flow(id, core.now);
+    if core.flows.remove(id) {
+        flow.iter().for_each(|flow| core.counters.rules.ended(flow));
     }
 }
 
@@ -102,13 +143,29 @@ pub(super) fn classify(core: &mut Core, tables: &Tables, packet: &mut Packet) ->
         return renew(core, tables, packet, hit);
     }
     let tuple = tuple(&packet.headers);
-    let decision = Origin::of(tables, packet.rx).and_then(|origin| decide(tables, origin, &tuple));
-    let decision = match decision {
-        Ok(decision) => decision,
-        Err(refusal) => return refuse(core, packet, &tuple, &refusal),
-    };
+    let mut asked = Asked::default();
+    let decision = Origin::of(tables, packet.rx)
+        .and_then(|origin| decide(tables, origin, &tuple, packet.flow_hash(), &mut asked));
+    match decision {
+        Ok(decision) => begin(core, tables, packet, &decision, &asked),
+        Err(refusal) => {
+            asked.count(core, packet);
+            refuse(core, packet, &tuple, &refusal)
+        }
+    }
+}
+
+/// Begins a flow that may pass.
+fn begin(
+    core: &mut Core,
+    tables: &Tables,
+    packet: &mut Packet,
+    decision: &Decision,
+    asked: &Asked,
+) -> Next {
     packet.adjacency = decision.forward;
     let Some(key) = packet.key else {
+        asked.count(core, packet);
         return Next::To(NodeId::Forward);
     };
     // A reply to nothing is no start of a flow. Where no workload is concerned the request may
@@ -134,6 +191,7 @@ pub(super) fn classify(core: &mut Core, tables: &Tables, packet: &mut Packet) ->
                 session,
                 direction: FlowDirection::Original,
             });
+            asked.count(core, packet);
             Next::To(NodeId::Forward)
         }
         // A packet of the same flow came first, in this vector or at another worker. This one was
@@ -169,7 +227,11 @@ fn renew(core: &mut Core, tables: &Tables, packet: &mut Packet, hit: Hit) -> Nex
         icmp_code,
     };
     let arrival = InterfaceId(flow.owners[0] as u16);
-    match Origin::of(tables, arrival).and_then(|origin| decide(tables, origin, &tuple)) {
+    let mut asked = Asked::default();
+    let hash = flow.key.hash(0);
+    let decision = Origin::of(tables, arrival)
+        .and_then(|origin| decide(tables, origin, &tuple, hash, &mut asked));
+    match decision {
         Ok(decision) => {
             let paths = decision.paths(tables);
             let session = Session {
@@ -177,7 +239,10 @@ fn renew(core: &mut Core, tables: &Tables, packet: &mut Packet, hit: Hit) -> Nex
                 verdict: Verdict::Allow,
                 paths: paths.map(Path::pack),
             };
-            core.flows.refresh(hit.session, &session, decision.rules);
+            match core.flows.refresh(hit.session, &session, decision.rules) {
+                Refresh::Done => core.counters.rules.moved(&flow, decision.rules),
+                Refresh::Raced | Refresh::Gone => {}
+            }
             let path = paths[hit.direction.index()];
             if !path.admits(tables, packet.rx) {
                 return Next::Drop(DropReason::Martian);
@@ -187,7 +252,7 @@ fn renew(core: &mut Core, tables: &Tables, packet: &mut Packet, hit: Hit) -> Nex
                 Touch::Counted => Next::To(NodeId::Forward),
                 // The ended connection's ports are used again: see `flow::resolve`.
                 Touch::Reopened => {
-                    core.flows.remove(hit.session);
+                    end(core, hit.session);
                     packet.hit = None;
                     Next::To(NodeId::Classify)
                 }
@@ -198,26 +263,39 @@ fn renew(core: &mut Core, tables: &Tables, packet: &mut Packet, hit: Hit) -> Nex
             }
         }
         Err(refusal) => {
-            core.flows.remove(hit.session);
+            core.counters
+                .flows_cut
+                .add(u64::from(refusal.rule.is_some()));
+            end(core, hit.session);
+            // The refusal counts with the packet, for which there is no session any more.
+            let cut = packet.hit.take();
+            asked.count(core, packet);
+            packet.hit = cut;
             refuse(core, packet, &tuple, &refusal)
         }
     }
 }
 
 /// Routes a flow and asks the policies of both ends.
-fn decide(tables: &Tables, origin: Origin, tuple: &PacketTuple) -> Result<Decision, Refusal> {
+fn decide(
+    tables: &Tables,
+    origin: Origin,
+    tuple: &PacketTuple,
+    hash: u64,
+    asked: &mut Asked,
+) -> Result<Decision, Refusal> {
     let unreachable = Refusal {
         reason: DropReason::NoRoute,
         tell: Some(IcmpError::NetUnreachable),
         rule: None,
     };
-    let forward = tables.fib.lookup(tuple.destination).ok_or(unreachable)?;
+    let forward = tables.route(tuple.destination, hash).ok_or(unreachable)?;
     // Replies of a source without a route meet the same end as any packet to it: adjacency 0.
-    let reverse = tables.fib.lookup(tuple.source).unwrap_or(AdjacencyId(0));
+    let reverse = tables.route(tuple.source, hash).unwrap_or(AdjacencyId(0));
     refuse_local_source(tables, origin, reverse)?;
     let mut rules = [0; 2];
     if let Origin::Workload(id) = origin {
-        rules[0] = allowed(tables, id, Direction::Egress, tuple)?;
+        rules[0] = allowed(tables, id, Direction::Egress, tuple, &mut asked.0[0])?;
     }
     let mut to = None;
     match tables
@@ -232,10 +310,12 @@ fn decide(tables: &Tables, origin: Origin, tuple: &PacketTuple) -> Result<Decisi
             });
         }
         Adjacency::Drop(reason) => return Err((*reason).into()),
+        // `Tables::route` has chosen a member already.
+        Adjacency::Group(_) => return Err(DropReason::StaleAdjacency.into()),
         Adjacency::Neighbor { out, .. } => {
             to = Some(*out);
             if !(origin == Origin::Host && tables.host.addresses.contains(&tuple.source)) {
-                rules[1] = allowed(tables, *out, Direction::Ingress, tuple)?;
+                rules[1] = allowed(tables, *out, Direction::Ingress, tuple, &mut asked.0[1])?;
             }
         }
         Adjacency::Host { local, .. } => {
@@ -271,7 +351,10 @@ fn refuse_local_source(
         Some(Adjacency::Neighbor { .. }) => !matches!(origin, Origin::Workload(_)),
         Some(Adjacency::Host { local: true, .. }) => origin != Origin::Host,
         Some(
-            Adjacency::Host { local: false, .. } | Adjacency::Tunnel { .. } | Adjacency::Drop(_),
+            Adjacency::Host { local: false, .. }
+            | Adjacency::Tunnel { .. }
+            | Adjacency::Group(_)
+            | Adjacency::Drop(_),
         )
         | None => false,
     };
@@ -288,9 +371,11 @@ fn allowed(
     id: InterfaceId,
     direction: Direction,
     tuple: &PacketTuple,
+    asked: &mut Option<(InterfaceId, Direction, Opinion)>,
 ) -> Result<u32, Refusal> {
     let workload = tables.workload(id).ok_or(DropReason::InterfaceDown)?;
     let verdict = tables.policy.evaluate(workload.policy, direction, tuple);
+    *asked = Some((id, direction, verdict));
     if verdict.allow {
         return Ok(verdict.rule.index() as u32);
     }
@@ -325,6 +410,13 @@ fn refuse(core: &mut Core, packet: &Packet, tuple: &PacketTuple, refusal: &Refus
         length: packet.buffer.len() as u32,
         reason: refusal.reason,
         rule: refusal.rule,
+        identifier: match packet.headers.transport {
+            Transport::IcmpQuery { .. } => Some(packet.headers.source_port),
+            Transport::Tcp { .. }
+            | Transport::Ports
+            | Transport::IcmpError { .. }
+            | Transport::IcmpOther { .. } => None,
+        },
         cut: packet.hit.is_some(),
     }));
     match refusal.tell {

@@ -73,7 +73,7 @@ fn related(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
     let Some(key) = quoted_key(quoted) else {
         return Next::Drop(DropReason::IcmpErrorUnrelated);
     };
-    let Some(adjacency) = tables.fib.lookup(packet.headers.destination) else {
+    let Some(adjacency) = tables.route(packet.headers.destination, key.hash(0)) else {
         return Next::Drop(DropReason::NoRoute);
     };
     packet.adjacency = adjacency;
@@ -84,7 +84,10 @@ fn related(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
     }
     // Where no workload is concerned there is no policy to get past, and the flow itself may have
     // taken another way, straight to the host.
-    let to_workload = matches!(tables.adjacency(adjacency), Some(Adjacency::Neighbor { .. }));
+    let to_workload = matches!(
+        tables.adjacency(adjacency),
+        Some(Adjacency::Neighbor { .. })
+    );
     if to_workload || tables.workload(packet.rx).is_some() {
         return Next::Drop(DropReason::IcmpErrorUnrelated);
     }

@@ -25,6 +25,7 @@ pub(super) fn forward(core: &mut Core, tables: &Tables, packet: &mut Packet) -> 
             return Next::Reject(DropReason::NoRoute, IcmpError::NetUnreachable);
         }
         Adjacency::Drop(reason) => return Next::Drop(*reason),
+        Adjacency::Group(_) => return Next::Drop(DropReason::StaleAdjacency),
         Adjacency::Host { out, mtu, .. }
         | Adjacency::Neighbor { out, mtu, .. }
         | Adjacency::Tunnel { out, mtu, .. } => (*out, *mtu),
@@ -72,6 +73,7 @@ pub(super) fn forward(core: &mut Core, tables: &Tables, packet: &mut Packet) -> 
         Adjacency::Host { .. } => Next::To(NodeId::Transmit),
         Adjacency::Tunnel { .. } => Next::To(NodeId::TunnelOutput),
         Adjacency::Drop(reason) => Next::Drop(*reason),
+        Adjacency::Group(_) => Next::Drop(DropReason::StaleAdjacency),
     }
 }
 

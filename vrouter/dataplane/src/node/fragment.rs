@@ -91,7 +91,9 @@ pub(super) fn cut(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next
             | Adjacency::Neighbor { mtu, .. }
             | Adjacency::Tunnel { mtu, .. },
         ) => usize::from(*mtu),
-        Some(Adjacency::Drop(_)) | None => return Next::Drop(DropReason::StaleAdjacency),
+        Some(Adjacency::Drop(_) | Adjacency::Group(_)) | None => {
+            return Next::Drop(DropReason::StaleAdjacency);
+        }
     };
     let offload = packet.buffer.meta.offload;
     match encap::checksum::complete(packet.buffer.bytes_mut(), offload) {

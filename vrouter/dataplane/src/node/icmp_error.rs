@@ -29,7 +29,7 @@ pub(super) fn send(core: &mut Core, tables: &Tables, packet: &Packet, error: Icm
         return;
     }
     // An error goes where a reply would go; what has no way back is not told.
-    let Some(adjacency) = tables.fib.lookup(headers.source) else {
+    let Some(adjacency) = tables.route(headers.source, packet.flow_hash()) else {
         return;
     };
     let offending = packet.buffer.bytes();

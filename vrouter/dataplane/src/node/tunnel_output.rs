@@ -31,7 +31,7 @@ pub(super) fn encapsulate(core: &mut Core, tables: &Tables, packet: &mut Packet)
     let mut prefix = [0; VXLAN_PREFIX];
     let prefix = write_prefix(&mut prefix, encap, packet.headers.version);
     let tos = ecn::encapsulate(Dscp::Fixed(0), packet.headers.tos);
-    let flow_hash = packet.key.map_or(0, |key| key.hash(0) as u32);
+    let flow_hash = packet.flow_hash() as u32;
     let offload = packet.buffer.meta.offload;
     match offload {
         Offload::None | Offload::Verified | Offload::Partial(_) => {
