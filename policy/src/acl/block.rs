@@ -4,9 +4,7 @@
 //! stands in the leaf its own address (or ports) led to; what led there is not checked again.
 
 use super::rule::{Address, Rule, Tuple};
-use crate::cpu::prefetch;
-
-pub(super) const LANES: usize = 8;
+use crate::cpu::{LANES, Lanes, prefetch};
 
 /// Rules found by one of their addresses: the other address, protocol and ports remain.
 #[derive(Clone, Debug)]
@@ -41,7 +39,7 @@ pub(super) trait Rules<A>: Clone + Default {
     /// Puts a rule into a lane; lanes not set match nothing.
     fn set(&mut self, lane: usize, order: u32, rule: &Rule<A>, other: Side);
     /// The lowest order among the rules that match, or `u32::MAX`.
-    fn first(&self, packet: &Tuple<A>, other: A) -> u32;
+    fn first(&self, lanes: impl Lanes, packet: &Tuple<A>, other: A) -> u32;
     /// Whether all lanes are taken.
     fn is_full(&self) -> bool;
 }
@@ -97,22 +95,12 @@ impl<A: Address> Rules<A> for Block<A> {
     }
 
     #[inline(always)]
-    fn first(&self, packet: &Tuple<A>, other: A) -> u32 {
-        let mut best = u32::MAX;
-        for i in 0..LANES {
-            // No short circuits: the loop is to become vector instructions.
-            let address = (other ^ self.value[i]) & self.mask[i] == A::default();
-            let protocol = (packet.protocol ^ self.protocol[i]) & self.protocol_mask[i] == 0;
-            let src = packet.src_port.wrapping_sub(self.src_low[i]) <= self.src_span[i];
-            let dst = packet.dst_port.wrapping_sub(self.dst_low[i]) <= self.dst_span[i];
-            let order = if address & protocol & src & dst {
-                self.order[i]
-            } else {
-                u32::MAX
-            };
-            best = best.min(order);
-        }
-        best
+    fn first(&self, lanes: impl Lanes, packet: &Tuple<A>, other: A) -> u32 {
+        let bits = A::agree(lanes, other, &self.value, &self.mask)
+            & lanes.agree8(packet.protocol, &self.protocol, &self.protocol_mask)
+            & lanes.within(packet.src_port, &self.src_low, &self.src_span)
+            & lanes.within(packet.dst_port, &self.dst_low, &self.dst_span);
+        first_of(bits, &self.order)
     }
 
     #[inline(always)]
@@ -147,24 +135,22 @@ impl<A: Address> Rules<A> for WideBlock<A> {
     }
 
     #[inline(always)]
-    fn first(&self, packet: &Tuple<A>, _: A) -> u32 {
-        let mut best = u32::MAX;
-        for i in 0..LANES {
-            let src = (packet.src ^ self.src[i]) & self.src_mask[i] == A::default();
-            let dst = (packet.dst ^ self.dst[i]) & self.dst_mask[i] == A::default();
-            let port = packet.src_port.wrapping_sub(self.port_low[i]) <= self.port_span[i];
-            let order = if src & dst & port {
-                self.order[i]
-            } else {
-                u32::MAX
-            };
-            best = best.min(order);
-        }
-        best
+    fn first(&self, lanes: impl Lanes, packet: &Tuple<A>, _: A) -> u32 {
+        let bits = A::agree(lanes, packet.src, &self.src, &self.src_mask)
+            & A::agree(lanes, packet.dst, &self.dst, &self.dst_mask)
+            & lanes.within(packet.src_port, &self.port_low, &self.port_span);
+        first_of(bits, &self.order)
     }
 
     #[inline(always)]
     fn is_full(&self) -> bool {
         self.order[LANES - 1] != u32::MAX
     }
+}
+
+/// The order of the first lane that has its bit; orders grow from lane to lane.
+#[inline(always)]
+fn first_of(bits: u32, order: &[u32; LANES]) -> u32 {
+    let first = order[bits.trailing_zeros() as usize % LANES];
+    if bits == 0 { u32::MAX } else { first }
 }

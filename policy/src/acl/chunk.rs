@@ -6,7 +6,7 @@
 
 use super::rule::Address;
 use super::runs::Runs;
-use crate::cpu::prefetch;
+use crate::cpu::{Lanes, prefetch};
 
 /// The index of an axis' chunks. Chunk 0 exists from the start and leads to leaf 0.
 #[doc(hidden)]
@@ -18,7 +18,7 @@ pub trait Chunks<A>: Clone + std::fmt::Debug {
     /// Takes a chunk back.
     fn drop_chunk(&mut self, chunk: u32);
     /// The leaf of an address.
-    fn leaf(&self, chunk: u32, address: A) -> u32;
+    fn leaf(&self, lanes: impl Lanes, chunk: u32, address: A) -> u32;
     /// Brings the chunk near.
     fn prefetch(&self, chunk: u32);
     /// Bytes.
@@ -29,44 +29,40 @@ pub trait Chunks<A>: Clone + std::fmt::Debug {
 const WAYS: usize = 31;
 const INNER: u32 = 1 << 31;
 
-/// One cache line: where the first 30 intervals end, and what the first of all leads to. The
-/// last two lanes take part in no comparison.
+/// Lanes of a node. The last two hold a number and take no part in comparisons.
+const LANES: usize = 32;
+
+/// One cache line: where the first 30 intervals end, then what the first of all leads to: a
+/// leaf, or with [`INNER`] a node; the others follow it.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-struct Node {
-    ends: [u16; WAYS - 1],
-    /// Leaf, or with [`INNER`] node, of the first interval; the others follow it.
-    base: u32,
-}
+struct Node([u16; LANES]);
 
 impl Default for Node {
     fn default() -> Self {
-        Self {
-            ends: [u16::MAX; WAYS - 1],
-            base: 0,
-        }
+        Self::new(&[u16::MAX], 0)
     }
 }
 
 impl Node {
     fn new(ends: &[u16], base: u32) -> Self {
-        let mut node = Self {
-            base,
-            ..Self::default()
-        };
+        let mut lanes = [u16::MAX; LANES];
         let inner = &ends[..ends.len() - 1];
-        node.ends[..inner.len()].copy_from_slice(inner);
-        node
+        lanes[..inner.len()].copy_from_slice(inner);
+        lanes[LANES - 2] = base as u16;
+        lanes[LANES - 1] = (base >> 16) as u16;
+        Self(lanes)
+    }
+
+    #[inline(always)]
+    fn base(&self) -> u32 {
+        u32::from(self.0[LANES - 2]) | u32::from(self.0[LANES - 1]) << 16
     }
 
     /// How many intervals end before the address: an end not in use lies behind all.
     #[inline(always)]
-    fn rank(&self, low: u16) -> u32 {
-        let mut rank = 0u16;
-        for end in self.ends {
-            rank += u16::from(end < low);
-        }
-        u32::from(rank)
+    fn rank(&self, lanes: impl Lanes, low: u16) -> u32 {
+        lanes.less_of_30(low, &self.0)
     }
 }
 
@@ -110,12 +106,12 @@ impl Chunks<u32> for Tree {
     }
 
     #[inline(always)]
-    fn leaf(&self, chunk: u32, address: u32) -> u32 {
+    fn leaf(&self, lanes: impl Lanes, chunk: u32, address: u32) -> u32 {
         let node = self.nodes.at(chunk);
-        let mut at = node.base + node.rank(address.low());
+        let mut at = node.base() + node.rank(lanes, address.low());
         while at & INNER != 0 {
             let node = self.nodes.at(at & !INNER);
-            at = node.base + node.rank(address.low());
+            at = node.base() + node.rank(lanes, address.low());
         }
         at
     }
@@ -134,12 +130,13 @@ impl Tree {
     /// Takes the children of a node back, and theirs.
     fn drop_below(&mut self, node: u32) {
         let node = *self.nodes.at(node);
-        if node.base & INNER == 0 {
+        if node.base() & INNER == 0 {
             return;
         }
         // An end in use lies below the last address, so the unused ones tell themselves.
-        let ways = node.ends.iter().filter(|&&end| end != u16::MAX).count() + 1;
-        let first = node.base & !INNER;
+        let ends = &node.0[..WAYS - 1];
+        let ways = ends.iter().filter(|&&end| end != u16::MAX).count() + 1;
+        let first = node.base() & !INNER;
         for child in 0..ways as u32 {
             self.drop_below(first + child);
         }
@@ -179,7 +176,7 @@ impl Chunks<u128> for Search {
     }
 
     #[inline(always)]
-    fn leaf(&self, chunk: u32, address: u128) -> u32 {
+    fn leaf(&self, _: impl Lanes, chunk: u32, address: u128) -> u32 {
         let (ends, base) = &self.chunks[chunk as usize];
         base + ends.partition_point(|&end| end < address) as u32
     }

@@ -1,8 +1,9 @@
 //! A leaf: the rules that remain after the address or the port was looked up, in order.
 
-use super::block::{LANES, Rules, Side};
+use super::block::{Rules, Side};
 use super::rule::{Address, Rule, Tuple};
 use super::runs::Runs;
+use crate::cpu::{LANES, Lanes};
 
 /// The leaf's blocks in one word: lowest order << 32 | certain << 31 | count << 24 | first block.
 ///
@@ -100,22 +101,24 @@ impl Leaf {
     #[inline(always)]
     pub(super) fn first<A: Address, B: Rules<A>>(
         self,
+        lanes: impl Lanes,
         blocks: &Runs<B>,
         packet: &Tuple<A>,
         other: A,
         best: u32,
     ) -> u32 {
-        let found = blocks.at(self.block()).first(packet, other);
+        let found = blocks.at(self.block()).first(lanes, packet, other);
         if found != u32::MAX || self.count() == 1 {
             // Orders grow along the leaf: the first block with a match has the lowest.
             return found.min(best);
         }
-        self.first_beyond(blocks, packet, other, best)
+        self.first_beyond(lanes, blocks, packet, other, best)
     }
 
-    #[inline(never)]
+    #[inline(always)]
     fn first_beyond<A: Address, B: Rules<A>>(
         self,
+        lanes: impl Lanes,
         blocks: &Runs<B>,
         packet: &Tuple<A>,
         other: A,
@@ -128,7 +131,7 @@ impl Leaf {
                 break;
             }
             at += 1;
-            let found = blocks.at(at).first(packet, other);
+            let found = blocks.at(at).first(lanes, packet, other);
             if found != u32::MAX {
                 return found.min(best);
             }

@@ -9,7 +9,7 @@ use super::chunk::Chunks;
 use super::leaf::Leaf;
 use super::rule::{Address, Tuple};
 use super::table::Acl;
-use crate::cpu::{Kernel, prefetch, widest};
+use crate::cpu::{Kernel, Lanes, prefetch, widest};
 
 /// Packets a stage handles in a row.
 const STRIDE: usize = 64;
@@ -17,9 +17,13 @@ const STRIDE: usize = 64;
 impl<A: Address> Acl<A> {
     /// The order of the first rule that matches the packet.
     pub fn lookup(&self, packet: &Tuple<A>) -> Option<u32> {
-        let mut order = [None];
-        self.lookup_batch(std::slice::from_ref(packet), &mut order);
-        order[0]
+        let mut best = u32::MAX;
+        widest(One {
+            table: self,
+            packet,
+            best: &mut best,
+        });
+        (best != u32::MAX).then_some(best)
     }
 
     /// The first match of `packets[i]` into `orders[i]`, as far as the shorter of the two goes.
@@ -32,6 +36,45 @@ impl<A: Address> Acl<A> {
     }
 }
 
+struct One<'a, A: Address> {
+    table: &'a Acl<A>,
+    packet: &'a Tuple<A>,
+    best: &'a mut u32,
+}
+
+impl<A: Address> Kernel for One<'_, A> {
+    #[inline(always)]
+    fn run(self, lanes: impl Lanes) {
+        let Self {
+            table,
+            packet,
+            best,
+        } = self;
+        let leaf = table.ports.leaf(packet);
+        let along = |axis: &Axis<A>, address: A, other: A, best: u32| {
+            let entry = axis.entry(address);
+            if entry.chunk() == 0 || entry.bound(table.scale) >= best {
+                return best;
+            }
+            let leaf = *axis
+                .leaves
+                .at(axis.chunks.leaf(lanes, entry.chunk(), address));
+            if leaf.lowest() >= best {
+                return best;
+            }
+            leaf.first(lanes, &axis.blocks, packet, other, best)
+        };
+        if leaf.is_certain() {
+            *best = leaf.lowest();
+        } else if leaf != Leaf::EMPTY {
+            *best = leaf.first(lanes, &table.ports.blocks, packet, A::default(), *best);
+        }
+        *best = along(&table.src, packet.src, packet.dst, *best);
+        *best = along(&table.dst, packet.dst, packet.src, *best);
+        rest(table, packet, best);
+    }
+}
+
 struct Batch<'a, A: Address> {
     table: &'a Acl<A>,
     packets: &'a [Tuple<A>],
@@ -40,7 +83,7 @@ struct Batch<'a, A: Address> {
 
 impl<A: Address> Kernel for Batch<'_, A> {
     #[inline(always)]
-    fn run(self) {
+    fn run(self, lanes: impl Lanes) {
         for (packets, orders) in self
             .packets
             .chunks(STRIDE)
@@ -48,7 +91,7 @@ impl<A: Address> Kernel for Batch<'_, A> {
         {
             let packets = &packets[..packets.len().min(orders.len())];
             let mut best = [u32::MAX; STRIDE];
-            stride(self.table, packets, &mut best);
+            stride(lanes, self.table, packets, &mut best);
             for (order, best) in orders.iter_mut().zip(best) {
                 *order = (best != u32::MAX).then_some(best);
             }
@@ -87,7 +130,12 @@ impl<T: Copy> Left<T> {
 }
 
 #[inline(always)]
-fn stride<A: Address>(table: &Acl<A>, packets: &[Tuple<A>], best: &mut [u32; STRIDE]) {
+fn stride<A: Address>(
+    lanes: impl Lanes,
+    table: &Acl<A>,
+    packets: &[Tuple<A>],
+    best: &mut [u32; STRIDE],
+) {
     let mut wide = Left::new(Leaf::EMPTY);
     for (i, packet) in packets.iter().enumerate().take(STRIDE) {
         let leaf = table.ports.leaf(packet);
@@ -99,23 +147,33 @@ fn stride<A: Address>(table: &Acl<A>, packets: &[Tuple<A>], best: &mut [u32; STR
         wide.push(i, leaf, !leaf.is_certain() & (leaf != Leaf::EMPTY));
     }
     for (i, leaf) in wide.iter() {
-        best[i] = leaf.first(&table.ports.blocks, &packets[i], A::default(), best[i]);
+        best[i] = leaf.first(
+            lanes,
+            &table.ports.blocks,
+            &packets[i],
+            A::default(),
+            best[i],
+        );
     }
     let src = chunks(&table.src, table.scale, packets, best, |packet| packet.src);
     let dst = chunks(&table.dst, table.scale, packets, best, |packet| packet.dst);
-    let src = leaves(&table.src, &src, packets, |packet| packet.src);
-    let dst = leaves(&table.dst, &dst, packets, |packet| packet.dst);
+    let src = leaves(lanes, &table.src, &src, packets, |packet| packet.src);
+    let dst = leaves(lanes, &table.dst, &dst, packets, |packet| packet.dst);
     let src = blocks(&table.src, &src, best);
     let dst = blocks(&table.dst, &dst, best);
-    matches(&table.src, &src, packets, best, |packet| packet.dst);
-    matches(&table.dst, &dst, packets, best, |packet| packet.src);
-    if !table.rest.is_empty() {
-        for (packet, best) in packets.iter().zip(best) {
-            let lower = table.rest.iter().take_while(|(order, _)| order < best);
-            if let Some((order, _)) = lower.into_iter().find(|(_, rule)| rule.matches(packet)) {
-                *best = *order;
-            }
-        }
+    matches(lanes, &table.src, &src, packets, best, |packet| packet.dst);
+    matches(lanes, &table.dst, &dst, packets, best, |packet| packet.src);
+    for (packet, best) in packets.iter().zip(best) {
+        rest(table, packet, best);
+    }
+}
+
+/// The rules too wide for an axis.
+#[inline(always)]
+fn rest<A: Address>(table: &Acl<A>, packet: &Tuple<A>, best: &mut u32) {
+    let lower = table.rest.iter().take_while(|(order, _)| order < best);
+    if let Some((order, _)) = lower.into_iter().find(|(_, rule)| rule.matches(packet)) {
+        *best = *order;
     }
 }
 
@@ -149,6 +207,7 @@ fn chunks<A: Address>(
 /// Their leaves' places.
 #[inline(always)]
 fn leaves<A: Address>(
+    lanes: impl Lanes,
     axis: &Axis<A>,
     chunks: &Left<u32>,
     packets: &[Tuple<A>],
@@ -156,7 +215,7 @@ fn leaves<A: Address>(
 ) -> Left<u32> {
     let mut left = Left::new(0);
     for (i, chunk) in chunks.iter() {
-        let leaf = axis.chunks.leaf(chunk, address(&packets[i]));
+        let leaf = axis.chunks.leaf(lanes, chunk, address(&packets[i]));
         prefetch(axis.leaves.at(leaf));
         left.push(i, leaf, true);
     }
@@ -180,6 +239,7 @@ fn blocks<A: Address>(axis: &Axis<A>, leaves: &Left<u32>, best: &[u32; STRIDE]) 
 /// Compares the rules of the leaves.
 #[inline(always)]
 fn matches<A: Address>(
+    lanes: impl Lanes,
     axis: &Axis<A>,
     leaves: &Left<Leaf>,
     packets: &[Tuple<A>],
@@ -189,7 +249,7 @@ fn matches<A: Address>(
     for (i, leaf) in leaves.iter() {
         if leaf.lowest() < best[i] {
             let packet = &packets[i];
-            best[i] = leaf.first(&axis.blocks, packet, other(packet), best[i]);
+            best[i] = leaf.first(lanes, &axis.blocks, packet, other(packet), best[i]);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::hash::Hash;
 use std::ops::{BitAnd, BitXor};
 
 use super::chunk::{Chunks, Search, Tree};
+use crate::cpu::{LANES, Lanes, bits};
 
 /// An address the table can hold: `u32` for IPv4, `u128` for IPv6, in host byte order.
 pub trait Address:
@@ -26,6 +27,8 @@ pub trait Address:
     fn from_top(top: u16) -> Self;
     /// The last 16 bits.
     fn low(self) -> u16;
+    #[doc(hidden)]
+    fn agree(lanes: impl Lanes, value: Self, with: &[Self; LANES], mask: &[Self; LANES]) -> u32;
     /// The next address; wraps.
     fn next(self) -> Self;
     /// The address before; wraps.
@@ -58,6 +61,10 @@ impl Address for u32 {
     fn low(self) -> u16 {
         self as u16
     }
+    #[inline(always)]
+    fn agree(lanes: impl Lanes, value: Self, with: &[Self; LANES], mask: &[Self; LANES]) -> u32 {
+        lanes.agree32(value, with, mask)
+    }
     fn next(self) -> Self {
         self.wrapping_add(1)
     }
@@ -85,6 +92,10 @@ impl Address for u128 {
     #[inline(always)]
     fn low(self) -> u16 {
         self as u16
+    }
+    #[inline(always)]
+    fn agree(_: impl Lanes, value: Self, with: &[Self; LANES], mask: &[Self; LANES]) -> u32 {
+        bits(|i| (value ^ with[i]) & mask[i] == 0)
     }
     fn next(self) -> Self {
         self.wrapping_add(1)
