@@ -215,7 +215,7 @@ impl Bits for u32 {
         }
     }
     fn spread(self) -> u64 {
-        u64::from(self).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        mix(u64::from(self))
     }
 }
 
@@ -229,9 +229,14 @@ impl Bits for u128 {
     }
     #[allow(clippy::cast_possible_truncation)]
     fn spread(self) -> u64 {
-        let folded = (self >> 64) as u64 ^ (self as u64).rotate_left(23);
-        (folded ^ (folded >> 29)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        mix((self >> 64) as u64 ^ mix(self as u64))
     }
+}
+
+/// Spreads every bit over the upper half of the word.
+fn mix(word: u64) -> u64 {
+    let word = (word ^ (word >> 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (word ^ (word >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9)
 }
 
 #[derive(Clone)]
@@ -277,79 +282,99 @@ impl<K: Bits> Lengths<K> {
     }
 }
 
-type Leaf<K> = Arc<[(K, Membership)]>;
-type Group<K> = Arc<[Leaf<K>]>;
+/// A slot of a page: a prefix's bits and its membership.
+type Slot<K> = Option<(K, Membership)>;
+type Page<K> = Arc<[Slot<K>]>;
+type Group<K> = Arc<[Page<K>]>;
 
-/// Leaves in a group.
+/// Slots of a page; keys are probed for within their page.
+const SLOTS: usize = 64;
+/// Entries a page may hold before the table doubles.
+const FULL: usize = 48;
+/// Entries a page holds on average before the table doubles.
+const FILL: usize = 24;
+/// Pages in a group.
 const GROUP: usize = 64;
-/// Entries a leaf holds on average before the table doubles.
-const LEAF: usize = 6;
 
 /// A persistent hash table.
 #[derive(Clone)]
 struct Table<K> {
     groups: Arc<Vec<Group<K>>>,
-    /// log2 of the number of leaves.
+    /// log2 of the number of pages.
     bits: u32,
     len: usize,
 }
 
 impl<K: Bits> Table<K> {
     fn new() -> Self {
-        Self::with_bits(0)
+        Self::with_pages(0, vec![vec![None; SLOTS]])
     }
 
-    fn with_bits(bits: u32) -> Self {
-        let leaves = 1usize << bits;
-        let empty: Leaf<K> = Arc::from(Vec::new());
-        let group: Group<K> = vec![empty; leaves.min(GROUP)].into();
+    fn with_pages(bits: u32, pages: Vec<Vec<Slot<K>>>) -> Self {
+        let pages: Vec<Page<K>> = pages.into_iter().map(Page::from).collect();
+        let groups = pages.chunks(GROUP).map(Group::from).collect();
         Self {
-            groups: Arc::new(vec![group; leaves.div_ceil(GROUP)]),
+            groups: Arc::new(groups),
             bits,
             len: 0,
         }
     }
 
-    fn place(&self, key: K) -> (usize, usize) {
-        let leaf = if self.bits == 0 {
+    /// The page of a key among `1 << bits`, and the slot where probing begins.
+    #[allow(clippy::cast_possible_truncation)]
+    fn place(key: K, bits: u32) -> (usize, usize) {
+        let spread = key.spread();
+        let page = if bits == 0 {
             0
         } else {
-            (key.spread() >> (64 - self.bits)) as usize
+            (spread >> (64 - bits)) as usize
         };
-        (leaf / GROUP, leaf % GROUP)
+        (page, (spread >> 20) as usize % SLOTS)
+    }
+
+    /// The slots of a page in probing order.
+    fn probes(start: usize) -> impl Iterator<Item = usize> {
+        (0..SLOTS).map(move |i| (start + i) % SLOTS)
     }
 
     fn find(&self, key: K) -> Option<&Membership> {
-        let (group, leaf) = self.place(key);
-        self.groups[group][leaf]
-            .iter()
-            .find(|(k, _)| *k == key)
-            .map(|(_, m)| m)
+        let (page, start) = Self::place(key, self.bits);
+        let page = &self.groups[page / GROUP][page % GROUP];
+        for slot in Self::probes(start) {
+            match &page[slot] {
+                Some((k, membership)) if *k == key => return Some(membership),
+                Some(_) => {}
+                None => return None,
+            }
+        }
+        None
     }
 
-    fn leaf_mut(&mut self, key: K) -> &mut Leaf<K> {
-        let (group, leaf) = self.place(key);
-        &mut Arc::make_mut(&mut Arc::make_mut(&mut self.groups)[group])[leaf]
+    fn page_mut(&mut self, page: usize) -> &mut [Slot<K>] {
+        let group = &mut Arc::make_mut(&mut self.groups)[page / GROUP];
+        Arc::make_mut(&mut Arc::make_mut(group)[page % GROUP])
     }
 
     fn insert(&mut self, key: K, membership: Membership) -> bool {
-        let (group, leaf) = self.place(key);
-        let leaf = &self.groups[group][leaf];
-        if leaf
-            .iter()
-            .any(|(k, m)| *k == key && Arc::ptr_eq(&m.0, &membership.0))
-        {
+        let known = self.find(key);
+        if known.is_some_and(|known| Arc::ptr_eq(&known.0, &membership.0)) {
             return false;
         }
-        let leaf = self.leaf_mut(key);
-        if let Some(at) = leaf.iter().position(|(k, _)| *k == key) {
-            Arc::make_mut(leaf)[at].1 = membership;
-            return true;
+        let is_new = known.is_none();
+        let (page, start) = Self::place(key, self.bits);
+        let page = self.page_mut(page);
+        let used = page.iter().flatten().count();
+        for slot in Self::probes(start) {
+            if page[slot].as_ref().is_none_or(|(k, _)| *k == key) {
+                page[slot] = Some((key, membership));
+                break;
+            }
         }
-        *leaf = leaf.iter().cloned().chain([(key, membership)]).collect();
-        self.len += 1;
-        if self.len > LEAF << self.bits {
-            self.grow();
+        if is_new {
+            self.len += 1;
+            if used >= FULL || self.len > FILL << self.bits {
+                self.grow();
+            }
         }
         true
     }
@@ -358,27 +383,66 @@ impl<K: Bits> Table<K> {
         if self.find(key).is_none() {
             return false;
         }
-        let leaf = self.leaf_mut(key);
-        *leaf = leaf.iter().filter(|(k, _)| *k != key).cloned().collect();
+        let (page, _) = Self::place(key, self.bits);
+        let bits = self.bits;
+        let page = self.page_mut(page);
+        // Those that were probed past the removed one must be found again.
+        let kept: Vec<(K, Membership)> = page
+            .iter_mut()
+            .filter_map(Option::take)
+            .filter(|(k, _)| *k != key)
+            .collect();
+        for (key, membership) in kept {
+            put(page, Self::place(key, bits).1, key, membership);
+        }
         self.len -= 1;
         true
     }
 
     fn grow(&mut self) {
-        let bits = self.bits + 1;
-        let mut sorted: Vec<Vec<(K, Membership)>> = vec![Vec::new(); 1 << bits];
-        for (key, membership) in self
+        let mut bits = self.bits + 1;
+        // A page that would overflow at this size asks for another doubling.
+        let pages = loop {
+            if let Some(pages) = self.spread_over(bits) {
+                break pages;
+            }
+            bits += 1;
+        };
+        let len = self.len;
+        *self = Self {
+            len,
+            ..Self::with_pages(bits, pages)
+        };
+    }
+
+    fn spread_over(&self, bits: u32) -> Option<Vec<Vec<Slot<K>>>> {
+        let mut pages = vec![vec![None; SLOTS]; 1 << bits];
+        let mut used = vec![0usize; 1 << bits];
+        let all = self
             .groups
             .iter()
             .flat_map(|g| g.iter())
-            .flat_map(|l| l.iter())
-        {
-            sorted[(key.spread() >> (64 - bits)) as usize].push((*key, membership.clone()));
+            .flat_map(|p| p.iter())
+            .flatten();
+        for (key, membership) in all {
+            let (page, start) = Self::place(*key, bits);
+            used[page] += 1;
+            if used[page] > FULL && bits < 24 {
+                return None;
+            }
+            put(&mut pages[page], start, *key, membership.clone());
         }
-        let leaves: Vec<Leaf<K>> = sorted.into_iter().map(Arc::from).collect();
-        self.groups = Arc::new(leaves.chunks(GROUP).map(Group::from).collect());
-        self.bits = bits;
+        Some(pages)
     }
+}
+
+/// Puts a new key into the first free slot at or after `start`.
+fn put<K>(page: &mut [Slot<K>], start: usize, key: K, membership: Membership) {
+    let free = (0..SLOTS)
+        .map(|i| (start + i) % SLOTS)
+        .find(|&slot| page[slot].is_none());
+    let free = free.expect("a page is never more than three quarters full");
+    page[free] = Some((key, membership));
 }
 
 #[cfg(test)]

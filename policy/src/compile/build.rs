@@ -90,10 +90,11 @@ impl Graph {
         }
         let mut endpoints = std::mem::take(Arc::make_mut(&mut self.endpoints));
         endpoints.resize(self.locals.len(), None);
+        let mut built = FxHashMap::default();
         for index in dirty {
             endpoints[index as usize] = self.locals[index as usize]
                 .is_some()
-                .then(|| Arc::new(self.endpoint(index)));
+                .then(|| Arc::new(self.endpoint(index, &mut built)));
         }
         let live = endpoints.iter().flatten().count();
         if self.programs.built.len() > 64 + live * 16 {
@@ -105,18 +106,34 @@ impl Graph {
         true
     }
 
-    fn endpoint(&mut self, index: u32) -> EndpointPrograms {
+    /// The programs of one endpoint. `built` holds those of this flush by the policies that
+    /// apply, which many endpoints have in common.
+    fn endpoint(
+        &mut self,
+        index: u32,
+        built: &mut FxHashMap<Vec<u32>, [Arc<Program>; 2]>,
+    ) -> EndpointPrograms {
         let local = self.locals[index as usize]
             .as_ref()
             .expect("asked for a live endpoint");
         let key = local.key.clone();
         let parents = self.items.get(local.item).parents.clone();
         let mut policies = local.policies.clone();
-        policies.sort_unstable_by_key(|&slot| self.policies.get(slot).rank);
+        let known = built.get(&policies).cloned();
+        if known.is_none() || key.is_host() {
+            policies.sort_unstable_by_key(|&slot| self.policies.get(slot).rank);
+        }
         let both = |graph: &mut Self, kind| {
             DIRECTIONS.map(|direction| graph.tiers_program(&policies, kind, direction))
         };
-        let tiers = both(self, Kind::Normal);
+        let tiers = known.unwrap_or_else(|| {
+            let tiers = both(self, Kind::Normal);
+            let applying = self.locals[index as usize]
+                .as_ref()
+                .map(|l| l.policies.clone());
+            built.insert(applying.unwrap_or_default(), tiers.clone());
+            tiers
+        });
         let profiles = DIRECTIONS.map(|direction| self.profiles_program(&parents, direction));
         let host = key.is_host().then(|| {
             Box::new(HostPrograms {

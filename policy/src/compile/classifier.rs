@@ -178,10 +178,10 @@ impl AddressDimension {
         let mut builder = Builder::new(sides.len());
         let (mut v4_lengths, mut v6_lengths, mut has_sets) = (Vec::new(), Vec::new(), false);
         for (i, side) in sides.enumerate() {
-            let by_prefix = (1..=MAX_PREFIXES).contains(&side.prefixes.len());
+            let by_prefix = (1..=MAX_PREFIXES).contains(&side.prefixes().len());
             let keys = if by_prefix {
-                let mut keys = Vec::with_capacity(side.prefixes.len());
-                for net in &side.prefixes {
+                let mut keys = Vec::with_capacity(side.prefixes().len());
+                for net in side.prefixes() {
                     let lengths = if matches!(net, IpNet::V4(_)) {
                         &mut v4_lengths
                     } else {
@@ -194,7 +194,7 @@ impl AddressDimension {
                 }
                 Some(keys)
             } else {
-                side.sets.first().map(|set| {
+                side.any_set().map(|set| {
                     has_sets = true;
                     vec![set_key(set.0)]
                 })
@@ -294,14 +294,10 @@ fn port_keys(rule: &CompiledRule) -> Option<Vec<u64>> {
             None => port_key(ICMP_TYPE, u16::from(icmp.kind())),
         }]);
     }
-    let ports = rule
-        .destination
-        .ports
-        .as_ref()
-        .filter(|ports| ports.named.is_empty())?;
+    let ranges = rule.destination.ranges()?;
     let mut keys = Vec::new();
-    for range in &ports.ranges {
-        blocks(*range, |level, value| keys.push(port_key(level, value)));
+    for range in ranges {
+        blocks(range, |level, value| keys.push(port_key(level, value)));
     }
     keys.sort_unstable();
     keys.dedup();

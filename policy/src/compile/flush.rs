@@ -38,6 +38,14 @@ impl Graph {
         if std::mem::take(&mut self.dirty.order) {
             self.rank_policies();
         }
+        if std::mem::take(&mut self.dirty.tiers) {
+            let live = self
+                .locals
+                .iter()
+                .zip(0..)
+                .filter(|(local, _)| local.is_some());
+            self.dirty.locals.extend(live.map(|(_, index)| index));
+        }
         self.compile_policies();
         self.compile_profiles();
         self.scan_fresh_sets();
@@ -124,7 +132,8 @@ impl Graph {
         }
     }
 
-    /// Numbers all policies in the order they are met: tier order, tier name, order, key.
+    /// Numbers all policies in the order they are met: tier order, tier name, order, key. A
+    /// policy that moved is marked itself; the others keep their order among each other.
     fn rank_policies(&mut self) {
         let mut order: Vec<u32> = self.policies.iter().map(|(slot, _)| slot).collect();
         let key = |state: &PolicyState| {
@@ -141,12 +150,6 @@ impl Graph {
         for (rank, slot) in (0..).zip(order) {
             self.policies.get_mut(slot).rank = rank;
         }
-        self.dirty.locals.extend(
-            self.locals
-                .iter()
-                .zip(0..)
-                .filter_map(|(local, index)| local.as_ref().map(|_| index)),
-        );
     }
 
     /// Compiles the changed policies that are in use, and lets go of those that are not.

@@ -135,8 +135,10 @@ pub(super) struct Dirty {
     pub(super) nets: FxHashSet<IpNet>,
     /// Local endpoints whose programs must be built again.
     pub(super) locals: FxHashSet<u32>,
-    /// Tiers, or the places of policies in them.
+    /// Places of policies.
     pub(super) order: bool,
+    /// Tiers, which all programs depend on.
+    pub(super) tiers: bool,
     pub(super) failsafes: bool,
     /// The set of local endpoints.
     pub(super) endpoints: bool,

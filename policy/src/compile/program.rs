@@ -19,7 +19,7 @@ const WALKED: usize = 24;
 
 /// Candidates by headers that fail to match before the packet's addresses are looked up to narrow
 /// the rest.
-const PATIENCE: usize = 3;
+const PATIENCE: usize = 1;
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch::new()) };
@@ -203,7 +203,7 @@ impl Layout {
             self.entries.push(Entry {
                 block: index,
                 protocol: rule.protocol.unwrap_or(0),
-                ports: rule.destination.port_bounds(),
+                ports: rule.destination.bounds,
                 rule: u16::try_from(i).expect("the model limits rules to 1024"),
                 then,
             });

@@ -21,7 +21,7 @@ impl Graph {
     pub(super) fn put_tier(&mut self, tier: Tier) {
         if self.tiers.get(tier.name()) != Some(&tier) {
             self.tiers.insert(tier.name().clone(), tier);
-            self.dirty.order = true;
+            (self.dirty.order, self.dirty.tiers) = (true, true);
         }
     }
 
@@ -31,7 +31,11 @@ impl Graph {
             .find(|tier| tier.name() == name)
         {
             Some(tier) => self.put_tier(tier),
-            None => self.dirty.order |= self.tiers.remove(name).is_some(),
+            None => {
+                if self.tiers.remove(name).is_some() {
+                    (self.dirty.order, self.dirty.tiers) = (true, true);
+                }
+            }
         }
     }
 

@@ -68,28 +68,49 @@ pub(super) struct CompiledRule {
     pub(super) destination: Side,
 }
 
-/// One side of a rule.
-#[derive(Debug, Default)]
+/// One side of a rule. What most rules do without is behind a pointer.
+#[derive(Debug)]
 pub(super) struct Side {
-    /// The address must be in all of these.
-    pub(super) sets: Box<[SetId]>,
-    not_sets: Box<[SetId]>,
+    /// The address must be in this.
+    pub(super) set: Option<SetId>,
+    /// The port must lie in these bounds.
+    pub(super) bounds: (u16, u16),
+    /// Ports that the bounds alone do not say.
+    ports: Option<Box<Ports>>,
+    rest: Option<Box<Rest>>,
+}
+
+impl Default for Side {
+    fn default() -> Self {
+        Self {
+            set: None,
+            bounds: (0, u16::MAX),
+            ports: None,
+            rest: None,
+        }
+    }
+}
+
+/// The rarer parts of a side.
+#[derive(Debug, Default)]
+struct Rest {
+    /// A service by address.
+    service: Option<SetId>,
+    not_set: Option<SetId>,
     /// The prefixes as written, for the classifier.
-    pub(super) prefixes: Box<[IpNet]>,
+    prefixes: Box<[IpNet]>,
     nets: Nets,
     not_nets: Nets,
-    /// None means any port.
-    pub(super) ports: Option<Ports>,
     not_ports: Option<Ports>,
-    /// Address, protocol and port must be in this.
+    /// A service by address, protocol and port.
     port_set: Option<SetId>,
 }
 
 /// Ports by number, or by membership in sets of named ports.
 #[derive(Debug, Default)]
-pub(super) struct Ports {
-    pub(super) ranges: Box<[PortRange]>,
-    pub(super) named: Box<[SetId]>,
+struct Ports {
+    ranges: Box<[PortRange]>,
+    named: Box<[SetId]>,
 }
 
 /// Prefixes as sorted, disjoint, inclusive intervals.
@@ -119,12 +140,13 @@ impl CompiledRule {
         let protocol = rule.protocol();
         let mut destination = Side::new(rule.destination(), protocol, set);
         if let Some(service) = rule.destination().service() {
-            destination.port_set = Some(set(SetKey::Service(service.clone())));
+            destination.rest.get_or_insert_default().port_set =
+                Some(set(SetKey::Service(service.clone())));
         }
         let mut source = Side::new(rule.source(), protocol, set);
         if let Some(service) = rule.source().service() {
-            let service = set(SetKey::Service(service.clone()));
-            source.sets = source.sets.iter().copied().chain([service]).collect();
+            source.rest.get_or_insert_default().service =
+                Some(set(SetKey::Service(service.clone())));
         }
         Self {
             id,
@@ -173,21 +195,30 @@ impl Side {
         let named_by = entity.selector().cloned().unwrap_or_else(Selector::all);
         let ports = Ports::new(entity.ports(), protocol, &named_by, set);
         let not_ports = Ports::new(entity.not_ports(), protocol, &Selector::all(), set);
-        let mut one = |selector: Option<&Selector>| -> Box<[SetId]> {
-            selector
-                .map(|s| set(SetKey::Selector(s.clone())))
-                .into_iter()
-                .collect()
+        let mut one = |selector: Option<&Selector>| {
+            selector.map(|selector| set(SetKey::Selector(selector.clone())))
         };
+        let (own, not_set) = (one(entity.selector()), one(entity.not_selector()));
+        let plain = not_set.is_none()
+            && not_ports.is_none()
+            && entity.nets().is_empty()
+            && entity.not_nets().is_empty();
+        let rest = (!plain).then(|| {
+            Box::new(Rest {
+                service: None,
+                not_set,
+                prefixes: entity.nets().into(),
+                nets: Nets::new(entity.nets()),
+                not_nets: Nets::new(entity.not_nets()),
+                not_ports,
+                port_set: None,
+            })
+        });
         Self {
-            sets: one(entity.selector()),
-            not_sets: one(entity.not_selector()),
-            prefixes: entity.nets().into(),
-            nets: Nets::new(entity.nets()),
-            not_nets: Nets::new(entity.not_nets()),
-            ports,
-            not_ports,
-            port_set: None,
+            set: own,
+            bounds: ports.as_ref().map_or((0, u16::MAX), Ports::bounds),
+            ports: ports.filter(|ports| !ports.is_one_range()).map(Box::new),
+            rest,
         }
     }
 
@@ -198,36 +229,77 @@ impl Side {
         port: u16,
         members: impl Fn() -> &'a Members<'b>,
     ) -> bool {
-        self.ports
-            .as_ref()
-            .is_none_or(|p| p.contain(protocol, port, &members))
+        self.bounds.0 <= port
+            && port <= self.bounds.1
+            && self
+                .ports
+                .as_ref()
+                .is_none_or(|p| p.contain(protocol, port, &members))
+            && self
+                .rest
+                .as_ref()
+                .is_none_or(|rest| rest.matches(address, protocol, port, &members))
+            && self.set.is_none_or(|set| members().contain(set))
+    }
+
+    /// The ranges of ports, none when any port will do or some go by name.
+    pub(super) fn ranges(&self) -> Option<Vec<PortRange>> {
+        match &self.ports {
+            Some(ports) => ports.named.is_empty().then(|| ports.ranges.to_vec()),
+            None if self.bounds == (0, u16::MAX) => None,
+            None => PortRange::new(self.bounds.0, self.bounds.1)
+                .ok()
+                .map(|range| vec![range]),
+        }
+    }
+
+    /// The prefixes, empty when any address will do.
+    pub(super) fn prefixes(&self) -> &[IpNet] {
+        self.rest.as_ref().map_or(&[], |rest| &rest.prefixes)
+    }
+
+    /// A set that the address must be in.
+    pub(super) fn any_set(&self) -> Option<SetId> {
+        self.set.or_else(|| self.rest.as_ref()?.service)
+    }
+}
+
+impl Rest {
+    fn matches<'a, 'b: 'a>(
+        &self,
+        address: IpAddr,
+        protocol: u8,
+        port: u16,
+        members: impl Fn() -> &'a Members<'b>,
+    ) -> bool {
+        (self.prefixes.is_empty() || self.nets.contain(address))
+            && !self.not_nets.contain(address)
             && self
                 .not_ports
                 .as_ref()
                 .is_none_or(|p| !p.contain(protocol, port, &members))
-            && (self.prefixes.is_empty() || self.nets.contain(address))
-            && !self.not_nets.contain(address)
-            && self.sets.iter().all(|&set| members().contain(set))
-            && !self.not_sets.iter().any(|&set| members().contain(set))
+            && self.not_set.is_none_or(|set| !members().contain(set))
+            && self.service.is_none_or(|set| members().contain(set))
             && self
                 .port_set
                 .is_none_or(|set| members().contain_port(set, protocol, port))
     }
 }
 
-impl Side {
-    /// Ports outside these bounds do not match; inside they may.
-    pub(super) fn port_bounds(&self) -> (u16, u16) {
-        match &self.ports {
-            Some(ports) if ports.named.is_empty() => {
-                let last = ports.ranges.iter().map(|range| range.last()).max();
-                (
-                    ports.ranges.first().map_or(1, |range| range.first()),
-                    last.unwrap_or(0),
-                )
-            }
-            Some(_) | None => (0, u16::MAX),
+impl Ports {
+    /// The lowest and highest port that can match; all when some go by name.
+    fn bounds(&self) -> (u16, u16) {
+        match (
+            self.ranges.first(),
+            self.ranges.iter().map(|range| range.last()).max(),
+        ) {
+            (Some(first), Some(last)) if self.named.is_empty() => (first.first(), last),
+            _ => (0, u16::MAX),
         }
+    }
+
+    fn is_one_range(&self) -> bool {
+        self.named.is_empty() && self.ranges.len() == 1
     }
 }
 
