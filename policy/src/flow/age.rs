@@ -35,11 +35,12 @@ impl FlowTable {
         let used = self.slots.used();
         let to = used.min(from.saturating_add(budget.min(u32::MAX as usize) as u32));
         let mut expired = 0;
+        let timeouts = self.timeouts.read();
         for slot in from..to {
             let Some((id, activity, protocol)) = self.glance(slot) else {
                 continue;
             };
-            if !activity.expired(now_ms, protocol, &self.config.timeouts) {
+            if !activity.expired(now_ms, protocol, &timeouts) {
                 continue;
             }
             let flow = self.flow(id, now_ms);
@@ -86,9 +87,10 @@ impl FlowTable {
     }
 
     fn oldest_half_open(&self, slots: impl Iterator<Item = u32>, now_ms: u64) -> Option<SessionId> {
+        let timeouts = self.timeouts.read();
         let candidate = |slot| {
             let (id, activity, protocol) = self.glance(slot)?;
-            let expired = activity.expired(now_ms, protocol, &self.config.timeouts);
+            let expired = activity.expired(now_ms, protocol, &timeouts);
             let half_open = activity.marks().state(protocol) == State::HalfOpen;
             (expired || half_open).then(|| (expired, activity.age_ms(now_ms), id))
         };

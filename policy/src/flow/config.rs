@@ -59,13 +59,13 @@ pub struct Admission {
     pub burst: u32,
 }
 
-/// The shape of a flow table, fixed for its life.
+/// The shape of a flow table, fixed for its life but for the timeouts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Sessions held at most (a session with rewritten addresses counts twice). Each costs
     /// 128 bytes, all included; between 64 and 2^28.
     pub capacity: usize,
-    /// Idle times.
+    /// Idle times at first; see [`FlowTable::set_timeouts`](super::FlowTable::set_timeouts).
     pub timeouts: Timeouts,
     /// Policy for TCP sessions without a SYN.
     pub mid_stream: MidStream,

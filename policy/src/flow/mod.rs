@@ -21,7 +21,7 @@
 //! | `session` | read, refresh, touch, remove |
 //! | `age` | sweep, eviction |
 //! | `tcp`, `activity` | state tracking, times |
-//! | `limits`, `statistics`, `list`, `config` | as they say |
+//! | `limits`, `statistics`, `list`, `config`, `timeouts` | as they say |
 
 mod activity;
 mod age;
@@ -36,6 +36,7 @@ mod statistics;
 mod sync;
 mod table;
 mod tcp;
+mod timeouts;
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@
 //! for a thread that may be asleep.
 
 use super::activity::Activity;
-use super::config::{Config, MidStream};
+use super::config::{Config, MidStream, Timeouts};
 use super::index::{Index, Place};
 use super::key::{FlowKey, hash_canonical, protocol};
 use super::limits::Limits;
@@ -19,6 +19,7 @@ use super::slot::{
 use super::statistics::{Counters, Statistics};
 use super::sync::{AtomicU32, Ordering, fence, relax};
 use super::tcp::{Direction, Marks, flags};
+use super::timeouts::Current;
 use crate::cpu::prefetch;
 
 /// What a lookup found.
@@ -70,6 +71,7 @@ pub struct FlowTable {
     pub(super) limits: Limits,
     pub(super) counters: Counters,
     pub(super) config: Config,
+    pub(super) timeouts: Current,
     /// Where the next sweep begins.
     pub(super) sweep_from: AtomicU32,
     /// Where the next search for half-open sessions begins.
@@ -99,6 +101,7 @@ impl FlowTable {
             slots: Slots::new(capacity),
             limits: Limits::new(&config),
             counters: Counters::default(),
+            timeouts: Current::new(&config.timeouts),
             config,
             sweep_from: AtomicU32::new(0),
             evict_from: AtomicU32::new(0),
@@ -198,6 +201,16 @@ impl FlowTable {
     /// Bytes of memory reserved for sessions and index (without the endpoint counters).
     pub fn bytes(&self) -> usize {
         self.index.bytes() + self.slots.bytes()
+    }
+
+    /// The idle times in force.
+    pub fn timeouts(&self) -> Timeouts {
+        self.timeouts.read()
+    }
+
+    /// Replaces the idle times, for the sessions that are there too, from the next sweep on.
+    pub fn set_timeouts(&self, timeouts: &Timeouts) {
+        self.timeouts.set(timeouts);
     }
 
     /// Sets the number of sessions one endpoint may own, `None` for the table's default; `false`

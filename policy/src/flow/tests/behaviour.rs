@@ -319,6 +319,21 @@ fn a_strict_table_wants_a_syn() {
 }
 
 #[test]
+fn other_timeouts_hold_for_sessions_that_are_there() {
+    let table = small();
+    let udp = FlowKey::v4(1, 2, protocol::UDP, 1000, 53);
+    table.insert(&NewSession::of(udp, 1, ack()), 0).unwrap();
+    assert_eq!(table.sweep(30_000, 1000, |_| {}).expired, 0);
+    let shorter = Timeouts {
+        udp_ms: 20_000,
+        ..table.timeouts()
+    };
+    table.set_timeouts(&shorter);
+    assert_eq!(table.timeouts(), shorter);
+    assert_eq!(table.sweep(30_000, 1000, |_| {}).expired, 1);
+}
+
+#[test]
 fn pages_list_every_session_once() {
     let table = small();
     for n in 0..50 {
