@@ -12,6 +12,7 @@
 //! - `rule`, `classifier`, `program`: one ordered list of rules per endpoint, direction and
 //!   chain, with bit sets per dimension that find the first match without walking the list.
 //! - `registry`: rule numbers that stay with a policy's rule while the policy lives.
+//! - `listing`: what applies to an endpoint, for people.
 //! - `graph`, `resources`, `flush`: the resources, what a change of them touches, and the work
 //!   that follows.
 
@@ -22,6 +23,7 @@ mod build;
 mod classifier;
 mod flush;
 mod graph;
+mod listing;
 mod matching;
 mod members;
 mod postings;
@@ -34,6 +36,7 @@ mod snapshot;
 mod symbols;
 
 pub use graph::{Graph, Update};
+pub use listing::{Applied, AppliedPolicy, AppliedProfile, AppliedTier};
 pub use registry::{RuleId, RuleInfo, RuleKind};
 pub use snapshot::{Chain, Compiled, EndpointIndex, Failsafe, Failsafes, Hits, Verdict};
 

@@ -180,6 +180,13 @@ impl Registry {
         ids
     }
 
+    /// The numbers of an owner's rules.
+    pub(super) fn ids(&self, owner: Owner, direction: Direction) -> &[RuleId] {
+        self.owned
+            .get(&(owner, direction))
+            .map_or(&[], Vec::as_slice)
+    }
+
     /// Frees all numbers of an owner that is gone.
     pub(super) fn release(&mut self, owner: &Owner) {
         for direction in [Direction::Ingress, Direction::Egress] {

@@ -1,6 +1,7 @@
 //! Tests of the compiler by example; `against_reference` compares it with the slow evaluator.
 
 mod against_reference;
+mod listing;
 mod long_programs;
 
 use std::sync::Arc;
