@@ -56,7 +56,7 @@ pub(super) fn resolve(core: &mut Core, tables: &Tables, packet: &mut Packet) -> 
         Touch::Counted => Next::To(NodeId::Forward),
         // The connection ended and a new one begins, which is decided like any new one.
         Touch::Reopened => {
-            core.flows.remove(hit.session);
+            super::classify::end(core, hit.session);
             packet.hit = None;
             Next::To(NodeId::Classify)
         }
