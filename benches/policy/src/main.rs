@@ -4,6 +4,8 @@
 //! `<src/len> <dst/len> <protocol|*> <low-high> <low-high> <allow|deny>`. `--trace` has a record
 //! of 13 bytes a packet, big endian: source, destination, ports, protocol.
 
+mod calico;
+
 use std::fs;
 use std::hint::black_box;
 use std::net::Ipv4Addr;
@@ -17,12 +19,17 @@ use policy::acl::{Acl, PortRange, Prefix, Rule, Tuple, first_match};
 /// Measure the policy classifiers.
 #[derive(Parser)]
 struct Options {
+    /// Measure Calico policy instead, over a cluster of its own making.
+    #[arg(long)]
+    calico: bool,
+    #[command(flatten)]
+    cluster: calico::Cluster,
     /// File of rules.
-    #[arg(long)]
-    rules: PathBuf,
+    #[arg(long, required_unless_present = "calico")]
+    rules: Option<PathBuf>,
     /// File of packets.
-    #[arg(long)]
-    trace: PathBuf,
+    #[arg(long, required_unless_present = "calico")]
+    trace: Option<PathBuf>,
     /// Packets a batch.
     #[arg(long, default_value_t = 64)]
     batch: usize,
@@ -48,8 +55,14 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), String> {
-    let rules = read_rules(&options.rules)?;
-    let trace = read_trace(&options.trace)?;
+    if options.calico {
+        return calico::run(&options.cluster).map_err(|error| error.to_string());
+    }
+    let (Some(rules), Some(trace)) = (&options.rules, &options.trace) else {
+        return Err("--rules and --trace go together".into());
+    };
+    let rules = read_rules(rules)?;
+    let trace = read_trace(trace)?;
     let start = Instant::now();
     let mut table = Acl::build(&rules).map_err(|error| error.to_string())?;
     let build = start.elapsed();
