@@ -218,3 +218,122 @@ fn free(store: &mut Store, word: Word) {
         store.retire(array, word.place(), word.boundaries() as usize + 1);
     }
 }
+
+/// `RUSTFLAGS="--cfg loom" cargo test -p lpm --lib --release loom`: all interleavings, and all the
+/// staleness the orderings allow, of one change and one reader.
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use crate::list::{self, Runs};
+
+    fn slots(of: impl Fn(usize) -> u16) -> [Link; SLOTS] {
+        std::array::from_fn(|slot| Link::value(of(slot)))
+    }
+
+    /// A reader that loads the word once sees all of the old slots or all of the new.
+    fn change(old: [Link; SLOTS], new: [Link; SLOTS], wide: bool) {
+        loom::model(move || {
+            let (mut store, readers) = Store::private(1, 0).publish();
+            let mut uniform = Uniform::default();
+            rewrite(&mut store, &mut uniform, 0, &old, wide);
+            let reader = loom::thread::spawn(move || {
+                let tables = readers.pin();
+                let word = Word(tables.word(0));
+                let seen = [0, 9, 31].map(|slot| word.slot(&tables, slot as u32).0);
+                assert!(
+                    seen == [0, 9, 31].map(|slot| old[slot].0)
+                        || seen == [0, 9, 31].map(|slot| new[slot].0),
+                    "{seen:?}"
+                );
+            });
+            rewrite(&mut store, &mut uniform, 0, &new, wide);
+            reader.join().expect("the reader does not panic");
+        });
+    }
+
+    #[test]
+    fn loom_a_change_of_leaves_is_seen_whole() {
+        change(
+            slots(|_| 1),
+            slots(|slot| if slot < 16 { 2 } else { 3 }),
+            false,
+        );
+    }
+
+    #[test]
+    fn loom_a_change_of_links_is_seen_whole() {
+        change(
+            slots(|slot| 1 + slot as u16 / 16),
+            slots(|slot| 7 + slot as u16 / 8),
+            true,
+        );
+    }
+
+    /// Each lookup sees the old value or the new, and none goes back.
+    #[test]
+    fn loom_a_value_is_changed_in_place() {
+        loom::model(|| {
+            let (mut store, readers) = Store::private(1, 0).publish();
+            let mut uniform = Uniform::default();
+            let halves = |low| slots(|slot| if slot < 16 { low } else { 2 });
+            rewrite(&mut store, &mut uniform, 0, &halves(1), false);
+            let reader = loom::thread::spawn(move || {
+                let tables = readers.pin();
+                let word = Word(tables.word(0));
+                let seen = [0, 9, 31].map(|slot| word.slot(&tables, slot).0);
+                assert!(
+                    [[1, 1, 2], [1, 9, 2], [9, 9, 2]].contains(&seen),
+                    "{seen:?}"
+                );
+            });
+            rewrite(&mut store, &mut uniform, 0, &halves(9), false);
+            reader.join().expect("the reader does not panic");
+        });
+    }
+
+    /// A list is complete when its link is seen, be it by a new word or in the place of `old`, a
+    /// value of slot 3.
+    fn list_instead_of(old: u16) {
+        loom::model(move || {
+            let (mut store, readers) = Store::private(1, 0).publish();
+            let mut uniform = Uniform::default();
+            let with_third = |third| {
+                let mut slots = slots(|slot| 1 + slot as u16 / 16);
+                slots[3] = third;
+                slots
+            };
+            rewrite(
+                &mut store,
+                &mut uniform,
+                0,
+                &with_third(Link::value(old)),
+                true,
+            );
+            let reader = loom::thread::spawn(move || {
+                let tables = readers.pin();
+                let link = Word(tables.word(0)).slot(&tables, 3);
+                if link.is_list() {
+                    assert_eq!(list::find(&tables, link.place(), 40), Link::value(6));
+                } else {
+                    assert_eq!(link, Link::value(old));
+                }
+            });
+            let mut runs = Runs::default();
+            runs.fill(Link::value(5));
+            runs.paint(40, 50, Link::value(6));
+            let list = runs.write(&mut store);
+            rewrite(&mut store, &mut uniform, 0, &with_third(list), true);
+            reader.join().expect("the reader does not panic");
+        });
+    }
+
+    #[test]
+    fn loom_a_list_is_complete_when_a_word_names_it() {
+        list_instead_of(1);
+    }
+
+    #[test]
+    fn loom_a_list_is_complete_when_a_link_names_it() {
+        list_instead_of(8);
+    }
+}
