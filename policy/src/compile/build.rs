@@ -53,7 +53,7 @@ impl Programs {
                 action: Action::Deny,
                 staged: false,
             };
-            let ids = registry.assign(Owner::TierDefault(tier.clone()), vec![info]);
+            let ids = registry.assign(Owner::TierDefault(tier.clone()), direction, vec![info]);
             Block::everything(ids[0], Action::Deny)
         };
         self.tier_defaults.entry(key).or_insert_with(build).clone()

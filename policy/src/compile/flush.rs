@@ -15,6 +15,7 @@ use super::program::Block;
 use super::registry::{Owner, RuleInfo, RuleKind};
 use super::rule::CompiledRule;
 use super::snapshot::{Compiled, EndpointIndex};
+use super::symbols::{Pair, Symbol};
 use crate::model::{Direction, Rule, Tier};
 
 /// In the order that `snapshot::side` numbers them.
@@ -53,7 +54,35 @@ impl Graph {
         self.purge_unused_sets();
         let addresses = self.refresh_addresses();
         let endpoints = self.build_programs();
+        if self.symbols.is_due() {
+            self.sweep_symbols();
+        }
         self.publish(addresses || endpoints)
+    }
+
+    /// Forgets strings that no label or selector holds any more.
+    fn sweep_symbols(&mut self) {
+        let mut used = Vec::new();
+        let pair = |(key, value): &Pair, used: &mut Vec<Symbol>| used.extend([*key, *value]);
+        for (_, item) in self.items.iter() {
+            item.own.iter().for_each(|p| pair(p, &mut used));
+            used.extend(item.ports.iter().map(|(name, ..)| *name));
+        }
+        for (_, profile) in self.profiles.iter() {
+            profile.labels.iter().for_each(|p| pair(p, &mut used));
+        }
+        used.extend(
+            self.sets
+                .states
+                .iter()
+                .flatten()
+                .filter_map(|s| s.named)
+                .map(|(n, _)| n),
+        );
+        self.sets.index.each_symbol(&mut |symbol| used.push(symbol));
+        self.policy_index
+            .each_symbol(&mut |symbol| used.push(symbol));
+        self.symbols.sweep(used);
     }
 
     /// Which policies apply to the local ones among the changed items.
@@ -160,7 +189,11 @@ impl Graph {
             let mut held = Vec::new();
             let blocks = (state.users > 0).then(|| {
                 DIRECTIONS.map(|direction| {
-                    let rules = policy.rules(direction)?;
+                    let owner = Owner::Policy(policy.key().clone());
+                    let Some(rules) = policy.rules(direction) else {
+                        self.registry.assign(owner, direction, Vec::new());
+                        return None;
+                    };
                     let info = |index, rule: &Rule| RuleInfo {
                         kind: RuleKind::Policy,
                         tier: Some(policy.tier().clone()),
@@ -171,8 +204,7 @@ impl Graph {
                         action: rule.action(),
                         staged: policy.is_staged(),
                     };
-                    let owner = Owner::Policy(policy.key().clone());
-                    Some(self.compile_block(owner, rules, info, &mut held))
+                    Some(self.compile_block(owner, direction, rules, info, &mut held))
                 })
             });
             let state = self.policies.get_mut(slot);
@@ -219,7 +251,7 @@ impl Graph {
                     staged: false,
                 };
                 let owner = Owner::Profile(profile.name().clone());
-                self.compile_block(owner, profile.rules(direction), info, &mut held)
+                self.compile_block(owner, direction, profile.rules(direction), info, &mut held)
             });
             let state = self.profiles.get_mut(slot);
             state.blocks = Some(blocks);
@@ -230,6 +262,7 @@ impl Graph {
     fn compile_block(
         &mut self,
         owner: Owner,
+        direction: Direction,
         rules: &[Rule],
         info: impl Fn(usize, &Rule) -> RuleInfo,
         held: &mut Vec<SetId>,
@@ -239,7 +272,7 @@ impl Graph {
             .enumerate()
             .map(|(i, rule)| info(i, rule))
             .collect();
-        let ids = self.registry.assign(owner, infos);
+        let ids = self.registry.assign(owner, direction, infos);
         let rules = rules
             .iter()
             .zip(ids)

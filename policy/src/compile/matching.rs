@@ -66,6 +66,27 @@ impl Matcher {
         }
     }
 
+    /// Calls `each` with every symbol the selector holds.
+    fn each_symbol(&self, each: &mut impl FnMut(Symbol)) {
+        match self {
+            Self::Everything => {}
+            Self::Has(key)
+            | Self::Contains(key, _)
+            | Self::StartsWith(key, _)
+            | Self::EndsWith(key, _) => each(*key),
+            Self::Equal(key, v) | Self::NotEqual(key, v) => [*key, *v].into_iter().for_each(each),
+            Self::In(key, set) | Self::NotIn(key, set) => {
+                [*key].into_iter().chain(set.iter().copied()).for_each(each);
+            }
+            Self::Not(operand) => operand.each_symbol(each),
+            Self::And(operands) | Self::Or(operands) => {
+                operands
+                    .iter()
+                    .for_each(|operand| operand.each_symbol(each));
+            }
+        }
+    }
+
     pub(super) fn matches(&self, labels: &[Pair], symbols: &Symbols) -> bool {
         let text = |key| value(labels, key).map(|v| symbols.text(v));
         match self {
@@ -195,6 +216,13 @@ impl<Id: Copy + Ord + std::hash::Hash> MatchIndex<Id> {
                 }
             }
         }
+    }
+
+    /// Calls `each` with every symbol that a selector holds.
+    pub(super) fn each_symbol(&self, each: &mut impl FnMut(Symbol)) {
+        self.filed
+            .values()
+            .for_each(|(matcher, _)| matcher.each_symbol(each));
     }
 
     /// Whether one selector matches.

@@ -142,10 +142,12 @@ impl Registry {
 
     /// Numbers for the rules an owner now has: kept where they were, new at the end, freed where
     /// the list became shorter.
-    pub(super) fn assign(&mut self, owner: Owner, rules: Vec<RuleInfo>) -> Vec<RuleId> {
-        let Some(direction) = rules.first().map(|info| info.direction) else {
-            return Vec::new();
-        };
+    pub(super) fn assign(
+        &mut self,
+        owner: Owner,
+        direction: Direction,
+        rules: Vec<RuleInfo>,
+    ) -> Vec<RuleId> {
         let key = (owner, direction);
         let mut ids = self.owned.remove(&key).unwrap_or_default();
         self.freed.extend(ids.drain(rules.len().min(ids.len())..));

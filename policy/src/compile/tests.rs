@@ -1,6 +1,7 @@
 //! Tests of the compiler by example; `against_reference` compares it with the slow evaluator.
 
 mod against_reference;
+mod hosts;
 mod listing;
 mod long_programs;
 
@@ -205,4 +206,84 @@ fn pass_log_and_staged() {
         "first"
     );
     assert!(!v.allow);
+}
+
+#[test]
+fn strings_that_nothing_holds_are_forgotten() {
+    let mut g = graph();
+    g.apply(
+        policy(
+            PolicyKind::GlobalNetworkPolicy,
+            "p",
+            r#"{"selector":"app == 'web'"}"#,
+        )
+        .into(),
+    );
+    g.apply(
+        endpoint(
+            "web",
+            "n1",
+            "10.0.0.1",
+            &[("app", "web"), ("kept", "value")],
+        )
+        .into(),
+    );
+    for i in 0..150_000u32 {
+        let labels = [("app", &*format!("app-{i}")), ("turn", &*i.to_string())];
+        g.apply(endpoint("other", "n2", "10.0.0.2", &labels).into());
+        if i % 1_000 == 0 {
+            g.flush();
+        }
+    }
+    g.flush();
+    assert!(g.symbols.len() < 70_000, "{} strings", g.symbols.len());
+    let packet = tcp("10.0.0.2", "10.0.0.1", 80);
+    let v = verdict(&g.snapshot(), "web", Direction::Ingress, &packet);
+    assert_eq!(
+        g.snapshot().rule(v.rule).unwrap().kind,
+        RuleKind::TierDefault
+    );
+}
+
+#[test]
+fn rule_numbers_stay_while_the_policy_lives() {
+    let mut g = graph();
+    g.apply(endpoint("web", "n1", "10.0.0.1", &[("app", "web")]).into());
+    let with = |rules: &str| {
+        let spec =
+            format!(r#"{{"selector":"app == 'web'","types":["Ingress"],"ingress":[{rules}]}}"#);
+        policy(PolicyKind::NetworkPolicy, "p", &spec)
+    };
+    let ssh = r#"{"action":"Allow","protocol":"TCP","destination":{"ports":[22]}}"#;
+    let web = r#"{"action":"Allow","protocol":"TCP","destination":{"ports":[80]}}"#;
+    let by = |g: &Graph, port| {
+        let v = verdict(
+            &g.snapshot(),
+            "web",
+            Direction::Ingress,
+            &tcp("1.1.1.1", "10.0.0.1", port),
+        );
+        v.rule
+    };
+    g.apply(with(&format!("{ssh},{web}")).into());
+    g.flush();
+    let (first, second) = (by(&g, 22), by(&g, 80));
+    assert_ne!(first, second);
+    // Other endpoints, other policies, a rule's content: the numbers stay.
+    g.apply(endpoint("two", "n1", "10.0.0.2", &[("app", "web")]).into());
+    g.apply(policy(PolicyKind::GlobalNetworkPolicy, "q", r#"{"order":1}"#).into());
+    g.apply(Update::RemovePolicy(
+        PolicyKey::new(PolicyKind::GlobalNetworkPolicy, None, "q").unwrap(),
+    ));
+    g.apply(with(&format!("{ssh},{}", web.replace("80", "81"))).into());
+    g.flush();
+    assert_eq!((by(&g, 22), by(&g, 81)), (first, second));
+    // A rule that went frees its number, which nobody gets at once.
+    g.apply(with(ssh).into());
+    g.apply(endpoint("three", "n1", "10.0.0.3", &[]).into());
+    g.flush();
+    assert_eq!(by(&g, 22), first);
+    g.apply(with(&format!("{ssh},{web}")).into());
+    g.flush();
+    assert_ne!(by(&g, 80), second);
 }
