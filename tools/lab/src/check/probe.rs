@@ -1,6 +1,8 @@
 //! The tests of one path: real tools, their output read, a reason for every failure.
 
 use std::process::Output;
+use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -128,7 +130,26 @@ fn client_mtu(path: &Path) -> Result<usize, String> {
         .ok_or_else(|| format!("no MTU of {device}"))
 }
 
+/// One iperf3 test. A server that is not yet done with its last client refuses the next one for a
+/// moment, and a burst of datagrams overruns the socket of a receiver that the machine does not let
+/// run: both are tried again, a path that loses goes on losing.
 fn iperf(path: &Path, flags: &[&str]) -> Outcome {
+    for _ in 0..4 {
+        match iperf_once(path, flags) {
+            Err(reason) if PASSING.iter().any(|passing| reason.contains(passing)) => {
+                thread::sleep(Duration::from_millis(300));
+            }
+            outcome => return outcome,
+        }
+    }
+    iperf_once(path, flags)
+}
+
+/// The reasons to try iperf3 again.
+const PASSING: [&str; 3] = ["the server is busy", "Connection reset by peer", LOST];
+const LOST: &str = "too many lost";
+
+fn iperf_once(path: &Path, flags: &[&str]) -> Outcome {
     let (address, port) = (path.address.to_string(), IPERF_PORT.to_string());
     let client = [
         "iperf3",
@@ -158,7 +179,7 @@ fn iperf(path: &Path, flags: &[&str]) -> Outcome {
             (Some(lost), Some(packets)) if packets > 0.0 && lost <= packets * 0.02 => {
                 Ok(format!("{lost:.0}/{packets:.0} lost"))
             }
-            other => Err(format!("lost and sent packets: {other:?}")),
+            other => Err(format!("{LOST}, of all sent: {other:?}")),
         };
     }
     let received = &result["end"]["sum_received"];
