@@ -52,6 +52,11 @@ pub(crate) enum Command {
         #[arg(value_parser = clap::value_parser!(u32).range(1..))]
         watch: Option<u32>,
     },
+    /// Add and delete static routes to other nodes
+    Route {
+        #[command(subcommand)]
+        command: RouteCommand,
+    },
     /// Explain what policy does
     Policy {
         #[command(subcommand)]
@@ -73,6 +78,32 @@ pub(crate) enum Command {
         method: String,
         /// Its parameters, a JSON object
         params: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RouteCommand {
+    /// Add a route, or replace its nodes
+    Add {
+        /// Where to
+        prefix: IpNet,
+        /// The nodes to go by; flows are spread over several
+        #[arg(required = true, value_name = "NODE")]
+        nodes: Vec<String>,
+    },
+    /// Delete routes
+    Delete {
+        /// Their prefixes
+        #[arg(required = true, value_name = "PREFIX")]
+        prefixes: Vec<IpNet>,
+    },
+    /// Add all routes of a file: lines of a prefix and one or more nodes
+    Load {
+        /// The file; - is standard input
+        file: PathBuf,
+        /// The nodes of lines that name none
+        #[arg(long = "via", value_name = "NODE")]
+        nodes: Vec<String>,
     },
 }
 

@@ -14,6 +14,9 @@ pub(crate) enum Failure {
     /// Nobody takes our output.
     #[error("cannot write: {0}")]
     Output(#[from] io::Error),
+    /// What was to be changed is not there.
+    #[error("{0}")]
+    Missing(String),
     /// The command line is wrong in a way that only shows now.
     #[error("{0}")]
     Usage(String),
@@ -22,7 +25,7 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Daemon(_) | Self::Output(_) => ExitCode::from(1),
+            Self::Daemon(_) | Self::Output(_) | Self::Missing(_) => ExitCode::from(1),
             Self::Usage(_) => ExitCode::from(2),
         }
     }

@@ -10,6 +10,7 @@ mod explain;
 mod failure;
 mod output;
 mod page;
+mod route;
 mod show;
 mod table;
 mod units;
@@ -82,6 +83,7 @@ fn run(cli: &Cli, out: &mut Output<impl io::Write>) -> Result<(), Failure> {
             let daemon = connect(cli).and_then(|mut c| Ok(c.call(&GetVersion {})?));
             show::versions(out, daemon)
         }
+        Command::Route { command } => route::run(&mut connect(cli)?, out, command),
         Command::Reload => {
             let reloaded = connect(cli)?.call(&Reload {})?;
             show::reloaded(out, &reloaded)

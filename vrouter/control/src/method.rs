@@ -8,11 +8,12 @@ use serde_json::value::RawValue;
 use crate::message::{ErrorBody, ErrorCode};
 use crate::model::{
     CounterReport, Done, DropReport, EndpointPolicy, Explanation, Flow, Interface, Neighbor, Page,
-    Reloaded, ResourceReport, Route, Tunnel, Version, Worker,
+    Reloaded, Removed, ResourceReport, Route, Tunnel, Version, Worker,
 };
 use crate::params::{
-    Explain, GetVersion, Reload, ShowCounters, ShowDrops, ShowFlows, ShowInterfaces, ShowNeighbors,
-    ShowPolicy, ShowResources, ShowRoutes, ShowTunnels, ShowWorkers, Shutdown,
+    AddRoutes, DeleteRoutes, Explain, GetVersion, Reload, ShowCounters, ShowDrops, ShowFlows,
+    ShowInterfaces, ShowNeighbors, ShowPolicy, ShowResources, ShowRoutes, ShowTunnels, ShowWorkers,
+    Shutdown,
 };
 
 /// A parameter struct: it knows its method and what comes back.
@@ -107,6 +108,10 @@ methods! {
     "show.counters" counters(ShowCounters) -> CounterReport;
     /// The walk of a packet through the policies, without sending one.
     "policy.explain" explain(Explain) -> Explanation;
+    /// Adds or replaces static routes, all of them or none.
+    "routes.add" add_routes(AddRoutes) -> Done;
+    /// Removes static routes.
+    "routes.delete" delete_routes(DeleteRoutes) -> Removed;
     /// Reads configuration and resources again, as SIGHUP does.
     "reload" reload(Reload) -> Reloaded;
     /// Stops the daemon in order, as SIGTERM does; answers before it does.

@@ -115,11 +115,33 @@ params! {
     /// `show.counters`.
     ShowCounters {}
 
+    /// `routes.add`.
+    AddRoutes {
+        /// The routes; a line of the protocol holds some ten thousand.
+        routes: Vec<StaticRoute>,
+    }
+
+    /// `routes.delete`.
+    DeleteRoutes {
+        /// Their prefixes.
+        prefixes: Vec<IpNet>,
+    }
+
     /// `reload`.
     Reload {}
 
     /// `shutdown`.
     Shutdown {}
+}
+
+/// A static route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StaticRoute {
+    /// Where to.
+    pub prefix: IpNet,
+    /// The nodes to go by; flows are spread over several.
+    pub nodes: Vec<String>,
 }
 
 /// `policy.explain`.

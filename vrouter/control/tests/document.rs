@@ -105,6 +105,8 @@ fn every_example_parses() {
             Method::ShowResources(_) => same::<ShowResources>(&result),
             Method::ShowCounters(_) => same::<ShowCounters>(&result),
             Method::Explain(_) => same::<Explain>(&result),
+            Method::AddRoutes(_) => same::<AddRoutes>(&result),
+            Method::DeleteRoutes(_) => same::<DeleteRoutes>(&result),
             Method::Reload(_) => same::<Reload>(&result),
             Method::Shutdown(_) => same::<Shutdown>(&result),
         }

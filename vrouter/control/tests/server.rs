@@ -99,6 +99,12 @@ impl Service for Fake {
         let explanation = serde_json::json!({ "source": params.source });
         Explanation::new(&explanation).map_err(|e| ErrorBody::internal(e.to_string()))
     }
+    fn add_routes(&self, _: AddRoutes) -> Answer<Done> {
+        absent()
+    }
+    fn delete_routes(&self, _: DeleteRoutes) -> Answer<Removed> {
+        absent()
+    }
     fn reload(&self, _: Reload) -> Answer<Reloaded> {
         absent()
     }

@@ -355,6 +355,26 @@ impl Service for Fake {
             .map_err(|e| ErrorBody::internal(e.to_string()))
     }
 
+    fn add_routes(&self, params: AddRoutes) -> Answer<Done> {
+        match params
+            .routes
+            .iter()
+            .find(|route| route.nodes == ["nowhere"])
+        {
+            Some(route) => Err(ErrorBody::bad_params(format!(
+                "{}: there is no other node nowhere",
+                route.prefix
+            ))),
+            None => Ok(Done {}),
+        }
+    }
+
+    fn delete_routes(&self, params: DeleteRoutes) -> Answer<Removed> {
+        Ok(Removed {
+            removed: params.prefixes.len() as u64,
+        })
+    }
+
     fn reload(&self, _: Reload) -> Answer<Reloaded> {
         Ok(Reloaded {
             generation: 8,

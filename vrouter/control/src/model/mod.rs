@@ -21,7 +21,7 @@ pub use policy::{
     EndpointPolicy, Explanation, Hits, PolicyDirection, PolicyPolicy, PolicyProfile, PolicyRule,
     PolicyTier,
 };
-pub use resource::{Done, KindCount, Notice, Reloaded, ResourceReport, Severity};
+pub use resource::{Done, KindCount, Notice, Reloaded, Removed, ResourceReport, Severity};
 pub use route::{Neighbor, NextHop, Route, RouteKind, Tunnel};
 pub use value::{Encap, Family, Mac, Page, Protocol, Timestamp, Traffic};
 pub use version::Version;

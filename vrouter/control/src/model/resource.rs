@@ -92,3 +92,10 @@ pub struct Reloaded {
 /// A method that returns nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {}
+
+/// How many things were removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// How many; what was not there does not count.
+    pub removed: u64,
+}
