@@ -12,8 +12,9 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 use crossbeam::channel::{Receiver, select, tick, unbounded};
 use crossbeam::queue::ArrayQueue;
+use ipnet::IpNet;
 use policy::flow::{self, FlowTable};
-use vrouter_api::{Notice, ParseError};
+use vrouter_api::{FlowTimeouts, Notice, ParseError};
 use vrouter_dataplane::id::InterfaceId;
 use vrouter_dataplane::tables::{Host as HostTable, Tables};
 use vrouter_dataplane::worker;
@@ -24,12 +25,14 @@ use vrouter_io::tun;
 use crate::collector::{Collector, DeviceFailed};
 use crate::desired::{Desired, Route, Target, desired};
 use crate::endpoints::Endpoints;
+use crate::hits::{Before, Sources};
 use crate::host::{Host, Underlay};
 use crate::interfaces::{HOST, InterfaceIds};
 use crate::policies::Policies;
 use crate::resources::Resources;
-use crate::rib::Rib;
+use crate::rib::{Change, Rib, Way};
 use crate::settings::Settings;
+use crate::statics::{Nodes, Statics};
 use crate::tables;
 use crate::tunnels::Tunnels;
 use crate::workers::{Died, Shared, Workers};
@@ -88,6 +91,7 @@ pub struct Agent {
     pub(crate) compiled: Arc<policy::compile::Compiled>,
     pub(crate) desired: Desired,
     pub(crate) rib: Rib,
+    statics: Statics,
     pub(crate) endpoints: Endpoints,
     pub(crate) tunnels: Tunnels,
     pub(crate) workers: Workers,
@@ -105,7 +109,7 @@ pub struct Agent {
     ids: InterfaceIds,
     published: Published,
     watch: Watch,
-    timeouts: flow::Timeouts,
+    pub(crate) hits: Before,
     died: Receiver<Died>,
     failed: Receiver<DeviceFailed>,
     stopping: bool,
@@ -182,6 +186,7 @@ impl Agent {
             policies,
             compiled,
             rib,
+            statics: Statics::default(),
             endpoints: Endpoints::default(),
             tunnels: Tunnels::default(),
             workers,
@@ -198,7 +203,7 @@ impl Agent {
             host_addresses: Vec::new(),
             ids: InterfaceIds::default(),
             published: Published::default(),
-            timeouts: flow::Timeouts::default(),
+            hits: Before::default(),
             watch,
             died,
             failed,
@@ -264,6 +269,8 @@ impl Agent {
                 self.resources.delete(&key);
             }
             Event::Broken { file, errors } => {
+                // What was noticed before holds no more; what still does follows.
+                self.notices.remove(&file);
                 for error in &errors {
                     tracing::error!("{error}");
                 }
@@ -306,6 +313,9 @@ impl Agent {
         let closing = self
             .endpoints
             .update(&wanted.locals, self.mtu, &mut self.ids, &self.workers);
+        self.shared
+            .flows
+            .set_timeouts(&timeouts(&wanted.felix.flow_timeouts));
         self.compiled = self.policies.compile();
         problems.extend(self.policies.problems());
         problems.extend(self.host.update(&wanted, self.underlay.as_ref(), self.mtu));
@@ -328,6 +338,23 @@ impl Agent {
         }
     }
 
+    /// What tables are made from, as it is now.
+    fn view(&self) -> tables::View<'_> {
+        tables::View {
+            desired: &self.desired,
+            endpoints: &self.endpoints,
+            tunnels: &self.tunnels,
+            policy: &self.compiled,
+            host_addresses: &self.host_addresses,
+            underlay_mtu: self
+                .underlay
+                .as_ref()
+                .map_or(ETHERNET_MTU, |underlay| underlay.mtu),
+            mtu: self.mtu,
+            host_name: &self.settings.tunnel_interface,
+        }
+    }
+
     /// Publishes tables for the state as it is now, if they differ from the last.
     fn publish(&mut self) -> Option<String> {
         let mut routes = self.desired.routes.clone();
@@ -338,25 +365,8 @@ impl Agent {
                 source,
             });
         }
-        let underlay_mtu = self
-            .underlay
-            .as_ref()
-            .map_or(ETHERNET_MTU, |underlay| underlay.mtu);
-        let view = tables::View {
-            desired: &self.desired,
-            endpoints: &self.endpoints,
-            tunnels: &self.tunnels,
-            policy: &self.compiled,
-            host_addresses: &self.host_addresses,
-            underlay_mtu,
-            mtu: self.mtu,
-            host_name: &self.settings.tunnel_interface,
-        };
+        let view = self.view();
         let adjacencies = view.adjacencies(&routes);
-        let change = match self.rib.prepare(&adjacencies) {
-            Ok(change) => change,
-            Err(error) => return Some(error.to_string()),
-        };
         let next = Published {
             generation: self.published.generation,
             policy: self.compiled.generation(),
@@ -364,27 +374,100 @@ impl Agent {
             nodes: view.nodes(),
             host: view.host(),
         };
-        if change.is_empty() && next == self.published {
-            return None;
+        let change = match self.rib.prepare(&adjacencies) {
+            Ok(change) => change,
+            Err(error) => return Some(error.to_string()),
+        };
+        if !change.is_empty() || next != self.published {
+            self.published = next;
+            self.commit(change);
         }
-        self.published = next;
+        self.refresh_statics()
+    }
+
+    /// Has a prepared change of routes take effect, and every session decided again.
+    fn commit(&mut self, change: Change) {
         if change.new_adjacencies {
             // Workers must know the new adjacencies before a prefix points to them.
             self.publish_tables();
             self.workers.wait_for(self.published.generation);
         }
-        if !change.is_empty() {
-            self.rib.commit(change);
-        }
-        // The new generation makes sessions look up their route and policy again.
+        self.rib.commit(change);
         self.publish_tables();
         self.workers.wait_for(self.published.generation);
         self.rib.collect();
+    }
+
+    /// Brings static routes to where their nodes are now.
+    fn refresh_statics(&mut self) -> Option<String> {
+        let mut statics = std::mem::take(&mut self.statics);
+        let changed = statics.refresh(&self.view());
+        self.statics = statics;
+        for (old, new) in changed {
+            let prefixes = self.rib.static_by(&old);
+            match self
+                .rib
+                .prepare_static(prefixes.into_iter().map(|prefix| (prefix, &new)))
+            {
+                Ok(change) => self.commit(change),
+                Err(error) => return Some(error.to_string()),
+            }
+        }
         None
+    }
+
+    /// Adds or replaces static routes, all or none.
+    ///
+    /// # Errors
+    /// The first route that cannot be, in words.
+    pub(crate) fn add_routes(&mut self, routes: Vec<(IpNet, Nodes)>) -> Result<(), String> {
+        let mut ways: BTreeMap<(bool, Nodes), Way> = BTreeMap::new();
+        for (prefix, nodes) in &routes {
+            if nodes.is_empty() {
+                return Err(format!("{prefix}: names no node"));
+            }
+            if self.rib.is_of_resources(prefix) {
+                return Err(format!("{prefix}: is routed by a resource"));
+            }
+            let v6 = matches!(prefix, IpNet::V6(_));
+            if !ways.contains_key(&(v6, nodes.clone())) {
+                let way = match self.statics.way(v6, nodes) {
+                    Some(way) => way.clone(),
+                    None => self
+                        .view()
+                        .way(nodes, v6)
+                        .map_err(|reason| format!("{prefix}: {reason}"))?,
+                };
+                ways.insert((v6, nodes.clone()), way);
+            }
+        }
+        let by_way = routes.iter().filter_map(|(prefix, nodes)| {
+            let v6 = matches!(prefix, IpNet::V6(_));
+            Some((*prefix, ways.get(&(v6, nodes.clone()))?))
+        });
+        let change = self
+            .rib
+            .prepare_static(by_way)
+            .map_err(|error| error.to_string())?;
+        self.commit(change);
+        for ((v6, nodes), way) in ways {
+            self.statics.learn(v6, nodes, way);
+        }
+        Ok(())
+    }
+
+    /// Removes static routes; how many of them there were.
+    pub(crate) fn remove_routes(&mut self, prefixes: &[IpNet]) -> usize {
+        let removed = self.rib.remove_static(prefixes);
+        if removed > 0 {
+            self.commit(Change::default());
+        }
+        removed
     }
 
     fn publish_tables(&mut self) {
         self.published.generation = self.published.generation.wrapping_add(1);
+        self.prepare_counters();
         self.workers.publish(Arc::new(Tables {
             generation: self.published.generation,
             interfaces: self.published.interfaces.clone(),
@@ -394,6 +477,15 @@ impl Agent {
             nodes: Arc::new(self.published.nodes.clone()),
             host: Arc::new(self.published.host.clone()),
         }));
+    }
+
+    /// Makes counters for the rules of the tables to be published.
+    fn prepare_counters(&mut self) {
+        let mut before = std::mem::take(&mut self.hits);
+        let sources = self.hit_sources();
+        sources.reserve(&self.compiled);
+        before.notice(&self.compiled, self.endpoints.attached(), &sources);
+        self.hits = before;
     }
 
     /// Closes interfaces no published tables name any more.
@@ -452,9 +544,18 @@ impl Agent {
         self.stopping = true;
     }
 
-    /// How long idle sessions are remembered.
-    pub(crate) fn timeouts(&self) -> flow::Timeouts {
-        self.timeouts
+    /// Addresses of the host's own interfaces.
+    pub(crate) fn host_addresses(&self) -> &[IpAddr] {
+        &self.host_addresses
+    }
+
+    /// Who counts what rules match.
+    pub(crate) fn hit_sources(&self) -> Sources<'_> {
+        let workers = self.workers.observers();
+        Sources {
+            workers: workers.map(|(observer, _)| &*observer.counters).collect(),
+            expired: &self.collector.expired,
+        }
     }
 
     /// The generation workers use.
@@ -469,6 +570,21 @@ impl Agent {
         self.workers.stop();
         drop(self.watch);
         drop(self.collector);
+    }
+}
+
+/// The settings' idle times in the flow table's own form.
+fn timeouts(settings: &FlowTimeouts) -> flow::Timeouts {
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    flow::Timeouts {
+        tcp_syn_sent_ms: ms(settings.tcp_syn_sent),
+        tcp_established_ms: ms(settings.tcp_established),
+        tcp_reset_ms: ms(settings.tcp_reset_seen),
+        tcp_fins_seen_ms: ms(settings.tcp_fins_seen),
+        udp_ms: ms(settings.udp),
+        icmp_ms: ms(settings.icmp),
+        generic_ms: ms(settings.generic),
+        creation_grace_ms: ms(settings.creation_grace_period),
     }
 }
 

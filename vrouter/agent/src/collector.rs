@@ -14,6 +14,7 @@ use crossbeam::channel::Sender;
 use dashmap::DashMap;
 use vrouter_dataplane::drop::DropReason;
 use vrouter_dataplane::events::{Denial, Event};
+use vrouter_dataplane::hits::Hits;
 use vrouter_dataplane::id::InterfaceId;
 
 use crate::workers::Shared;
@@ -107,6 +108,8 @@ impl Denials {
 pub struct Collector {
     /// What it collects.
     pub denials: Arc<Denials>,
+    /// What rules allowed of the sessions that aged out.
+    pub expired: Arc<Hits>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -119,7 +122,12 @@ impl Collector {
     pub fn start(shared: Shared, failed: Sender<DeviceFailed>) -> std::io::Result<Self> {
         let denials = Arc::<Denials>::default();
         let stop = Arc::<AtomicBool>::default();
-        let (to, until) = (Arc::clone(&denials), Arc::clone(&stop));
+        let expired = Arc::<Hits>::default();
+        let (to, until, hits) = (
+            Arc::clone(&denials),
+            Arc::clone(&stop),
+            Arc::clone(&expired),
+        );
         let body = move || {
             // Relaxed: the flag says nothing but itself.
             while !until.load(Ordering::Relaxed) {
@@ -133,7 +141,10 @@ impl Collector {
                     }
                 }
                 let budget = shared.flows.statistics().capacity as usize / LOOKS_PER_SWEEP;
-                shared.flows.sweep(shared.now_ms(), budget.max(1), |_| {});
+                let now = shared.now_ms();
+                shared
+                    .flows
+                    .sweep(now, budget.max(1), |flow| hits.ended(flow));
                 std::thread::park_timeout(PERIOD);
             }
         };
@@ -142,6 +153,7 @@ impl Collector {
             .spawn(body)?;
         Ok(Self {
             denials,
+            expired,
             stop,
             thread: Some(thread),
         })

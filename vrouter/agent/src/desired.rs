@@ -67,6 +67,8 @@ pub struct Route {
 pub struct Local {
     /// Its resource.
     pub key: Key,
+    /// Its pod, or the resource's name where that names none: what people call it.
+    pub pod: String,
     /// Path or name of its network namespace; `None` when the resource names none.
     pub netns: Option<String>,
     /// The TAP's name inside.
@@ -79,6 +81,22 @@ pub struct Local {
     pub addresses: Vec<IpAddr>,
     /// Sources it may send from.
     pub sources: Vec<IpNet>,
+}
+
+impl Local {
+    /// What people call it: `namespace/pod`.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.key.namespace, self.pod)
+    }
+
+    /// Whether a filter means it: `namespace/pod`, the resource's `namespace/name`, or its
+    /// interface.
+    pub fn is_called(&self, name: &str) -> bool {
+        let Some((namespace, rest)) = name.split_once('/') else {
+            return name == self.interface;
+        };
+        namespace == self.key.namespace && (rest == self.pod || rest == self.key.name)
+    }
 }
 
 /// Another node, as tunnels know it.
@@ -366,6 +384,14 @@ fn tunnel_addresses(node: &Node) -> BTreeSet<IpAddr> {
     [ipip, v4, v6].into_iter().flatten().collect()
 }
 
+/// All addresses a node's resource says it has itself.
+pub(crate) fn addresses_of(node: &Node) -> BTreeSet<IpAddr> {
+    let underlay = [address_v4(node), address_v6(node)];
+    let mut addresses = tunnel_addresses(node);
+    addresses.extend(underlay.into_iter().flatten().map(|net| net.addr()));
+    addresses
+}
+
 fn add_tunnel_addresses(wanted: &mut Desired, resources: &Resources, pools: &[&IpPool], own: &str) {
     for node in resources.nodes() {
         let name = &node.metadata.name;
@@ -441,25 +467,30 @@ fn add_endpoints(wanted: &mut Desired, resources: &Resources, pools: &[&IpPool],
     }
 }
 
-fn local_endpoint(endpoint: &WorkloadEndpoint, spoofing: WorkloadSourceSpoofing) -> Local {
+/// A workload as its node has it.
+pub(crate) fn local_endpoint(
+    endpoint: &WorkloadEndpoint,
+    spoofing: WorkloadSourceSpoofing,
+) -> Local {
     let spec = &endpoint.spec;
     let mut sources = spec.ip_networks.clone();
     match spoofing {
         WorkloadSourceSpoofing::Any => sources.extend(&spec.allow_spoofed_source_prefixes),
         WorkloadSourceSpoofing::Disabled => {}
     }
+    let pod = if spec.pod.is_empty() {
+        &endpoint.metadata.name
+    } else {
+        &spec.pod
+    };
     let interface = if spec.interface_name.is_empty() {
-        let pod = if spec.pod.is_empty() {
-            &endpoint.metadata.name
-        } else {
-            &spec.pod
-        };
         names::host_interface_name(&endpoint.metadata.namespace, pod)
     } else {
         spec.interface_name.clone()
     };
     Local {
         key: endpoint.key(),
+        pod: pod.clone(),
         netns: endpoint.metadata.netns().map(str::to_owned),
         device: spec.endpoint.clone(),
         interface,

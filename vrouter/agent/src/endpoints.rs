@@ -63,6 +63,13 @@ impl Endpoints {
             .find(|e| e.attached.as_ref().is_some_and(|a| a.id == id))
     }
 
+    /// The workload behind each open interface.
+    pub fn attached(&self) -> impl Iterator<Item = (InterfaceId, &Key)> {
+        self.by_key
+            .iter()
+            .filter_map(|(key, e)| e.attached.as_ref().map(|a| (a.id, key)))
+    }
+
     /// Takes what should be there: detaches what went or must be made anew, attaches what came.
     /// Returns the interfaces to close once no tables name them any more.
     pub fn update(

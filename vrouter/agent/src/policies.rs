@@ -1,21 +1,15 @@
-//! Resources into the policy compiler, each in the compiler's own types.
-//!
-//! The compiler's specs carry Calico's field names, as the resources do, so a resource crosses
-//! over as the JSON both understand; what the compiler will not have it says itself.
+//! Resources to the policy compiler: which update each of them is.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use policy::compile::{Compiled, Graph, Update};
-use policy::model::spec::{PolicySpec, ProfileSpec, TierSpec};
-use policy::model::{
-    Endpoint, EndpointKey, EndpointSpec, Invalid, Name, NamedPort, NetworkSet, NetworkSetKey,
-    Policy, PolicyKey, PolicyKind, Profile, Tier,
-};
+use policy::compile::{Applied, Compiled, Graph, Update};
+use policy::model::{Direction, EndpointKey, Invalid, Name, NetworkSetKey, Profile};
+use policy::reference;
 use policy::selector::Labels;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use vrouter_api::{HostEndpoint, Key, Kind, Metadata, Resource, WorkloadEndpoint};
+use vrouter_api::{Key, Kind, Resource, model};
+
+use crate::resources::Resources;
 
 /// The profile Calico serves without anybody having written it: allow everything.
 const DEFAULT_ALLOW: &str = "projectcalico-default-allow";
@@ -23,6 +17,8 @@ const DEFAULT_ALLOW: &str = "projectcalico-default-allow";
 /// The compiler and what it would not take.
 pub struct Policies {
     graph: Graph,
+    /// The same resources for the evaluator that explains, once somebody has asked it.
+    reference: Option<Box<reference::Resources>>,
     problems: BTreeMap<Key, String>,
 }
 
@@ -33,9 +29,10 @@ impl Policies {
     /// The node's name is no name.
     pub fn new(node: &str) -> Result<Self, Invalid> {
         let mut graph = Graph::new(Name::new(node)?);
-        graph.apply(Profile::allowing(DEFAULT_ALLOW, Labels::default())?.into());
+        graph.apply(default_allow()?);
         Ok(Self {
             graph,
+            reference: None,
             problems: BTreeMap::new(),
         })
     }
@@ -46,12 +43,12 @@ impl Policies {
         match update(resource) {
             Ok(Some(update)) => {
                 self.problems.remove(&key);
-                self.graph.apply(update);
+                self.apply(update);
             }
             Ok(None) => {}
             Err(problem) => {
-                tracing::warn!(resource = %key, problem, "not in force");
-                self.problems.insert(key, problem);
+                tracing::warn!(resource = %key, %problem, "not in force");
+                self.problems.insert(key, problem.to_string());
             }
         }
     }
@@ -60,16 +57,34 @@ impl Policies {
     pub fn delete(&mut self, key: &Key) {
         self.problems.remove(key);
         match removal(key) {
-            Ok(Some(update)) => self.graph.apply(update),
+            Ok(Some(update)) => self.apply(update),
             // What never was in the compiler need not leave it.
             Ok(None) | Err(_) => {}
         }
+    }
+
+    fn apply(&mut self, update: Update) {
+        if let Some(reference) = &mut self.reference {
+            reference.apply(update.clone());
+        }
+        self.graph.apply(update);
     }
 
     /// Compiles what changed; the tables now.
     pub fn compile(&mut self) -> Arc<Compiled> {
         self.graph.flush();
         self.graph.snapshot()
+    }
+
+    /// What is evaluated for a local workload, as of the last [`Self::compile`].
+    pub fn applied(&self, endpoint: &EndpointKey, direction: Direction) -> Option<Applied> {
+        self.graph.applied(endpoint, direction)
+    }
+
+    /// The evaluator that explains, over the same resources; made when first asked for.
+    pub fn reference(&mut self, resources: &Resources) -> &reference::Resources {
+        self.reference
+            .get_or_insert_with(|| Box::new(reference(resources)))
     }
 
     /// Resources the compiler refused, in words.
@@ -80,40 +95,39 @@ impl Policies {
     }
 }
 
-fn update(resource: &Resource) -> Result<Option<Update>, String> {
-    let metadata = resource.metadata();
-    let name = metadata.name.as_str();
-    let said = |invalid: Invalid| invalid.to_string();
+/// The evaluator that explains, over resources. Those that the model refuses are left out.
+pub fn reference(resources: &Resources) -> reference::Resources {
+    let mut reference = reference::Resources::new();
+    let updates = resources.iter().filter_map(|r| update(r).ok().flatten());
+    for update in default_allow().into_iter().chain(updates) {
+        reference.apply(update);
+    }
+    reference
+}
+
+fn default_allow() -> Result<Update, Invalid> {
+    Ok(Profile::allowing(DEFAULT_ALLOW, Labels::default())?.into())
+}
+
+fn update(resource: &Resource) -> Result<Option<Update>, Invalid> {
     Ok(Some(match resource {
-        Resource::Tier(tier) => Tier::new(name, &spec::<TierSpec>(&tier.spec)?)
-            .map_err(said)?
-            .into(),
-        Resource::NetworkPolicy(policy) => {
-            enforced(PolicyKind::NetworkPolicy, metadata, &policy.spec)?
+        Resource::Tier(tier) => model::tier(tier)?.into(),
+        Resource::NetworkPolicy(_)
+        | Resource::GlobalNetworkPolicy(_)
+        | Resource::KubernetesNetworkPolicy(_)
+        | Resource::StagedNetworkPolicy(_)
+        | Resource::StagedGlobalNetworkPolicy(_)
+        | Resource::StagedKubernetesNetworkPolicy(_) => match model::policy(resource)? {
+            Some(policy) => policy.into(),
+            // A staged policy that would not be set; it may have been another one before.
+            None => return removal(&resource.key()),
+        },
+        Resource::Profile(profile) => model::profile(profile)?.into(),
+        Resource::NetworkSet(_) | Resource::GlobalNetworkSet(_) => {
+            return Ok(model::network_set(resource)?.map(Update::from));
         }
-        Resource::GlobalNetworkPolicy(policy) => {
-            enforced(PolicyKind::GlobalNetworkPolicy, metadata, &policy.spec)?
-        }
-        Resource::StagedNetworkPolicy(policy) => {
-            enforced(PolicyKind::StagedNetworkPolicy, metadata, &policy.spec)?
-        }
-        Resource::StagedGlobalNetworkPolicy(policy) => enforced(
-            PolicyKind::StagedGlobalNetworkPolicy,
-            metadata,
-            &policy.spec,
-        )?,
-        Resource::Profile(profile) => Profile::new(name, &spec::<ProfileSpec>(&profile.spec)?)
-            .map_err(said)?
-            .into(),
-        Resource::NetworkSet(set) => network_set(metadata, &set.spec.nets).map_err(said)?.into(),
-        Resource::GlobalNetworkSet(set) => {
-            network_set(metadata, &set.spec.nets).map_err(said)?.into()
-        }
-        Resource::WorkloadEndpoint(endpoint) => workload(endpoint).map_err(said)?.into(),
-        Resource::HostEndpoint(endpoint) => host(endpoint).map_err(said)?.into(),
-        Resource::KubernetesNetworkPolicy(_) | Resource::StagedKubernetesNetworkPolicy(_) => {
-            return Err("Kubernetes network policies are not enforced yet".to_owned());
-        }
+        Resource::WorkloadEndpoint(endpoint) => model::workload_endpoint(endpoint)?.into(),
+        Resource::HostEndpoint(endpoint) => model::host_endpoint(endpoint)?.into(),
         Resource::Node(_)
         | Resource::IpPool(_)
         | Resource::BlockAffinity(_)
@@ -123,18 +137,14 @@ fn update(resource: &Resource) -> Result<Option<Update>, String> {
 }
 
 fn removal(key: &Key) -> Result<Option<Update>, Invalid> {
+    if let Some(policy) = model::policy_key(key)? {
+        return Ok(Some(Update::RemovePolicy(policy)));
+    }
     let namespace = (!key.namespace.is_empty()).then_some(key.namespace.as_str());
-    let policy = |kind| PolicyKey::new(kind, namespace, &key.name).map(Update::RemovePolicy);
     Ok(Some(match key.kind {
         Kind::Tier => Update::RemoveTier(Name::new(&key.name)?),
-        Kind::NetworkPolicy => policy(PolicyKind::NetworkPolicy)?,
-        Kind::GlobalNetworkPolicy => policy(PolicyKind::GlobalNetworkPolicy)?,
-        Kind::StagedNetworkPolicy => policy(PolicyKind::StagedNetworkPolicy)?,
-        Kind::StagedGlobalNetworkPolicy => policy(PolicyKind::StagedGlobalNetworkPolicy)?,
         // The static profile shows again when one that replaced it goes.
-        Kind::Profile if key.name == DEFAULT_ALLOW => {
-            Profile::allowing(DEFAULT_ALLOW, Labels::default())?.into()
-        }
+        Kind::Profile if key.name == DEFAULT_ALLOW => default_allow()?,
         Kind::Profile => Update::RemoveProfile(Name::new(&key.name)?),
         Kind::NetworkSet | Kind::GlobalNetworkSet => {
             Update::RemoveNetworkSet(NetworkSetKey::new(namespace, &key.name)?)
@@ -153,80 +163,82 @@ pub fn endpoint_key(key: &Key) -> Result<EndpointKey, Invalid> {
     EndpointKey::workload(&key.namespace, &key.name)
 }
 
-/// A resource's spec in the compiler's own type of the same fields.
-fn spec<T: DeserializeOwned>(spec: &impl Serialize) -> Result<T, String> {
-    serde_json::to_value(spec)
-        .and_then(serde_json::from_value)
-        .map_err(|error| error.to_string())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use policy::model::PacketTuple;
 
-fn enforced(
-    kind: PolicyKind,
-    metadata: &Metadata,
-    written: &impl Serialize,
-) -> Result<Update, String> {
-    let namespace = (!metadata.namespace.is_empty()).then_some(metadata.namespace.as_str());
-    let key = PolicyKey::new(kind, namespace, &metadata.name).map_err(|e| e.to_string())?;
-    let policy = Policy::new(key, &spec::<PolicySpec>(written)?).map_err(|e| e.to_string())?;
-    Ok(policy.into())
-}
+    /// The resources of a file.
+    pub(crate) fn parsed(text: &str) -> Vec<Resource> {
+        let parsed = vrouter_api::parse(text.as_bytes(), "t.yaml");
+        assert!(parsed.errors.is_empty(), "{:?}", parsed.errors);
+        parsed.resources.into_iter().map(|r| r.value).collect()
+    }
 
-fn network_set(metadata: &Metadata, nets: &[ipnet::IpNet]) -> Result<NetworkSet, Invalid> {
-    let namespace = (!metadata.namespace.is_empty()).then_some(metadata.namespace.as_str());
-    let key = NetworkSetKey::new(namespace, &metadata.name)?;
-    let nets: Vec<String> = nets.iter().map(ToString::to_string).collect();
-    NetworkSet::new(key, &labels(metadata)?, &nets)
-}
+    const PODS: &str = "
+apiVersion: projectcalico.org/v3
+kind: WorkloadEndpoint
+metadata:
+  name: n1-k8s-web-eth0
+  namespace: default
+  labels: {app: web, projectcalico.org/orchestrator: k8s, projectcalico.org/namespace: default}
+spec: {node: n1, orchestrator: k8s, pod: web, endpoint: eth0, ipNetworks: [10.0.0.1/32],
+  profiles: [projectcalico-default-allow]}
+";
 
-fn labels(metadata: &Metadata) -> Result<Labels, Invalid> {
-    Labels::from_pairs(metadata.labels.iter())
-}
+    const STAGED: &str = "
+apiVersion: projectcalico.org/v3
+kind: StagedGlobalNetworkPolicy
+metadata: {name: s}
+spec: {stagedAction: ACTION, types: [Ingress]}
+";
 
-fn ports(ports: &[vrouter_api::EndpointPort]) -> Result<Vec<NamedPort>, Invalid> {
-    let named = ports.iter().filter(|port| !port.name.is_empty());
-    named
-        .map(|port| {
-            let protocol = policy::model::Protocol::try_from(port.protocol.number())?;
-            NamedPort::new(&port.name, protocol, port.port)
-        })
-        .collect()
-}
+    const KUBERNETES: &str = "
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web, namespace: default}
+spec:
+  podSelector: {matchLabels: {app: web}}
+  ingress: [{ports: [{port: 80}]}]
+";
 
-fn workload(endpoint: &WorkloadEndpoint) -> Result<Endpoint, Invalid> {
-    let some = |text: &String| (!text.is_empty()).then(|| text.clone());
-    let spec = EndpointSpec {
-        node: endpoint.spec.node.clone(),
-        labels: labels(&endpoint.metadata)?,
-        profiles: endpoint.spec.profiles.clone(),
-        addresses: endpoint
-            .spec
-            .ip_networks
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
-        ports: ports(&endpoint.spec.ports)?,
-        service_account: some(&endpoint.spec.service_account_name),
-        orchestrator: some(&endpoint.spec.orchestrator),
-        interface: None,
-    };
-    Endpoint::new(endpoint_key(&endpoint.key())?, &spec)
-}
+    fn allows(policies: &mut Policies, port: u16) -> bool {
+        let compiled = policies.compile();
+        let key = EndpointKey::workload("default", "n1-k8s-web-eth0").unwrap();
+        let packet =
+            PacketTuple::new([10, 0, 0, 2].into(), [10, 0, 0, 1].into(), 6).with_ports(1, port);
+        let index = compiled.endpoint(&key).unwrap();
+        compiled.evaluate(index, Direction::Ingress, &packet).allow
+    }
 
-fn host(endpoint: &HostEndpoint) -> Result<Endpoint, Invalid> {
-    let spec = EndpointSpec {
-        node: endpoint.spec.node.clone(),
-        labels: labels(&endpoint.metadata)?,
-        profiles: endpoint.spec.profiles.clone(),
-        addresses: endpoint
-            .spec
-            .expected_ips
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
-        ports: ports(&endpoint.spec.ports)?,
-        service_account: None,
-        orchestrator: None,
-        interface: Some(endpoint.spec.interface_name.clone()),
-    };
-    Endpoint::new(EndpointKey::host(&endpoint.metadata.name)?, &spec)
+    #[test]
+    fn kubernetes_policies_are_enforced_and_go() {
+        let mut policies = Policies::new("n1").unwrap();
+        for resource in parsed(PODS) {
+            policies.upsert(&resource);
+        }
+        assert!(allows(&mut policies, 81));
+        let policy = parsed(KUBERNETES).remove(0);
+        policies.upsert(&policy);
+        assert!(allows(&mut policies, 80));
+        assert!(!allows(&mut policies, 81));
+        policies.delete(&policy.key());
+        assert!(allows(&mut policies, 81));
+        assert_eq!(policies.problems().count(), 0);
+    }
+
+    #[test]
+    fn a_staged_policy_that_would_go_is_not_evaluated() {
+        let mut policies = Policies::new("n1").unwrap();
+        for resource in parsed(PODS) {
+            policies.upsert(&resource);
+        }
+        let key = EndpointKey::workload("default", "n1-k8s-web-eth0").unwrap();
+        for (action, tiers) in [("Set", 1), ("Delete", 0), ("Set", 1)] {
+            policies.upsert(&parsed(&STAGED.replace("ACTION", action)).remove(0));
+            policies.compile();
+            let applied = policies.applied(&key, Direction::Ingress).unwrap();
+            assert_eq!(applied.tiers.len(), tiers, "{action}");
+        }
+    }
 }

@@ -4,13 +4,19 @@
 //! [`Rib::prepare`] gives new adjacencies a place in the table that is published with the next
 //! generation; when all workers have seen that, [`Rib::commit`] points prefixes to them. A place
 //! is used again only after workers have seen a generation without it ([`Rib::collect`]).
+//!
+//! Routes are of two sorts: those the resources ask for, compared as a whole, and *static* ones,
+//! of which there may be a million: they are changed one by one and are known only by the way
+//! ([`Way`]) they share with many others.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use lpm::{Table4, Table6, Value};
-use vrouter_dataplane::adjacency::Adjacency;
+use vrouter_dataplane::adjacency::{Adjacency, Member};
 use vrouter_dataplane::drop::DropReason;
 use vrouter_dataplane::id::AdjacencyId;
 use vrouter_dataplane::tables::Fib;
@@ -20,25 +26,62 @@ use vrouter_dataplane::tables::Fib;
 #[error("more than {} different next hops", Value::MAX.index())]
 pub struct TooManyAdjacencies;
 
+/// Where packets to a prefix go: one way, or several equal ones.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Way(Vec<Adjacency>);
+
+impl Way {
+    /// One way.
+    pub fn one(adjacency: Adjacency) -> Self {
+        Self(vec![adjacency])
+    }
+
+    /// Several equal ways; the order does not matter, repetitions do not count. None at all is a
+    /// drop.
+    pub fn several(mut adjacencies: Vec<Adjacency>) -> Self {
+        adjacencies.sort_by_key(identity);
+        adjacencies.dedup();
+        if adjacencies.is_empty() {
+            adjacencies.push(Adjacency::Drop(DropReason::NoRoute));
+        }
+        Self(adjacencies)
+    }
+
+    /// The ways.
+    pub fn adjacencies(&self) -> &[Adjacency] {
+        &self.0
+    }
+}
+
+/// What tells one adjacency from others for as long as the process lives, whatever its place.
+fn identity(adjacency: &Adjacency) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    adjacency.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// Routes of this node.
 #[derive(Debug)]
 pub struct Rib {
     v4: Table4,
     v6: Table6,
-    installed: BTreeMap<IpNet, AdjacencyId>,
+    /// Routes the resources ask for; every other prefix in the tables is a static route.
+    resources: BTreeMap<IpNet, AdjacencyId>,
     adjacencies: Vec<Adjacency>,
+    /// Prefixes and groups that lead to each place.
     uses: Vec<u32>,
     places: HashMap<Adjacency, AdjacencyId>,
     free: Vec<AdjacencyId>,
     retired: Vec<AdjacencyId>,
 }
 
-/// A change that was prepared.
+/// A change that was prepared: every prefix in it holds its place already.
 #[derive(Debug, Default)]
 #[must_use]
 pub struct Change {
     set: Vec<(IpNet, AdjacencyId)>,
     removed: Vec<IpNet>,
+    fixed: Vec<(IpNet, AdjacencyId)>,
     /// Whether the adjacency table is different, so that it must be seen before the commit.
     pub new_adjacencies: bool,
 }
@@ -46,7 +89,7 @@ pub struct Change {
 impl Change {
     /// Whether there is nothing to commit.
     pub fn is_empty(&self) -> bool {
-        self.set.is_empty() && self.removed.is_empty()
+        self.set.is_empty() && self.removed.is_empty() && self.fixed.is_empty()
     }
 }
 
@@ -63,7 +106,7 @@ impl Rib {
         Self {
             v4: Table4::new(),
             v6: Table6::new(),
-            installed: BTreeMap::new(),
+            resources: BTreeMap::new(),
             places: HashMap::from([(none.clone(), AdjacencyId(0))]),
             adjacencies: vec![none],
             uses: vec![1],
@@ -84,37 +127,78 @@ impl Rib {
 
     /// Routes installed.
     pub fn len(&self) -> usize {
-        self.installed.len()
+        self.v4.len() + self.v6.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.installed.is_empty()
+        self.v4.is_empty() && self.v6.is_empty()
     }
 
-    /// Routes from a prefix on, in order.
-    pub fn routes(&self, from: Option<IpNet>) -> impl Iterator<Item = (IpNet, &Adjacency)> {
-        let from = from.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
-        let range = self.installed.range((from, std::ops::Bound::Unbounded));
-        range.map(|(prefix, id)| (*prefix, &self.adjacencies[id.index()]))
+    /// Whether the resources ask for a route to exactly this prefix.
+    pub fn is_of_resources(&self, prefix: &IpNet) -> bool {
+        self.resources.contains_key(prefix)
+    }
+
+    /// The way a prefix goes.
+    pub fn find(&self, prefix: &IpNet) -> Option<Vec<&Adjacency>> {
+        self.get(prefix).map(|id| self.way(id))
+    }
+
+    /// Routes inside a prefix (all of a family: the prefix of length 0), in order.
+    pub fn routes(&self, inside: IpNet) -> Box<dyn Iterator<Item = (IpNet, Vec<&Adjacency>)> + '_> {
+        match inside {
+            IpNet::V4(net) => Box::new(
+                self.v4
+                    .covered(net)
+                    .map(|(net, value)| (IpNet::V4(net), self.way(place_of(value)))),
+            ),
+            IpNet::V6(net) => Box::new(
+                self.v6
+                    .covered(net)
+                    .map(|(net, value)| (IpNet::V6(net), self.way(place_of(value)))),
+            ),
+        }
     }
 
     /// The route a packet to `address` takes.
-    pub fn longest_match(&self, address: std::net::IpAddr) -> Option<(IpNet, &Adjacency)> {
+    pub fn longest_match(&self, address: IpAddr) -> Option<(IpNet, Vec<&Adjacency>)> {
         let (prefix, value) = match address {
-            std::net::IpAddr::V4(address) => {
+            IpAddr::V4(address) => {
                 let (net, value) = self.v4.longest_match(address)?;
                 (IpNet::V4(net), value)
             }
-            std::net::IpAddr::V6(address) => {
+            IpAddr::V6(address) => {
                 let (net, value) = self.v6.longest_match(address)?;
                 (IpNet::V6(net), value)
             }
         };
-        Some((prefix, &self.adjacencies[value.index()]))
+        Some((prefix, self.way(place_of(value))))
     }
 
-    /// Finds what must change to have exactly the routes `wanted`.
+    fn way(&self, id: AdjacencyId) -> Vec<&Adjacency> {
+        match &self.adjacencies[id.index()] {
+            Adjacency::Group(members) => members
+                .iter()
+                .map(|member| &self.adjacencies[member.adjacency.index()])
+                .collect(),
+            one @ (Adjacency::Drop(_)
+            | Adjacency::Host { .. }
+            | Adjacency::Neighbor { .. }
+            | Adjacency::Tunnel { .. }) => vec![one],
+        }
+    }
+
+    fn get(&self, prefix: &IpNet) -> Option<AdjacencyId> {
+        match prefix {
+            IpNet::V4(net) => self.v4.get(*net),
+            IpNet::V6(net) => self.v6.get(*net),
+        }
+        .map(place_of)
+    }
+
+    /// Finds what must change to have exactly the routes `wanted` of the resources. A static
+    /// route to the same prefix gives way.
     ///
     /// # Errors
     /// Too many different adjacencies; nothing is changed then.
@@ -124,35 +208,98 @@ impl Rib {
     ) -> Result<Change, TooManyAdjacencies> {
         let mut change = Change::default();
         for (prefix, adjacency) in wanted {
-            let before = self.installed.get(prefix).copied();
+            let before = self.resources.get(prefix).copied();
             if before.is_some_and(|id| self.adjacencies[id.index()] == *adjacency) {
                 continue;
             }
-            let id = match self.places.get(adjacency) {
-                Some(id) => *id,
-                None => {
-                    change.new_adjacencies = true;
-                    match self.place(adjacency) {
-                        Ok(id) => id,
-                        Err(error) => {
-                            self.abandon(&change);
-                            return Err(error);
-                        }
-                    }
+            match self.hold(&Way::one(adjacency.clone()), &mut change.new_adjacencies) {
+                Ok(id) => change.set.push((*prefix, id)),
+                Err(error) => {
+                    self.abandon(&change);
+                    return Err(error);
                 }
-            };
-            self.uses[id.index()] += 1;
-            change.set.push((*prefix, id));
+            }
         }
-        let gone = self
-            .installed
-            .keys()
-            .filter(|prefix| !wanted.contains_key(prefix));
+        let gone = self.resources.keys().filter(|p| !wanted.contains_key(p));
         change.removed.extend(gone.copied());
         Ok(change)
     }
 
-    fn place(&mut self, adjacency: &Adjacency) -> Result<AdjacencyId, TooManyAdjacencies> {
+    /// Prepares static routes, added or replaced. Prefixes the resources route are left out.
+    ///
+    /// # Errors
+    /// Too many different adjacencies; nothing is changed then.
+    pub fn prepare_static<'a>(
+        &mut self,
+        routes: impl IntoIterator<Item = (IpNet, &'a Way)>,
+    ) -> Result<Change, TooManyAdjacencies> {
+        let mut change = Change::default();
+        // Long runs of routes share their way.
+        let mut last: Option<(&Way, AdjacencyId)> = None;
+        for (prefix, way) in routes {
+            if self.resources.contains_key(&prefix) {
+                continue;
+            }
+            let held = match last {
+                Some((same, id)) if std::ptr::eq(same, way) => {
+                    self.uses[id.index()] += 1;
+                    Ok(id)
+                }
+                Some(_) | None => self.hold(way, &mut change.new_adjacencies),
+            };
+            match held {
+                Ok(id) => {
+                    last = Some((way, id));
+                    change.fixed.push((prefix, id));
+                }
+                Err(error) => {
+                    self.abandon(&change);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(change)
+    }
+
+    /// The place of a way, made if need be, with one use more.
+    fn hold(&mut self, way: &Way, made: &mut bool) -> Result<AdjacencyId, TooManyAdjacencies> {
+        let [one] = way.0.as_slice() else {
+            let mut members = Vec::with_capacity(way.0.len());
+            for adjacency in &way.0 {
+                let key = identity(adjacency);
+                match self.hold_one(adjacency.clone(), made) {
+                    Ok(adjacency) => members.push(Member { key, adjacency }),
+                    Err(error) => {
+                        members
+                            .iter()
+                            .for_each(|member| self.release(member.adjacency));
+                        return Err(error);
+                    }
+                }
+            }
+            let group = Adjacency::Group(members.clone().into());
+            let known = self.places.contains_key(&group);
+            let held = self.hold_one(group, made);
+            // A group that was there holds its members already.
+            if known || held.is_err() {
+                members
+                    .iter()
+                    .for_each(|member| self.release(member.adjacency));
+            }
+            return held;
+        };
+        self.hold_one(one.clone(), made)
+    }
+
+    fn hold_one(
+        &mut self,
+        adjacency: Adjacency,
+        made: &mut bool,
+    ) -> Result<AdjacencyId, TooManyAdjacencies> {
+        if let Some(id) = self.places.get(&adjacency) {
+            self.uses[id.index()] += 1;
+            return Ok(*id);
+        }
         let id = match self.free.pop() {
             Some(id) => {
                 self.adjacencies[id.index()] = adjacency.clone();
@@ -165,12 +312,14 @@ impl Rib {
                 AdjacencyId(self.adjacencies.len() as u32 - 1)
             }
         };
-        self.places.insert(adjacency.clone(), id);
+        self.uses[id.index()] = 1;
+        self.places.insert(adjacency, id);
+        *made = true;
         Ok(id)
     }
 
     fn abandon(&mut self, change: &Change) {
-        for (_, id) in &change.set {
+        for (_, id) in change.set.iter().chain(&change.fixed) {
             self.release(*id);
         }
     }
@@ -178,33 +327,74 @@ impl Rib {
     fn release(&mut self, id: AdjacencyId) {
         let uses = &mut self.uses[id.index()];
         *uses -= 1;
-        if *uses == 0 {
-            self.places.remove(&self.adjacencies[id.index()]);
-            self.retired.push(id);
+        if *uses > 0 {
+            return;
+        }
+        let gone = self.adjacencies[id.index()].clone();
+        self.places.remove(&gone);
+        self.retired.push(id);
+        if let Adjacency::Group(members) = gone {
+            members
+                .iter()
+                .for_each(|member| self.release(member.adjacency));
         }
     }
 
     /// Makes a prepared change, one prefix at a time, under the eyes of the workers.
     pub fn commit(&mut self, change: Change) {
         for (prefix, id) in change.set {
-            let value = Value::new(id.0).expect("place() gives no greater index");
-            match prefix {
-                IpNet::V4(net) => self.v4.insert(net, value),
-                IpNet::V6(net) => self.v6.insert(net, value),
-            };
-            if let Some(before) = self.installed.insert(prefix, id) {
-                self.release(before);
-            }
+            self.point(prefix, id);
+            self.resources.insert(prefix, id);
+        }
+        for (prefix, id) in change.fixed {
+            self.point(prefix, id);
         }
         for prefix in change.removed {
-            match prefix {
-                IpNet::V4(net) => self.v4.remove(net),
-                IpNet::V6(net) => self.v6.remove(net),
-            };
-            if let Some(before) = self.installed.remove(&prefix) {
-                self.release(before);
-            }
+            self.resources.remove(&prefix);
+            self.withdraw(&prefix);
         }
+    }
+
+    fn point(&mut self, prefix: IpNet, id: AdjacencyId) {
+        let value = Value::new(id.0).expect("hold() gives no greater index");
+        let before = match prefix {
+            IpNet::V4(net) => self.v4.insert(net, value),
+            IpNet::V6(net) => self.v6.insert(net, value),
+        };
+        if let Some(before) = before {
+            self.release(place_of(before));
+        }
+    }
+
+    fn withdraw(&mut self, prefix: &IpNet) -> bool {
+        let before = match prefix {
+            IpNet::V4(net) => self.v4.remove(*net),
+            IpNet::V6(net) => self.v6.remove(*net),
+        };
+        before
+            .inspect(|before| self.release(place_of(*before)))
+            .is_some()
+    }
+
+    /// Removes static routes; how many there were. Those of resources stay.
+    pub fn remove_static(&mut self, prefixes: &[IpNet]) -> usize {
+        let fixed = prefixes
+            .iter()
+            .filter(|prefix| !self.resources.contains_key(prefix));
+        let fixed: Vec<IpNet> = fixed.copied().collect();
+        fixed.iter().filter(|prefix| self.withdraw(prefix)).count()
+    }
+
+    /// All static routes that go by `way`.
+    pub fn static_by(&self, way: &Way) -> Vec<IpNet> {
+        let every = [IpNet::V4(Default::default()), IpNet::V6(Default::default())];
+        let same = |found: &Vec<&Adjacency>| found.iter().copied().eq(way.adjacencies());
+        every
+            .into_iter()
+            .flat_map(|all| self.routes(all))
+            .filter(|(prefix, found)| !self.is_of_resources(prefix) && same(found))
+            .map(|(prefix, _)| prefix)
+            .collect()
     }
 
     /// Frees the places no prefix points to. Call it when all workers have seen a generation
@@ -214,6 +404,10 @@ impl Rib {
         self.v4.reclaim();
         self.v6.reclaim();
     }
+}
+
+fn place_of(value: Value) -> AdjacencyId {
+    AdjacencyId(value.into())
 }
 
 #[cfg(test)]
@@ -234,6 +428,10 @@ mod tests {
             .iter()
             .map(|(p, a)| (p.parse().unwrap(), a.clone()))
             .collect()
+    }
+
+    fn net(text: &str) -> IpNet {
+        text.parse().unwrap()
     }
 
     #[test]
@@ -262,5 +460,32 @@ mod tests {
                 .unwrap()
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn groups_hold_their_members_and_let_them_go() {
+        let mut rib = Rib::new();
+        let both = Way::several(vec![host(2), host(1), host(2)]);
+        assert_eq!(both.adjacencies().len(), 2);
+        let routes = ["10.0.0.0/24", "10.0.1.0/24"].map(net);
+        let change = rib
+            .prepare_static(routes.iter().map(|p| (*p, &both)))
+            .unwrap();
+        assert!(change.new_adjacencies);
+        rib.commit(change);
+        assert_eq!(rib.len(), 2);
+        assert_eq!(rib.find(&routes[0]).unwrap().len(), 2);
+        assert_eq!(rib.static_by(&both), routes);
+        // A resource's route takes the prefix over, and static ones do not touch it.
+        let change = rib.prepare(&wanted(&[("10.0.0.0/24", host(9))])).unwrap();
+        rib.commit(change);
+        assert_eq!(rib.find(&routes[0]).unwrap(), [&host(9)]);
+        assert!(rib.prepare_static([(routes[0], &both)]).unwrap().is_empty());
+        assert_eq!(rib.remove_static(&routes), 1);
+        rib.collect();
+        // Only "no route" and the resource's adjacency are left; the group's three places are free.
+        assert_eq!(rib.free.len(), 3);
+        assert_eq!(rib.places.len(), 2);
+        assert_eq!(rib.len(), 1);
     }
 }

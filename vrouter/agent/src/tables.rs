@@ -85,7 +85,8 @@ impl View<'_> {
         }
     }
 
-    fn to_node(&self, name: &str, remote: IpAddr, transport: Transport) -> Adjacency {
+    /// The adjacency to another node.
+    pub(crate) fn to_node(&self, name: &str, remote: IpAddr, transport: Transport) -> Adjacency {
         let v6 = remote.is_ipv6();
         let Some(out) = tunnels::interface((transport, v6)) else {
             return Adjacency::Host {

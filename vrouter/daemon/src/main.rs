@@ -17,6 +17,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, reload};
 use vrouter_agent::agent::{Agent, Input};
+use vrouter_agent::policies::Policies;
 use vrouter_agent::service::AgentService;
 use vrouter_control::Server;
 use vrouter_datastore::{Directory, Event};
@@ -73,10 +74,20 @@ fn check(config: &Config) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let mut policies = match Policies::new(&config.agent.node) {
+        Ok(policies) => policies,
+        Err(error) => {
+            eprintln!("vrouterd: nodeName: {error}");
+            return ExitCode::from(2);
+        }
+    };
     let (mut resources, mut faults) = (0, 0);
     for event in events {
         match event {
-            Event::Upsert(_) => resources += 1,
+            Event::Upsert(resource) => {
+                resources += 1;
+                policies.upsert(&resource);
+            }
             Event::Broken { errors, .. } => {
                 faults += errors.len();
                 errors.iter().for_each(|error| eprintln!("{error}"));
@@ -84,6 +95,10 @@ fn check(config: &Config) -> ExitCode {
             Event::Notice(notice) => eprintln!("{notice}"),
             Event::Delete(_) | Event::InSync => {}
         }
+    }
+    for problem in policies.problems() {
+        faults += 1;
+        eprintln!("{problem}");
     }
     println!(
         "node {}: {resources} resources in order, {faults} faults",

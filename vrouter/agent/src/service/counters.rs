@@ -6,6 +6,7 @@ use vrouter_dataplane::drop::{ConsumeReason, DropReason, GenerateReason};
 use vrouter_dataplane::graph::NodeId;
 
 use super::policy::rule_reference;
+use super::ports;
 use crate::agent::Agent;
 use crate::collector::Denials;
 
@@ -42,18 +43,18 @@ pub(super) fn workers(agent: &Agent) -> Vec<model::Worker> {
         .collect()
 }
 
-fn named(name: &str, sentence: &str, packets: u64) -> Option<NamedCount> {
-    (packets > 0).then(|| NamedCount {
+fn named(name: &str, sentence: &str, packets: u64) -> NamedCount {
+    NamedCount {
         reason: name.to_owned(),
         sentence: sentence.to_owned(),
         packets,
-    })
+    }
 }
 
 fn dropped(agent: &Agent) -> Vec<NamedCount> {
     let count = |reason: DropReason| sum(agent, |counters| counters.dropped(reason).value());
     let all = DropReason::ALL.iter();
-    all.filter_map(|r| named(r.name(), r.sentence(), count(*r)))
+    all.map(|r| named(r.name(), r.sentence(), count(*r)))
         .collect()
 }
 
@@ -63,7 +64,8 @@ pub(super) fn drops(agent: &Agent, denials: &Denials, recent: bool) -> model::Dr
         for (time, denial) in denials.recent() {
             let tuple = &denial.tuple;
             let protocol = model::Protocol(tuple.protocol);
-            let port = |port: u16| protocol.has_ports().then_some(port);
+            let numbers = [tuple.source_port, tuple.destination_port];
+            let [source_port, destination_port] = ports(protocol, numbers, denial.identifier);
             samples.push(model::DropSample {
                 time: time.into(),
                 reason: denial.reason.name().to_owned(),
@@ -71,9 +73,9 @@ pub(super) fn drops(agent: &Agent, denials: &Denials, recent: bool) -> model::Dr
                 protocol: Some(protocol),
                 tuple: Some(model::Tuple {
                     source: tuple.source,
-                    source_port: port(tuple.source_port),
+                    source_port,
                     destination: tuple.destination,
-                    destination_port: port(tuple.destination_port),
+                    destination_port,
                 }),
                 length: denial.length,
                 rule: denial
@@ -113,11 +115,11 @@ pub(super) fn show(agent: &Agent) -> model::CounterReport {
         nodes: nodes.collect(),
         generated: GenerateReason::ALL
             .iter()
-            .filter_map(|r| named(r.name(), r.sentence(), generated(*r)))
+            .map(|r| named(r.name(), r.sentence(), generated(*r)))
             .collect(),
         consumed: ConsumeReason::ALL
             .iter()
-            .filter_map(|r| named(r.name(), r.sentence(), consumed(*r)))
+            .map(|r| named(r.name(), r.sentence(), consumed(*r)))
             .collect(),
         dropped: dropped(agent),
         flows: model::FlowTable {
@@ -125,7 +127,7 @@ pub(super) fn show(agent: &Agent) -> model::CounterReport {
             used: flows.live,
             created: flows.inserts,
             expired: flows.expired,
-            cut: flows.removed,
+            cut: sum(agent, |counters| counters.flows_cut.value()),
             evicted: flows.evicted,
             refused: flows.full + flows.mid_stream,
             limited: flows.endpoint_limited + flows.rate_limited,

@@ -11,13 +11,14 @@ use vrouter_control::params::{self, ShowFlows};
 use vrouter_dataplane::id::InterfaceId;
 
 use super::policy::rule_reference;
-use super::{Outcome, endpoint_name};
+use super::{Outcome, known, ports};
 use crate::agent::Agent;
 
 /// Sessions looked at for one page, so that a filter that matches nothing still answers soon.
 const LOOKED_AT: usize = 200_000;
 
 pub(super) fn show(agent: &Agent, params: &ShowFlows) -> Outcome<Page<model::Flow>> {
+    known(agent, params.endpoint.as_deref())?;
     let mut from: u32 = match &params.after {
         None => 0,
         Some(text) => text
@@ -57,10 +58,7 @@ fn owner(agent: &Agent, owner: u32) -> Option<String> {
         return None;
     }
     let id = InterfaceId(u16::try_from(owner).ok()?);
-    agent
-        .endpoints
-        .at(id)
-        .map(|endpoint| endpoint_name(&endpoint.local.key))
+    agent.endpoints.at(id).map(|endpoint| endpoint.local.name())
 }
 
 fn matches(agent: &Agent, params: &ShowFlows, flow: &Flow) -> bool {
@@ -80,7 +78,7 @@ fn matches(agent: &Agent, params: &ShowFlows, flow: &Flow) -> bool {
             .iter()
             .filter_map(|id| agent.endpoints.at(InterfaceId(u16::try_from(*id).ok()?)));
         let mut ends = ends;
-        ends.any(|end| endpoint_name(&end.local.key) == *name || end.local.interface == *name)
+        ends.any(|end| end.local.is_called(name))
     };
     params.address.as_ref().is_none_or(within)
         && params
@@ -94,11 +92,15 @@ fn matches(agent: &Agent, params: &ShowFlows, flow: &Flow) -> bool {
 
 fn row(agent: &Agent, flow: &Flow) -> model::Flow {
     let protocol = Protocol(flow.key.protocol());
-    let tuple = |key: &::policy::flow::FlowKey| Tuple {
-        source: key.src(),
-        source_port: protocol.has_ports().then(|| key.src_port()),
-        destination: key.dst(),
-        destination_port: protocol.has_ports().then(|| key.dst_port()),
+    let tuple = |key: &::policy::flow::FlowKey| {
+        let numbers = [key.src_port(), key.dst_port()];
+        let [source_port, destination_port] = ports(protocol, numbers, Some(key.src_port()));
+        Tuple {
+            source: key.src(),
+            source_port,
+            destination: key.dst(),
+            destination_port,
+        }
     };
     let traffic = |side: usize| Traffic {
         packets: flow.packets[side].into(),
@@ -142,7 +144,7 @@ fn state(state: State) -> &'static str {
 }
 
 fn timeout(agent: &Agent, flow: &Flow) -> u64 {
-    let timeouts = agent.timeouts();
+    let timeouts = agent.shared.flows.timeouts();
     match (flow.key.protocol(), flow.state) {
         (6, State::HalfOpen) => timeouts.tcp_syn_sent_ms,
         (6, State::Established) => timeouts.tcp_established_ms,

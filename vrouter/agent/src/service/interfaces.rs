@@ -6,7 +6,7 @@ use vrouter_control::params::{ShowInterfaces, ShowNeighbors};
 use vrouter_dataplane::counters::InterfaceCounters;
 use vrouter_dataplane::id::InterfaceId;
 
-use super::{Outcome, endpoint_name};
+use super::{Outcome, known, unknown};
 use crate::agent::Agent;
 use crate::desired::Transport;
 use crate::endpoints::Endpoint;
@@ -44,7 +44,12 @@ pub(super) fn show(agent: &Agent, params: &ShowInterfaces) -> Outcome<Vec<model:
             .map(|endpoint| workload(agent, endpoint)),
     );
     if let Some(name) = &params.name {
-        all.retain(|row| row.name == *name || row.endpoint.as_ref() == Some(name));
+        let called = agent.endpoints.iter().filter(|e| e.local.is_called(name));
+        let wanted: Vec<&String> = called.map(|e| &e.local.interface).chain([name]).collect();
+        all.retain(|row| wanted.contains(&&row.name));
+        if all.is_empty() {
+            return Err(unknown(name));
+        }
     }
     if params.per_worker {
         for row in all
@@ -144,7 +149,7 @@ fn workload(agent: &Agent, endpoint: &Endpoint) -> model::Interface {
             ..blank(agent, HOST, name, kind)
         },
     };
-    row.endpoint = Some(endpoint_name(&local.key));
+    row.endpoint = Some(local.name());
     row.netns = local.netns.clone();
     row.device = Some(local.device.clone());
     row.mac = attached.map(|attached| Mac(attached.mac));
@@ -161,14 +166,14 @@ fn workload(agent: &Agent, endpoint: &Endpoint) -> model::Interface {
 }
 
 pub(super) fn neighbors(agent: &Agent, params: &ShowNeighbors) -> Outcome<Vec<model::Neighbor>> {
+    known(agent, params.name.as_deref())?;
     let mut rows = Vec::new();
     for endpoint in agent.endpoints.iter() {
         let Some(attached) = &endpoint.attached else {
             continue;
         };
-        let name = endpoint_name(&endpoint.local.key);
-        let wanted = |n: &String| *n == name || *n == endpoint.local.interface;
-        if !params.name.as_ref().is_none_or(wanted) {
+        let local = &endpoint.local;
+        if !params.name.as_ref().is_none_or(|n| local.is_called(n)) {
             continue;
         }
         rows.extend(
@@ -180,7 +185,7 @@ pub(super) fn neighbors(agent: &Agent, params: &ShowNeighbors) -> Outcome<Vec<mo
                     address: *address,
                     mac: Some(Mac(attached.mac)),
                     interface: endpoint.local.interface.clone(),
-                    endpoint: Some(name.clone()),
+                    endpoint: Some(local.name()),
                 }),
         );
     }

@@ -7,6 +7,7 @@ mod interfaces;
 mod policy;
 mod resources;
 mod routes;
+mod rules;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -139,6 +140,18 @@ impl Service for AgentService {
         self.ask(move |agent| policy::explain(agent, &params))
     }
 
+    fn add_routes(&self, params: params::AddRoutes) -> Outcome<model::Done> {
+        self.ask(move |agent| routes::add(agent, params))
+    }
+
+    fn delete_routes(&self, params: params::DeleteRoutes) -> Outcome<model::Removed> {
+        self.ask(move |agent| {
+            let prefixes: Vec<_> = params.prefixes.iter().map(|net| net.trunc()).collect();
+            let removed = agent.remove_routes(&prefixes) as u64;
+            Ok(model::Removed { removed })
+        })
+    }
+
     fn reload(&self, _: params::Reload) -> Outcome<model::Reloaded> {
         (self.reload)().map_err(ErrorBody::unavailable)?;
         self.ask(|agent| {
@@ -158,30 +171,39 @@ impl Service for AgentService {
     }
 }
 
-/// An endpoint as people name it.
-fn endpoint_name(key: &vrouter_api::Key) -> String {
-    format!("{}/{}", key.namespace, key.name)
+/// Refuses a filter for an endpoint or interface that nobody has.
+fn known(agent: &Agent, name: Option<&str>) -> Outcome<()> {
+    match name {
+        Some(name) if !agent.endpoints.iter().any(|e| e.local.is_called(name)) => {
+            Err(unknown(name))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
-/// Cuts a list into pages by position.
-fn page<T>(rows: Vec<T>, after: Option<&str>, limit: u32) -> Outcome<Page<T>> {
-    let from: usize = match after {
-        None => 0,
-        Some(text) => text
-            .parse()
-            .map_err(|_| ErrorBody::bad_params(format!("after: {text:?} is no page of ours")))?,
-    };
-    let total = rows.len();
-    let items: Vec<T> = rows
-        .into_iter()
-        .skip(from)
-        .take(params::rows(limit))
-        .collect();
-    let end = from + items.len();
-    let next = (end < total).then(|| end.to_string());
-    Ok(Page {
-        items,
-        next,
-        total: Some(total as u64),
-    })
+fn unknown(name: &str) -> ErrorBody {
+    ErrorBody::not_found(format!("no interface or endpoint {name:?}"))
+}
+
+/// The ports of a tuple: those of its protocol, or the identifier of ICMP queries in both.
+fn ports(protocol: model::Protocol, ports: [u16; 2], identifier: Option<u16>) -> [Option<u16>; 2] {
+    if protocol.is_icmp() {
+        [identifier; 2]
+    } else {
+        ports.map(|port| protocol.has_ports().then_some(port))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vrouter_control::model::Protocol;
+
+    #[test]
+    fn ports_of_protocols() {
+        assert_eq!(ports(Protocol::TCP, [1, 2], None), [Some(1), Some(2)]);
+        assert_eq!(ports(Protocol::ICMP, [0, 0], Some(7)), [Some(7); 2]);
+        assert_eq!(ports(Protocol::ICMPV6, [0, 0], None), [None; 2]);
+        assert_eq!(ports(Protocol(47), [0, 0], None), [None; 2]);
+    }
 }

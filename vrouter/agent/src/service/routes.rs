@@ -5,48 +5,63 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use vrouter_control::ErrorBody;
 use vrouter_control::model::{self, Family, Mac, NextHop, Page, RouteKind};
-use vrouter_control::params::{self, ShowRoutes, ShowTunnels};
+use vrouter_control::params::{self, AddRoutes, ShowRoutes, ShowTunnels};
 use vrouter_dataplane::adjacency::{Adjacency, Encap};
 
 use super::Outcome;
 use crate::agent::Agent;
 use crate::desired::{Target, Transport};
-use crate::tunnels;
+use crate::{statics, tunnels};
 
 pub(super) fn show(agent: &Agent, params: &ShowRoutes) -> Outcome<Page<model::Route>> {
     let total = Some(agent.rib.len() as u64);
     if let Some(address) = params.address {
         let found = agent.rib.longest_match(address);
         let found = found.filter(|(prefix, _)| within(params, prefix));
-        let items = found.map(|(prefix, adjacency)| row(agent, prefix, adjacency));
+        let items = found.map(|(prefix, way)| row(agent, prefix, &way));
         return Ok(Page {
             items: items.into_iter().collect(),
             next: None,
             total,
         });
     }
-    let after = params
-        .after
-        .as_ref()
-        .map(|text| text.parse::<IpNet>())
-        .transpose();
-    let after = after.map_err(|_| ErrorBody::bad_params("after: is no page of ours"))?;
+    let after = params.after.as_ref().map(|text| text.parse::<IpNet>());
+    let after = after
+        .transpose()
+        .map_err(|_| ErrorBody::bad_params("after: is no page of ours"))?;
     let limit = params::rows(params.limit);
-    let mut items = Vec::new();
-    let mut next = None;
-    for (prefix, adjacency) in agent.rib.routes(after) {
-        if !within(params, &prefix) {
-            continue;
-        }
+    let mut items: Vec<model::Route> = Vec::new();
+    let inside = params.prefix.map_or_else(everything, |prefix| vec![prefix]);
+    let routes = inside.into_iter().flat_map(|net| agent.rib.routes(net));
+    let rest = routes
+        .skip_while(|(prefix, _)| after.is_some_and(|after| *prefix <= after))
+        .filter(|(prefix, _)| within(params, prefix));
+    for (prefix, way) in rest {
         if items.len() == limit {
-            next = items
-                .last()
-                .map(|last: &model::Route| last.prefix.to_string());
-            break;
+            let next = items.last().map(|last| last.prefix.to_string());
+            return Ok(Page { items, next, total });
         }
-        items.push(row(agent, prefix, adjacency));
+        items.push(row(agent, prefix, &way));
     }
-    Ok(Page { items, next, total })
+    Ok(Page {
+        items,
+        next: None,
+        total,
+    })
+}
+
+pub(super) fn add(agent: &mut Agent, params: AddRoutes) -> Outcome<model::Done> {
+    let routes = params.routes.into_iter();
+    let routes = routes.map(|route| statics::normal(route.prefix, route.nodes));
+    agent
+        .add_routes(routes.collect())
+        .map_err(ErrorBody::bad_params)?;
+    Ok(model::Done {})
+}
+
+/// Both families, IPv4 first.
+fn everything() -> Vec<IpNet> {
+    vec![IpNet::V4(Default::default()), IpNet::V6(Default::default())]
 }
 
 fn within(params: &ShowRoutes, prefix: &IpNet) -> bool {
@@ -58,61 +73,66 @@ fn within(params: &ShowRoutes, prefix: &IpNet) -> bool {
         && params.prefix.is_none_or(|outer| outer.contains(prefix))
 }
 
-fn row(agent: &Agent, prefix: IpNet, adjacency: &Adjacency) -> model::Route {
-    let hop = |address: Option<IpAddr>, encap: model::Encap, vni: Option<u32>| {
-        let interface = adjacency
-            .out()
-            .map_or_else(String::new, |id| agent.interface_name(id));
-        vec![NextHop {
-            interface,
+fn row(agent: &Agent, prefix: IpNet, way: &[&Adjacency]) -> model::Route {
+    let route = agent.desired.routes.get(&prefix);
+    let remote = match route.map(|route| &route.target) {
+        Some(Target::Node { remote, .. }) => Some(*remote),
+        Some(
+            Target::Endpoint(_)
+            | Target::Host
+            | Target::Uplink
+            | Target::Blackhole
+            | Target::Unreachable,
+        )
+        | None => None,
+    };
+    let mut row = model::Route {
+        prefix,
+        kind: RouteKind::Drop,
+        next_hops: Vec::new(),
+        mtu: None,
+        source: Some(match route {
+            Some(route) => route.source.clone(),
+            None if agent.rib.is_of_resources(&prefix) => "an address of the host".to_owned(),
+            None => "static".to_owned(),
+        }),
+    };
+    for adjacency in way {
+        let hop = |address: Option<IpAddr>, encap: model::Encap, vni: Option<u32>| NextHop {
+            interface: adjacency
+                .out()
+                .map_or_else(String::new, |id| agent.interface_name(id)),
             address,
             encap,
             vni,
-        }]
-    };
-    let plain = model::Encap::None;
-    let remote = match agent.desired.routes.get(&prefix).map(|route| &route.target) {
-        Some(Target::Node { remote, .. }) => Some(*remote),
-        _ => None,
-    };
-    let (kind, next_hops, mtu) = match adjacency {
-        Adjacency::Drop(_) => (RouteKind::Drop, Vec::new(), None),
-        Adjacency::Host { local, mtu, .. } => {
-            let kind = if *local {
-                RouteKind::Local
-            } else {
-                RouteKind::Host
-            };
-            (kind, hop(remote, plain, None), Some(*mtu))
-        }
-        Adjacency::Neighbor { mtu, .. } => {
-            (RouteKind::Neighbor, hop(None, plain, None), Some(*mtu))
-        }
-        Adjacency::Tunnel {
-            encap, remote, mtu, ..
-        } => {
-            let (encap, vni) = match encap {
-                Encap::Vxlan { vni, .. } => (model::Encap::Vxlan, Some(vni.number())),
-                Encap::Ipip => (model::Encap::Ipip, None),
-            };
-            (
-                RouteKind::Tunnel,
-                hop(Some(*remote), encap, vni),
-                Some(*mtu),
-            )
-        }
-    };
-    model::Route {
-        prefix,
-        kind,
-        next_hops,
-        mtu: mtu.map(u32::from),
-        source: agent
-            .desired
-            .routes
-            .get(&prefix)
-            .map(|route| route.source.clone()),
+        };
+        let plain = model::Encap::None;
+        let (kind, next_hop, mtu) = match adjacency {
+            Adjacency::Drop(_) | Adjacency::Group(_) => continue,
+            Adjacency::Host { local, mtu, .. } => {
+                let kind = if *local {
+                    RouteKind::Local
+                } else {
+                    RouteKind::Host
+                };
+                (kind, hop(remote, plain, None), *mtu)
+            }
+            Adjacency::Neighbor { mtu, .. } => (RouteKind::Neighbor, hop(None, plain, None), *mtu),
+            Adjacency::Tunnel {
+                encap, remote, mtu, ..
+            } => {
+                let (encap, vni) = match encap {
+                    Encap::Vxlan { vni, .. } => (model::Encap::Vxlan, Some(vni.number())),
+                    Encap::Ipip => (model::Encap::Ipip, None),
+                };
+                (RouteKind::Tunnel, hop(Some(*remote), encap, vni), *mtu)
+            }
+        };
+        row.kind = kind;
+        row.next_hops.push(next_hop);
+        row.mtu = row.mtu.into_iter().chain([u32::from(mtu)]).min();
     }
+    row
 }
 
 /// One row for each node and way to it that some route uses.
