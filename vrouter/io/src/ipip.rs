@@ -10,13 +10,15 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 
-use encap::offload::Offload;
+use encap::offload::{HEADER_LEN, Offload};
+use nix::errno::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use vrouter_dataplane::buffer::{Buffer, Pool};
 use vrouter_dataplane::device::{Capabilities, Device, Transmitted, VECTOR, Vector};
 
 use crate::ancillary::Name;
 use crate::batch::{self, BATCH, Fate, Piece, Sender};
+use crate::encapsulator::{self, ETHERNET, Encapsulator};
 use crate::error::{Context, Result};
 use crate::netns::Netns;
 use crate::spread;
@@ -45,6 +47,33 @@ pub struct IpipSocket {
     sender: Sender,
     /// The outer header of each packet of a batch.
     headers: [[u8; IPV4_HEADER]; BATCH],
+    /// The way for super-packets, if the kernel has one.
+    encapsulator: Option<Encapsulator>,
+}
+
+/// Lets the kernel segment what `sockets` send by interface number `underlay`, in `netns` or the
+/// caller's namespace: from then on they take super-packets and partial checksums as they are. A
+/// TAP `name` is made for it and lives as long as the sockets do.
+///
+/// # Errors
+/// The kernel is older than 6.6 or the process lacks `CAP_BPF` or `CAP_NET_ADMIN`, or the name is
+/// taken; the sockets then work as before.
+pub fn segment_in_kernel(
+    sockets: &mut [IpipSocket],
+    netns: Option<&Netns>,
+    name: &str,
+    underlay: u32,
+) -> Result<()> {
+    let workers = sockets.len();
+    let open_here = || encapsulator::open(name, underlay, workers);
+    let encapsulators = match netns {
+        Some(netns) => netns.run(open_here)?,
+        None => open_here(),
+    }?;
+    for (socket, encapsulator) in sockets.iter_mut().zip(encapsulators) {
+        socket.encapsulator = Some(encapsulator);
+    }
+    Ok(())
 }
 
 /// Opens the sockets of `workers` workers at the node's `address`, whose interface has `mtu`, in
@@ -96,6 +125,7 @@ fn open_one(address: Ipv4Addr, mtu: u32, index: usize, workers: usize) -> Result
         inbox,
         sender,
         headers,
+        encapsulator: None,
     })
 }
 
@@ -159,6 +189,33 @@ impl IpipSocket {
         }
     }
 
+    fn transmit_encapsulated(&mut self, packets: &mut [Buffer], done: &mut Transmitted) {
+        for packet in packets {
+            let len = packet.len();
+            match self.encapsulate(packet) {
+                Ok(()) => {
+                    done.sent += 1;
+                    done.bytes += len;
+                }
+                Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => done.full += 1,
+                Err(_) => done.refused += 1,
+            }
+        }
+    }
+
+    fn encapsulate(&self, packet: &mut Buffer) -> std::result::Result<(), Errno> {
+        let Some(encapsulator) = &self.encapsulator else {
+            return Err(Errno::EINVAL);
+        };
+        let is_super = packet.meta.offload.gso().is_some();
+        if !is_super && packet.len() > self.inner_mtu {
+            return Err(Errno::EMSGSIZE);
+        }
+        let header = outer(packet, self.address).ok_or(Errno::EINVAL)?;
+        let prefix = encapsulated(packet, header).ok_or(Errno::EINVAL)?;
+        encapsulator.send(packet.with_prefix(&prefix).ok_or(Errno::EINVAL)?)
+    }
+
     fn transmit_batch(&mut self, packets: &[Buffer], done: &mut Transmitted) {
         self.sender.begin();
         let Self {
@@ -215,6 +272,26 @@ impl IpipSocket {
         sender.flush(transmitter, &pieces[..count], &whole);
         sender.count(packets, done);
     }
+}
+
+/// Room in front of an inner packet for what [`encapsulated`] puts there.
+const PREFIX: usize = HEADER_LEN + ETHERNET.len() + IPV4_HEADER;
+
+/// What goes before an inner packet on its way through the encapsulator: virtio-net, Ethernet and
+/// complete outer header.
+fn encapsulated(packet: &Buffer, mut outer: [u8; IPV4_HEADER]) -> Option<[u8; PREFIX]> {
+    let total = u16::try_from(IPV4_HEADER + packet.len()).ok()?;
+    outer[2..4].copy_from_slice(&total.to_be_bytes());
+    let checksum = encap::checksum::ipv4_header(&outer);
+    outer[10..12].copy_from_slice(&checksum.to_be_bytes());
+    let shift = (ETHERNET.len() + IPV4_HEADER) as isize;
+    let offload = packet.meta.offload.shift(shift).ok()?;
+    let mut prefix = [0; PREFIX];
+    let (device, frame) = prefix.split_at_mut(HEADER_LEN);
+    device.copy_from_slice(&offload.emit());
+    frame[..ETHERNET.len()].copy_from_slice(&ETHERNET);
+    frame[ETHERNET.len()..].copy_from_slice(&outer);
+    Some(prefix)
 }
 
 /// The outer header of a packet's datagrams; the kernel fills in length, identification (for
@@ -322,14 +399,33 @@ impl Device for IpipSocket {
 
     fn transmit(&mut self, packets: &mut [Buffer]) -> Transmitted {
         let mut done = Transmitted::default();
-        for packets in packets.chunks(BATCH) {
-            self.transmit_batch(packets, &mut done);
+        // One flow's packets must not overtake each other on two ways out, so a run of packets
+        // for one way is sent before the next run.
+        let in_kernel = self.encapsulator.is_some();
+        let is_encapsulated = |packet: &Buffer| in_kernel && packet.meta.segment == 0;
+        for run in packets.chunk_by_mut(|a, b| is_encapsulated(a) == is_encapsulated(b)) {
+            if run.first().is_some_and(is_encapsulated) {
+                self.transmit_encapsulated(run, &mut done);
+                continue;
+            }
+            for packets in run.chunks(BATCH) {
+                self.transmit_batch(packets, &mut done);
+            }
         }
         done
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::DATAGRAMS
+        match self.encapsulator {
+            // The receiver of a UDP super-packet on a raw socket would not learn where its
+            // datagrams end.
+            Some(_) => Capabilities {
+                datagrams: true,
+                uso: false,
+                ..Capabilities::OFFLOADS
+            },
+            None => Capabilities::DATAGRAMS,
+        }
     }
 }
 

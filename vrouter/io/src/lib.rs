@@ -8,6 +8,7 @@ mod ancillary;
 pub mod any;
 mod batch;
 pub mod cpu;
+mod encapsulator;
 pub mod error;
 pub mod ipip;
 pub mod link;

@@ -121,6 +121,11 @@ impl Queue {
         &self.name
     }
 
+    /// The queue's descriptor alone.
+    pub(crate) fn into_file(self) -> File {
+        self.file
+    }
+
     fn read_into(&self, buffer: &mut Buffer) -> std::result::Result<(), Errno> {
         let area = buffer.receive_area(HEADER_LEN);
         let room = area.len();

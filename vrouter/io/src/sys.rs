@@ -6,7 +6,7 @@
 
 use std::io;
 use std::mem;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 
 use libc::{c_int, c_short, c_uint, c_ulong};
@@ -302,6 +302,69 @@ impl Outbox {
         let sent = check(unsafe { libc::sendmmsg(fd, messages, count, libc::MSG_DONTWAIT as _) })?;
         Ok(sent as usize)
     }
+}
+
+/// One eBPF instruction (`struct bpf_insn`): operation, registers, offset, immediate.
+pub(crate) type Instruction = u64;
+
+/// `BPF_PROG_LOAD` of a traffic-control program, and its attachment to all that arrives on an
+/// interface (`BPF_LINK_CREATE`, `BPF_TCX_INGRESS`, Linux 6.6). Detached when the result is
+/// closed. The kernel verifies the program, so any instructions are safe to pass.
+pub(crate) fn attach_ingress(program: &[Instruction], interface: u32) -> io::Result<OwnedFd> {
+    const BPF_PROG_LOAD: c_int = 5;
+    const BPF_LINK_CREATE: c_int = 28;
+    const SCHED_CLS: u32 = 3;
+    const TCX_INGRESS: u32 = 46;
+    /// The start of `union bpf_attr` for `BPF_PROG_LOAD`.
+    #[repr(C)]
+    struct Load {
+        kind: u32,
+        count: u32,
+        instructions: u64,
+        license: u64,
+        log_level: u32,
+        log_size: u32,
+        log: u64,
+        kernel_version: u32,
+        flags: u32,
+        name: [u8; 16],
+        interface: u32,
+        attach_type: u32,
+    }
+    let license = c"Apache-2.0";
+    let load = Load {
+        kind: SCHED_CLS,
+        count: program.len() as u32,
+        instructions: program.as_ptr() as u64,
+        license: license.as_ptr() as u64,
+        log_level: 0,
+        log_size: 0,
+        log: 0,
+        kernel_version: 0,
+        flags: 0,
+        name: *b"vrouter_ipip\0\0\0\0",
+        interface: 0,
+        attach_type: TCX_INGRESS,
+    };
+    // SAFETY: the kernel reads `load`, the instructions and the license, all of which live through
+    // the call.
+    let program = unsafe { bpf(BPF_PROG_LOAD, &load) }?;
+    let link = [program.as_raw_fd() as u32, interface, TCX_INGRESS, 0];
+    // SAFETY: the kernel reads `link` only: program, interface, attach type, flags.
+    unsafe { bpf(BPF_LINK_CREATE, &link) }
+}
+
+/// `bpf(2)` for the commands that make a descriptor.
+///
+/// # Safety
+/// `attributes` must be the start of what `command` reads, and its pointers good for it.
+unsafe fn bpf<T>(command: c_int, attributes: &T) -> io::Result<OwnedFd> {
+    let size = size_of::<T>();
+    // SAFETY: the kernel reads `size` bytes of `attributes`; the rest is the caller's word.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, command, ptr::from_ref(attributes), size) };
+    let fd = check(fd as c_int)?;
+    // SAFETY: the call succeeded, so this is a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// A system call's `int` result.

@@ -1,21 +1,24 @@
-//! Recognising a TCP packet whose checksum nobody has filled in.
+//! Recognising a packet whose TCP or UDP checksum nobody has filled in.
 //!
 //! The kernel coalesces received tunnel packets (GRO) and hands super-packets of local senders
 //! over whole. Interfaces get told so in the virtio-net header; sockets do not, and a raw socket
 //! just sees a long packet with a wrong checksum. It can be told all the same: the checksum field
-//! of such a packet holds the bare sum of its pseudo-header (RFC 9293, 3.1). A finished packet
-//! looks so by chance once in 65,536 times, and finishing that one once more changes nothing.
+//! of such a packet holds the bare sum of its pseudo-header (RFC 9293, 3.1; RFC 768). A finished
+//! packet looks so by chance once in 65,536 times, and finishing that one once more changes
+//! nothing.
 
+use std::net::Ipv4Addr;
 use std::num::NonZeroU16;
 
+use encap::checksum::pseudo_v4;
 use encap::offload::{Gso, GsoKind, Offload, Partial};
 
 const TCP: u8 = 6;
-const TCP_CHECKSUM: u16 = 16;
+const UDP: u8 = 17;
 const CWR: u8 = 0x80;
 
-/// What is left to do for an IPv4 packet. One longer than `mtu` is cut into segments of at most
-/// that many bytes, headers included.
+/// What is left to do for an IPv4 packet. A TCP packet longer than `mtu` is cut into segments of
+/// at most that many bytes, headers included: any cut of a byte stream is as good as another.
 pub(crate) fn recognise(packet: &[u8], mtu: usize) -> Offload {
     read(packet, mtu).unwrap_or_default()
 }
@@ -24,22 +27,31 @@ fn read(packet: &[u8], mtu: usize) -> Option<Offload> {
     let header: &[u8; 20] = packet.first_chunk()?;
     let header_len = usize::from(header[0] & 0xf) * 4;
     let is_fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0;
-    let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
-    if header[0] >> 4 != 4 || header[9] != TCP || is_fragment || total != packet.len() {
+    let total = u16::from_be_bytes([header[2], header[3]]);
+    if header[0] >> 4 != 4 || is_fragment || usize::from(total) != packet.len() {
         return None;
     }
-    let tcp: &[u8; 20] = packet.get(header_len..)?.first_chunk()?;
-    let tcp_len = total - header_len;
-    if u16::from_be_bytes([tcp[16], tcp[17]]) != pseudo_sum(header, tcp_len) {
+    let offset = match header[9] {
+        TCP => 16,
+        UDP => 6,
+        _ => return None,
+    };
+    let transport = packet.get(header_len..)?;
+    let address = |at: usize| Some(Ipv4Addr::from(*header[at..].first_chunk::<4>()?));
+    let len = u16::try_from(transport.len()).ok()?;
+    let pseudo = pseudo_v4(address(12)?, address(16)?, header[9], len).fold();
+    let field: &[u8; 2] = transport.get(usize::from(offset)..)?.first_chunk()?;
+    if u16::from_be_bytes(*field) != pseudo {
         return None;
     }
     let partial = Partial {
         start: header_len as u16,
-        offset: TCP_CHECKSUM,
+        offset,
     };
-    if total <= mtu {
+    if packet.len() <= mtu || header[9] == UDP {
         return Some(Offload::Partial(partial));
     }
+    let tcp: &[u8; 20] = transport.first_chunk()?;
     let headers = header_len + usize::from(tcp[12] >> 4) * 4;
     let size = u16::try_from(mtu.checked_sub(headers)?)
         .ok()
@@ -54,16 +66,6 @@ fn read(packet: &[u8], mtu: usize) -> Option<Offload> {
     Some(Offload::Segmented(partial, gso))
 }
 
-/// The folded sum of addresses, protocol and length.
-fn pseudo_sum(header: &[u8; 20], len: usize) -> u16 {
-    let words = header[12..]
-        .chunks_exact(2)
-        .map(|w| u32::from(u16::from_be_bytes([w[0], w[1]])));
-    let sum = words.sum::<u32>() + u32::from(TCP) + len as u32;
-    let sum = (sum & 0xffff) + (sum >> 16);
-    ((sum & 0xffff) + (sum >> 16)) as u16
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,7 +75,8 @@ mod tests {
         packet[..10].copy_from_slice(&[0x45, 0, (len >> 8) as u8, len as u8, 0, 0, 0x40, 0, 64, 6]);
         packet[32] = 0x80; // 32 bytes of TCP header
         packet[33] = CWR;
-        let sum = pseudo_sum(packet.first_chunk().unwrap(), len - 20);
+        let address = |at: usize| Ipv4Addr::from(*packet[at..].first_chunk::<4>().unwrap());
+        let sum = pseudo_v4(address(12), address(16), TCP, (len - 20) as u16).fold();
         packet[36..38].copy_from_slice(&sum.to_be_bytes());
         packet
     }

@@ -5,15 +5,17 @@
 mod namespace;
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU16;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use encap::offload::Offload;
+use encap::offload::{Gso, GsoKind, Offload, Partial};
 use namespace::Namespace;
 use vrouter_dataplane::buffer::{Buffer, Pool};
 use vrouter_dataplane::device::{Device, Vector};
 use vrouter_dataplane::id::InterfaceId;
 use vrouter_io::ipip::{self, IpipSocket};
+use vrouter_io::link::Link;
 use vrouter_io::poller::Poller;
 
 const A: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -195,6 +197,110 @@ fn each_packet_reaches_exactly_one_worker() {
         assert_eq!(*seen, in_order, "flow {flow}");
     }
     assert!(by_worker.iter().all(|&count| count > 60), "{by_worker:?}");
+}
+
+/// An unfinished TCP packet: the checksum field holds the sum of the pseudo-header.
+fn tcp(len: usize) -> Vec<u8> {
+    let mut packet = udp(7, 1, len);
+    packet[9] = 6;
+    packet[32..34].copy_from_slice(&[0x50, 0x10]);
+    let [source, destination] = [[10, 1, 0, 1], [10, 2, 0, 2]].map(Ipv4Addr::from);
+    let sum = encap::checksum::pseudo_v4(source, destination, 6, (len - 20) as u16).fold();
+    packet[36..38].copy_from_slice(&sum.to_be_bytes());
+    packet
+}
+
+fn super_packet(bytes: &[u8]) -> Buffer {
+    let mut packet = buffer(bytes, 0);
+    let partial = Partial {
+        start: 20,
+        offset: 16,
+    };
+    let size = NonZeroU16::new(1440).unwrap();
+    let gso = Gso {
+        kind: GsoKind::Tcp4,
+        ecn: false,
+        header_len: 40,
+        size,
+    };
+    packet.meta.offload = Offload::Segmented(partial, gso);
+    packet
+}
+
+fn segmented_in_kernel(pair: &mut Pair) {
+    let link = Link::open_in(&pair.a.netns).unwrap();
+    let underlay = link.expect_interface("eth0").unwrap().index;
+    let netns = Some(&pair.a.netns);
+    ipip::segment_in_kernel(&mut pair.senders, netns, "vr-ipip", underlay).unwrap();
+    assert!(pair.senders[0].capabilities().tso && !pair.senders[0].capabilities().uso);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_kernel_carries_super_packets_whole() {
+    let mut pair = pair(1);
+    segmented_in_kernel(&mut pair);
+    let long = tcp(60_000);
+    let mut unfinished = buffer(&tcp(1000), 0);
+    unfinished.meta.offload = Offload::Partial(Partial {
+        start: 20,
+        offset: 16,
+    });
+    let back_to_back = [udp(8, 1, 1400), udp(8, 2, 1400)].concat();
+    let mut batch = [
+        super_packet(&long),
+        unfinished,
+        buffer(&back_to_back, 1400),
+        buffer(&udp(9, 1, 100), 0),
+        buffer(&udp(9, 1, 1481), 0),
+    ];
+    batch[0].meta.tos = 0xb8;
+    let done = pair.senders[0].transmit(&mut batch);
+    assert_eq!((done.sent, done.full, done.refused), (4, 0, 1));
+    assert_eq!(done.bytes, 60_000 + 1000 + 2800 + 100);
+
+    let received = drain(&mut pair.receivers[0]);
+    let expected = [
+        long,
+        tcp(1000),
+        udp(8, 1, 1400),
+        udp(8, 2, 1400),
+        udp(9, 1, 100),
+    ];
+    assert!(packets(&received) == expected);
+    assert_eq!(
+        received[0].meta.offload,
+        super_packet(&expected[0]).meta.offload
+    );
+    assert_eq!(
+        (received[0].meta.remote, received[0].meta.tos),
+        (Some(A.into()), 0xb8)
+    );
+    assert!(matches!(received[1].meta.offload, Offload::Partial(_)));
+    assert_eq!(received[2].meta.offload, Offload::None);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_kernel_segments_where_the_link_does_not() {
+    let mut pair = pair(1);
+    pair.a.exec("ethtool -K eth0 tso off gso off tx off");
+    segmented_in_kernel(&mut pair);
+    let long = tcp(30_000);
+    assert_eq!(pair.senders[0].transmit(&mut [super_packet(&long)]).sent, 1);
+    let received = drain(&mut pair.receivers[0]);
+    let segments = packets(&received);
+    assert_eq!(segments.len(), (30_000_usize - 40).div_ceil(1440));
+    let payload: Vec<u8> = segments
+        .iter()
+        .flat_map(|packet| packet[40..].to_vec())
+        .collect();
+    assert!(payload == long[40..]);
+    for segment in &segments {
+        let layers = encap::ip::Layers::parse(segment, 0).unwrap();
+        encap::checksum::verify_header(segment, &layers).unwrap();
+        encap::checksum::verify_transport(segment, &layers).unwrap();
+    }
 }
 
 #[test]
