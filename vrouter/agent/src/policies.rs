@@ -56,10 +56,9 @@ impl Policies {
     /// Forgets a resource.
     pub fn delete(&mut self, key: &Key) {
         self.problems.remove(key);
-        match removal(key) {
-            Ok(Some(update)) => self.apply(update),
-            // What never was in the compiler need not leave it.
-            Ok(None) | Err(_) => {}
+        // A key the model cannot hold never was in the compiler.
+        if let Ok(Some(update)) = removal(key) {
+            self.apply(update);
         }
     }
 
