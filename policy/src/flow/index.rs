@@ -74,15 +74,21 @@ impl Index {
         ((entry >> 32) as u32 == tag && entry as u32 != 0).then(|| entry as u32 - 1)
     }
 
-    /// The slot of the first entry of the bucket that has the tag.
+    /// The slot of an entry of the bucket that has the tag. There is hardly ever more than one.
     #[inline(always)]
-    pub(super) fn first(&self, bucket: u32, tag: u32) -> Option<u32> {
-        let bits = self.tagged(bucket, tag);
-        if bits == 0 {
-            None
-        } else {
-            self.slot(bucket, bits.trailing_zeros() as usize, tag)
+    pub(super) fn any(&self, bucket: u32, tag: u32) -> Option<u32> {
+        let mut found = 0;
+        for entry in self.bucket(bucket) {
+            // Acquire: pairs with the Release in `publish`, as in `slot`.
+            let entry = entry.load(Ordering::Acquire);
+            // A conditional move each: a branch would be guessed wrong as often as not.
+            found = if (entry >> 32) as u32 == tag {
+                entry as u32
+            } else {
+                found
+            };
         }
+        found.checked_sub(1)
     }
 
     /// Calls `with` for each slot of the bucket whose entry has the tag, until it returns a value.

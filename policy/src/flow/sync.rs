@@ -10,7 +10,9 @@ pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 /// used costs no memory.
 #[cfg(not(loom))]
 pub(super) fn zeroed(n: usize) -> Box<[AtomicU64]> {
-    bytemuck::zeroed_slice_box(n)
+    let words = bytemuck::zeroed_slice_box(n);
+    crate::cpu::prefer_large_pages(&words);
+    words
 }
 
 #[cfg(loom)]

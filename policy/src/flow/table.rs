@@ -138,7 +138,7 @@ impl FlowTable {
             }
             if let Some(i) = step.checked_sub(APART).filter(|&i| i < count) {
                 let place = &sought[i % RING].place;
-                let slot = self.index.first(place.buckets[0], place.tag);
+                let slot = self.index.any(place.buckets[0], place.tag);
                 match slot {
                     Some(slot) => prefetch(self.slots.hot(slot)),
                     None => prefetch(self.index.bucket(place.buckets[1])),
