@@ -1,7 +1,7 @@
 //! The FIB: what readers look addresses up in, and how the writer paints routes into it.
 //!
 //! Routes are flattened: each address belongs to its longest prefix only. To change a prefix is to
-//! *paint* the parts of its range that no longer prefix holds. See the crate's page for the layout.
+//! *paint* the parts of its range that no longer prefix holds. The crate's page has the layout.
 
 use std::collections::HashMap;
 
@@ -10,6 +10,7 @@ use crate::link::{Link, Target};
 use crate::list::{self, Runs};
 use crate::raw::Subscriber;
 use crate::rib::Rib;
+use crate::slots::{RootLinks, RunSlots, Slots, WordSlots};
 use crate::store::{Array, Store, Tables};
 use crate::words::{self, SLOT_BITS, SLOTS, Uniform, Word};
 
@@ -76,7 +77,7 @@ impl Fib for Fib6 {
 }
 
 /// Words of an array that tells `width` bits apart.
-fn words_of(width: u8) -> usize {
+pub(crate) fn words_of(width: u8) -> usize {
     1 << (width - SLOT_BITS)
 }
 
@@ -90,10 +91,10 @@ struct Paint<B> {
 
 /// The writer's side.
 pub(crate) struct Painter<F: Fib> {
-    store: Store,
-    uniform: Uniform,
+    pub(crate) store: Store,
+    pub(crate) uniform: Uniform,
     /// Boundaries between slots of each window, by its first word: windows with few become lists.
-    windows: HashMap<usize, u32>,
+    pub(crate) windows: HashMap<usize, u32>,
     /// Spare lists of runs, so that a change allocates nothing.
     spare: Vec<Runs>,
     paints: Vec<Paint<F::Bits>>,
@@ -475,140 +476,6 @@ fn flatten<B: Bits>(rib: &Rib<B>) -> Vec<Paint<B>> {
         }
     }
     paints
-}
-
-/// The slots of one level while ranges are painted into them.
-trait Slots<F: Fib> {
-    fn get(&mut self, painter: &mut Painter<F>, slot: u32) -> Link;
-    fn fill(&mut self, painter: &mut Painter<F>, low: u32, high: u32, link: Link);
-
-    fn set(&mut self, painter: &mut Painter<F>, slot: u32, link: Link) {
-        self.fill(painter, slot, slot, link);
-    }
-}
-
-/// A root of links: each slot is published by itself.
-struct RootLinks;
-
-impl<F: Fib> Slots<F> for RootLinks {
-    fn get(&mut self, painter: &mut Painter<F>, slot: u32) -> Link {
-        Link(painter.store.tables().link(slot as usize))
-    }
-
-    fn fill(&mut self, painter: &mut Painter<F>, low: u32, high: u32, link: Link) {
-        for slot in low..=high {
-            painter.store.tables().publish_link(slot as usize, link.0);
-        }
-    }
-}
-
-/// A list's runs.
-struct RunSlots<'a>(&'a mut Runs);
-
-impl<F: Fib> Slots<F> for RunSlots<'_> {
-    fn get(&mut self, _: &mut Painter<F>, slot: u32) -> Link {
-        self.0.slot(slot as u16)
-    }
-
-    fn fill(&mut self, _: &mut Painter<F>, low: u32, high: u32, link: Link) {
-        self.0.paint(low as u16, high as u16, link);
-    }
-}
-
-/// An array of words, one of which is open.
-struct WordSlots {
-    first: usize,
-    /// Whether values take a link each.
-    wide: bool,
-    /// Whether boundaries are counted.
-    window: bool,
-    /// The open word and its slots.
-    open: Option<(usize, [Link; SLOTS])>,
-    changed: bool,
-}
-
-impl WordSlots {
-    fn new(first: usize, wide: bool, window: bool) -> Self {
-        Self {
-            first,
-            wide,
-            window,
-            open: None,
-            changed: false,
-        }
-    }
-
-    fn open<F: Fib>(&mut self, painter: &mut Painter<F>, slot: u32) -> &mut [Link; SLOTS] {
-        let at = self.first + slot as usize / SLOTS;
-        if self.open.is_some_and(|(open, _)| open != at) {
-            self.flush(painter);
-        }
-        let tables = painter.store.tables();
-        let (_, slots) = self
-            .open
-            .get_or_insert_with(|| (at, Word(tables.word(at)).expand(tables)));
-        slots
-    }
-
-    fn flush<F: Fib>(&mut self, painter: &mut Painter<F>) {
-        if let Some((at, slots)) = self.open.take()
-            && std::mem::take(&mut self.changed)
-        {
-            let before = self.boundaries(painter, at);
-            words::rewrite(
-                &mut painter.store,
-                &mut painter.uniform,
-                at,
-                &slots,
-                self.wide,
-            );
-            let after = self.boundaries(painter, at);
-            if self.window
-                && let Some(count) = painter.windows.get_mut(&self.first)
-            {
-                *count = *count + after - before;
-            }
-        }
-    }
-
-    /// The boundaries of a window's word, with those at its ends.
-    fn boundaries<F: Fib>(&self, painter: &Painter<F>, at: usize) -> u32 {
-        if !self.window {
-            return 0;
-        }
-        let tables = painter.store.tables();
-        let word = Word(tables.word(at));
-        let mut count = word.boundaries();
-        if at > self.first {
-            let neighbour = Word(tables.word(at - 1)).slot(tables, 31);
-            count += u32::from(neighbour != word.slot(tables, 0));
-        }
-        if at + 1 < self.first + words_of(16) {
-            let neighbour = Word(tables.word(at + 1)).slot(tables, 0);
-            count += u32::from(neighbour != word.slot(tables, 31));
-        }
-        count
-    }
-}
-
-impl<F: Fib> Slots<F> for WordSlots {
-    fn get(&mut self, painter: &mut Painter<F>, slot: u32) -> Link {
-        self.open(painter, slot)[slot as usize % SLOTS]
-    }
-
-    fn fill(&mut self, painter: &mut Painter<F>, low: u32, high: u32, link: Link) {
-        let mut slot = low;
-        while slot <= high {
-            let last = high.min(slot | (SLOTS as u32 - 1));
-            let (from, to) = (slot as usize % SLOTS, last as usize % SLOTS);
-            let slots = &mut self.open(painter, slot)[from..=to];
-            if slots.iter().any(|old| *old != link) {
-                slots.fill(link);
-                self.changed = true;
-            }
-            slot = last + 1;
-        }
-    }
 }
 
 /// What `link` holds for the address of which `depth` bits were consumed.

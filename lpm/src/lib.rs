@@ -26,6 +26,7 @@ mod raw;
 mod reader;
 mod reference;
 mod rib;
+mod slots;
 mod space;
 mod store;
 mod sync;

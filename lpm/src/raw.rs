@@ -343,27 +343,18 @@ fn batch6_avx512(tables: &Tables, keys: &[Ipv6Addr], values: &mut [Option<Value>
 /// Keys that go through the stages together.
 const STAGED: usize = 128;
 
-/// The keys of one kind that wait for their next step.
-struct Queue {
-    keys: [u8; STAGED],
-    len: usize,
-}
+/// Keys of one kind that wait for their next step.
+type Waiting = [u8; STAGED];
 
-impl Queue {
-    #[inline(always)]
-    fn new() -> Self {
-        Self {
-            keys: [0; STAGED],
-            len: 0,
-        }
-    }
-
-    /// Appends, or does not, without a branch.
-    #[inline(always)]
-    fn push(&mut self, key: usize, really: bool) {
-        self.keys[self.len % STAGED] = key as u8;
-        self.len += usize::from(really);
-    }
+/// Appends, or does not, without a branch; returns how many wait now.
+///
+/// The count is no part of `Waiting`, so that it stays in a register: it is what each key's turn
+/// depends on the last one's by.
+#[inline(always)]
+#[must_use]
+fn push(waiting: &mut Waiting, count: usize, key: usize, really: bool) -> usize {
+    waiting[count % STAGED] = key as u8;
+    count + usize::from(really)
 }
 
 /// All keys take one step, then those that need it the next, sorted by its kind: so no branch
@@ -378,8 +369,9 @@ fn batch6_stages<const VECTOR: bool>(
     let mut links = [Link(0); STAGED];
     // Bytes of each key that were consumed.
     let mut depths = [0_u8; STAGED];
+    let (mut words, mut lists, mut more) = ([0; STAGED], [0; STAGED], [0; STAGED]);
     for (keys, values) in keys.chunks(STAGED).zip(values.chunks_mut(STAGED)) {
-        let (mut words, mut lists) = (Queue::new(), Queue::new());
+        let (mut words_count, mut lists_count) = (0, 0);
         for (at, key) in keys.iter().enumerate() {
             octets[at] = key.octets();
             let head = (key.to_bits() >> 96) as u32;
@@ -392,26 +384,27 @@ fn batch6_stages<const VECTOR: bool>(
             }
             links[at] = link;
             depths[at] = depth;
-            words.push(at, link.is_words());
-            lists.push(at, link.is_list());
+            words_count = push(&mut words, words_count, at, link.is_words());
+            lists_count = push(&mut lists, lists_count, at, link.is_list());
         }
-        while words.len + lists.len > 0 {
-            while words.len > 0 {
-                let mut more = Queue::new();
-                for at in &words.keys[..words.len] {
+        while words_count + lists_count > 0 {
+            while words_count > 0 {
+                let mut more_count = 0;
+                for at in &words[..words_count] {
                     let at = usize::from(*at) % STAGED;
                     let slot = u32::from(octets[at][usize::from(depths[at]) % 16]);
                     let word = tables.named_word(links[at].place() + (slot >> 5) as usize);
                     let link = tables.named_link(word.place_of(slot));
                     links[at] = link;
                     depths[at] += 1;
-                    more.push(at, link.is_words());
-                    lists.push(at, link.is_list());
+                    more_count = push(&mut more, more_count, at, link.is_words());
+                    lists_count = push(&mut lists, lists_count, at, link.is_list());
                 }
-                words = more;
+                std::mem::swap(&mut words, &mut more);
+                words_count = more_count;
             }
-            let mut more = Queue::new();
-            for at in &lists.keys[..lists.len] {
+            let mut more_count = 0;
+            for at in &lists[..lists_count] {
                 let at = usize::from(*at) % STAGED;
                 let depth = usize::from(depths[at]) % 16;
                 let pair = u16::from_be_bytes([octets[at][depth & 14], octets[at][depth | 1]]);
@@ -420,10 +413,11 @@ fn batch6_stages<const VECTOR: bool>(
                 let link = find::<VECTOR>(tables, links[at].place(), slot);
                 links[at] = link;
                 depths[at] = (depth as u8 | 1) + 1;
-                words.push(at, link.is_words());
-                more.push(at, link.is_list());
+                words_count = push(&mut words, words_count, at, link.is_words());
+                more_count = push(&mut more, more_count, at, link.is_list());
             }
-            lists = more;
+            std::mem::swap(&mut lists, &mut more);
+            lists_count = more_count;
         }
         for (link, value) in links.iter().zip(values) {
             *value = Value::from_raw(link.0 as u16);

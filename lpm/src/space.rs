@@ -18,6 +18,8 @@ pub(crate) struct Space {
     capacity: u32,
     /// Cells from here on were never used.
     end: u32,
+    /// Cells before this are no blocks.
+    reserved: u32,
     /// Cells in `lists`.
     free: u32,
     lists: Vec<Vec<u32>>,
@@ -56,6 +58,7 @@ impl Space {
         Self {
             capacity: cell(capacity),
             end: cell(reserved),
+            reserved: cell(reserved),
             free: 0,
             lists: vec![Vec::new(); LISTS],
             occupied: [0; LISTS.div_ceil(64)],
@@ -99,6 +102,11 @@ impl Space {
     /// The cells ever used: what must be kept when the array is copied.
     pub(crate) fn end(&self) -> usize {
         self.end as usize
+    }
+
+    /// The cells ever used by blocks.
+    pub(crate) fn in_blocks(&self) -> usize {
+        (self.end - self.reserved) as usize
     }
 
     /// Cells that hold nothing now.

@@ -327,7 +327,7 @@ impl Store {
     /// Copies all to arrays with room for `size` more cells in `array`.
     fn grow(&mut self, array: Array, size: usize) {
         let space = self.space(array);
-        let wanted = space.capacity() + (space.capacity() / 8).max(size).max(256);
+        let wanted = space.capacity() + (space.in_blocks() / 8).max(size).max(256);
         space.grow(wanted);
         self.copy();
     }
@@ -336,7 +336,7 @@ impl Store {
     fn fit(&mut self) {
         for array in [Array::Words, Array::Leaves, Array::Links] {
             let space = self.space(array);
-            space.grow(space.end() + (space.end() / 16).clamp(64, 1 << 16));
+            space.grow(space.end() + (space.in_blocks() / 16).clamp(64, 1 << 16));
         }
         self.copy();
     }

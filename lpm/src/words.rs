@@ -126,6 +126,16 @@ impl Uniform {
     }
 }
 
+/// Makes all slots of the word at `at` hold a value, by one store.
+pub(crate) fn fill(store: &mut Store, uniform: &mut Uniform, at: usize, value: Link, wide: bool) {
+    let old = Word(store.tables().word(at));
+    let word = uniform.word(store, value.0 as u16, wide);
+    if word != old {
+        store.tables().publish_word(at, word.0);
+        free(store, old);
+    }
+}
+
 /// Makes the word at `at` hold `slots` instead of `old`, by one store.
 ///
 /// Words of values only are narrow unless `wide`.
@@ -150,11 +160,7 @@ pub(crate) fn rewrite(
     }
     let wide = wide || Link(pointers).is_pointer();
     if count == 1 && !runs[0].is_pointer() {
-        let word = uniform.word(store, runs[0].0 as u16, wide);
-        if word != old {
-            store.tables().publish_word(at, word.0);
-            free(store, old);
-        }
+        fill(store, uniform, at, runs[0], wide);
         return;
     }
     if old.ends() == ends && old.is_wide() == wide && !is_shared(old) {

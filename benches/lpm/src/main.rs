@@ -8,12 +8,11 @@ mod measure;
 
 use std::error::Error;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
 use input::{Keys, Prefixes, Source};
 use lpm::{Family, Memory, Table, V4, V6, Value};
-use measure::{Lookups, Updates};
+use measure::{Clock, Lookups, Updates};
 use serde::Serialize;
 
 /// Measures longest-prefix match on a table of prefixes.
@@ -35,6 +34,9 @@ struct Arguments {
     /// How many next hops the prefixes have, one after the other.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=65_535))]
     next_hops: u32,
+    /// How time is taken.
+    #[arg(long, value_enum, default_value = "wall")]
+    clock: Clock,
     /// Leave the updates out.
     #[arg(long)]
     no_updates: bool,
@@ -129,9 +131,9 @@ fn family<F: Family>(
     let mut table = Table::<F>::new();
     for _ in 0..7 {
         table = Table::new();
-        let start = Instant::now();
+        let start = arguments.clock.now();
         table.load(routes());
-        builds.push(start.elapsed().as_secs_f64() * 1e3);
+        builds.push((arguments.clock.now() - start).as_secs_f64() * 1e3);
         table.reclaim();
     }
     builds.sort_by(f64::total_cmp);
@@ -140,7 +142,7 @@ fn family<F: Family>(
     let lookups = keys
         .iter()
         .filter(|(_, keys)| !keys.is_empty())
-        .map(|(name, keys)| measure::lookups(&table, name, keys))
+        .map(|(name, keys)| measure::lookups(arguments.clock, &table, name, keys))
         .collect();
     let reader_keys = keys.last().map_or(&[][..], |(_, keys)| *keys);
     let updates = (!arguments.no_updates
@@ -148,7 +150,7 @@ fn family<F: Family>(
         && reader_keys.len() >= measure::BATCH)
         .then(|| {
             let (hops, seed) = (arguments.next_hops, arguments.seed);
-            measure::updates(&mut table, nets, reader_keys, hops, seed)
+            measure::updates(arguments.clock, &mut table, nets, reader_keys, hops, seed)
         });
     FamilyReport {
         prefixes,
