@@ -85,7 +85,7 @@ pub(crate) fn run(cluster: &Cluster) -> Result<(), Invalid> {
     cluster.policy_changes(&mut graph, &mut random)?;
     cluster.verdicts(&graph.snapshot(), &mut random);
     println!("memory at the end    {} MiB", resident());
-    Ok(())
+    crate::behind::run(cluster.verdicts)
 }
 
 impl Cluster {
@@ -315,20 +315,20 @@ fn rate(graph: &mut Graph, endpoints: Vec<Endpoint>, batch: usize, what: &str) {
 
 /// This thread's time on a processor, so that a busy machine does not count against the code;
 /// wall time where the kernel does not tell.
-struct Clock {
+pub(crate) struct Clock {
     on_cpu: Option<u64>,
     wall: std::time::Instant,
 }
 
 impl Clock {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self {
             on_cpu: Self::on_cpu(),
             wall: std::time::Instant::now(),
         }
     }
 
-    fn elapsed(&self) -> Duration {
+    pub(crate) fn elapsed(&self) -> Duration {
         match (self.on_cpu, Self::on_cpu()) {
             (Some(start), Some(now)) => Duration::from_nanos(now - start),
             _ => self.wall.elapsed(),

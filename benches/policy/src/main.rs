@@ -4,6 +4,7 @@
 //! `<src/len> <dst/len> <protocol|*> <low-high> <low-high> <allow|deny>`. `--trace` has a record
 //! of 13 bytes a packet, big endian: source, destination, ports, protocol.
 
+mod behind;
 mod calico;
 
 use std::fs;
