@@ -18,11 +18,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use encap::coalesce::{InPlace, Rules, Span};
+use encap::coalesce::{Fate, Growing, InPlace, Rules, Span, vector};
 use encap::offload::Offload;
 use encap::segment::Plan;
 use namespace::Namespace;
-use vrouter_dataplane::buffer::Pool;
+use vrouter_dataplane::buffer::{Buffer, Pool};
 use vrouter_dataplane::device::{Device, Transmitted, Vector};
 use vrouter_dataplane::id::InterfaceId;
 use vrouter_io::any::AnyDevice;
@@ -39,6 +39,27 @@ fn prefix(kind: &str) -> &'static [u8] {
         8, 0, 0, 0, 0, 16, 0, 0, 2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0,
     ];
     if kind == "vxlan" { &VXLAN } else { &[] }
+}
+
+/// A packet out of the tunnel.
+struct Inner(Buffer);
+
+impl Growing for Inner {
+    fn bytes(&self) -> &[u8] {
+        self.0.bytes()
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        self.0.bytes_mut()
+    }
+
+    fn offload(&self) -> Offload {
+        self.0.meta.offload
+    }
+
+    fn append(&mut self, payload: &[u8]) -> bool {
+        self.0.append(payload)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -122,11 +143,12 @@ impl Node {
             .unwrap();
         let came = !self.received.is_empty();
         let mut spans: Vec<Span> = Vec::new();
+        let mut inner: Vec<Inner> = Vec::new();
         for mut packet in self.received.drain(..) {
             let skip = self.prefix.len();
             if packet.meta.segment == 0 {
                 if packet.strip(skip) {
-                    self.ready.push(packet);
+                    inner.push(Inner(packet));
                 }
                 continue;
             }
@@ -152,6 +174,17 @@ impl Node {
                 self.ready.push(buffer);
             }
             self.pool.give(packet);
+        }
+        let mut fates = vec![Fate::Absorbed; inner.len()];
+        vector(&mut inner, Rules::TCP_AND_UDP, &mut fates);
+        for (Inner(mut packet), fate) in inner.into_iter().zip(fates) {
+            match fate {
+                Fate::Kept(offload) => {
+                    packet.meta.offload = offload;
+                    self.ready.push(packet);
+                }
+                Fate::Absorbed => self.pool.give(packet),
+            }
         }
         add(&mut self.counts.into, self.tun.transmit(&mut self.ready));
         self.ready.drain(..).for_each(|done| self.pool.give(done));

@@ -2,15 +2,15 @@
 //!
 //! Every worker has a socket that accepts its share of the flows (see `spread.rs`) and one that
 //! only sends, with outer headers written here: TTL and DF are the inner packet's, as the kernel's
-//! `tunl0` has them, and an outer packet is never fragmented by this node. The kernel neither
-//! segments nor reliably coalesces for raw sockets, so a receive puts packets of one flow and
-//! equal size back to back, and the packet path merges them in place.
+//! `tunl0` has them, and an outer packet is never fragmented by this node. Raw sockets take and
+//! give packets one by one; [`segment_in_kernel`] opens a way for super-packets. What a peer sent
+//! whole arrives whole, without a word about it: the packet path sees that by its checksum.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 
-use encap::offload::{HEADER_LEN, Offload};
+use encap::offload::HEADER_LEN;
 use nix::errno::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use vrouter_dataplane::buffer::{Buffer, Pool};
@@ -23,18 +23,12 @@ use crate::error::{Context, Result};
 use crate::netns::Netns;
 use crate::spread;
 use crate::sys::{Inbox, Message};
-use crate::unfinished;
 use crate::vxlan::is_passing;
 
 const IPV4_HEADER: usize = 20;
 const DF: u8 = 0x40;
 /// Messages in one `recvmmsg`.
 const INBOX: usize = 32;
-/// The most bytes put back to back.
-const MAX_RUN: usize = 65_000;
-/// How many of the last buffers a packet may be put behind.
-const LOOK_BACK: usize = 4;
-
 /// One worker's part of the IPIP underlay.
 #[derive(Debug)]
 pub struct IpipSocket {
@@ -165,21 +159,12 @@ impl IpipSocket {
         let count = *got.as_ref().unwrap_or(&0);
         into.drain(first + count..)
             .for_each(|unused| pool.give(unused));
-        let mut kept = first;
-        for index in 0..count {
-            let (before, rest) = into.split_at_mut(first + index);
-            let buffer = &mut rest[0];
+        for (index, buffer) in into[first..].iter_mut().enumerate() {
             let message = self.inbox.message(index);
             buffer.received(message.len);
             open_outer(buffer);
             buffer.meta.malformed |= message.cut;
-            buffer.meta.offload = unfinished::recognise(buffer.bytes(), self.inner_mtu);
-            if !append(&mut before[first..kept], buffer) {
-                into.swap(kept, first + index);
-                kept += 1;
-            }
         }
-        into.drain(kept..).for_each(|merged| pool.give(merged));
         match got {
             Ok(count) => Ok(count < wanted),
             Err(e) if e.raw_os_error() == Some(libc::EAGAIN) => Ok(true),
@@ -326,60 +311,6 @@ fn open_outer(buffer: &mut Buffer) {
     buffer.meta.remote = Some(source.into());
     buffer.meta.tos = tos;
     buffer.meta.malformed = !buffer.strip(header_len);
-}
-
-/// Puts a packet behind the last one of its flow, if that is among the last few of `before` and
-/// still holds equal sizes; `false` when it has to stay alone.
-fn append(before: &mut [Buffer], packet: &Buffer) -> bool {
-    let Some(flow) = Flow::of(packet) else {
-        return false;
-    };
-    let Some(last) = before
-        .iter_mut()
-        .rev()
-        .take(LOOK_BACK)
-        .find(|b| Flow::of(b) == Some(flow))
-    else {
-        return false;
-    };
-    let size = match last.meta.segment {
-        0 => last.len(),
-        segment => segment.into(),
-    };
-    let fits =
-        packet.len() <= size && last.len() % size == 0 && last.len() + packet.len() <= MAX_RUN;
-    if !fits || !last.append(packet.bytes()) {
-        return false;
-    }
-    last.meta.segment = size as u16;
-    true
-}
-
-/// What packets that may lie back to back have in common.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Flow {
-    remote: Option<IpAddr>,
-    tos: u8,
-    /// Addresses and ports.
-    inner: [u8; 12],
-}
-
-impl Flow {
-    /// `None` for all but plain, finished TCP and UDP.
-    fn of(buffer: &Buffer) -> Option<Self> {
-        let bytes: &[u8; 24] = buffer.bytes().first_chunk()?;
-        let is_fragment = u16::from_be_bytes([bytes[6], bytes[7]]) & 0x3fff != 0;
-        let is_plain = bytes[0] == 0x45 && matches!(bytes[9], 6 | 17) && !is_fragment;
-        if !is_plain || buffer.meta.malformed || buffer.meta.offload != Offload::None {
-            return None;
-        }
-        let inner = *bytes[12..].first_chunk()?;
-        Some(Self {
-            remote: buffer.meta.remote,
-            tos: buffer.meta.tos,
-            inner,
-        })
-    }
 }
 
 impl Device for IpipSocket {

@@ -21,7 +21,6 @@ mod sys;
 pub mod sysctl;
 pub mod tap;
 pub mod tun;
-mod unfinished;
 pub mod vxlan;
 pub mod watch;
 

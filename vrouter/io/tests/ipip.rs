@@ -95,7 +95,7 @@ fn packets(buffers: &[Buffer]) -> Vec<Vec<u8>> {
 
 #[test]
 #[ignore = "needs root"]
-fn segments_cross_and_lie_back_to_back_again() {
+fn segments_cross_in_order() {
     let mut pair = pair(1);
     let mut expected: Vec<_> = (0..43).map(|number| udp(7, number, 1480)).collect();
     expected.push(udp(7, 43, 500));
@@ -107,11 +107,13 @@ fn segments_cross_and_lie_back_to_back_again() {
 
     let received = drain(&mut pair.receivers[0]);
     assert!(packets(&received) == expected);
-    assert!(received.len() <= 5, "{}", received.len());
     for buffer in &received {
         assert_eq!(buffer.meta.remote, Some(IpAddr::V4(A)));
         assert!(!buffer.meta.malformed);
-        assert_eq!(buffer.meta.offload, Offload::None);
+        assert_eq!(
+            (buffer.meta.offload, buffer.meta.segment),
+            (Offload::None, 0)
+        );
     }
     assert_eq!(
         (received[0].meta.tos, received.last().unwrap().meta.tos),
@@ -269,15 +271,14 @@ fn the_kernel_carries_super_packets_whole() {
     ];
     assert!(packets(&received) == expected);
     assert_eq!(
-        received[0].meta.offload,
-        super_packet(&expected[0]).meta.offload
-    );
-    assert_eq!(
         (received[0].meta.remote, received[0].meta.tos),
         (Some(A.into()), 0xb8)
     );
-    assert!(matches!(received[1].meta.offload, Offload::Partial(_)));
-    assert_eq!(received[2].meta.offload, Offload::None);
+    for unfinished in &received[..2] {
+        let layers = encap::ip::Layers::parse(unfinished.bytes(), 0).unwrap();
+        let known = encap::checksum::assess(unfinished.bytes(), &layers);
+        assert!(matches!(known, Offload::Partial(_)), "{known:?}");
+    }
 }
 
 #[test]
