@@ -89,7 +89,7 @@ impl Node {
         let came = !self.received.is_empty();
         for mut packet in self.received.drain(..) {
             let offload = packet.meta.offload;
-            if self.underlay.capabilities().tso {
+            if offload.gso().is_some() && self.underlay.capabilities().tso {
                 packet.meta.remote = Some(self.peer);
                 self.ready.push(packet);
                 continue;

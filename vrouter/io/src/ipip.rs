@@ -46,8 +46,8 @@ pub struct IpipSocket {
 }
 
 /// Lets the kernel segment what `sockets` send by interface number `underlay`, in `netns` or the
-/// caller's namespace: from then on they take super-packets and partial checksums as they are. A
-/// TAP `name` is made for it and lives as long as the sockets do.
+/// caller's namespace: from then on they take TCP super-packets as they are. A TAP `name` is made
+/// for it and lives as long as the sockets do.
 ///
 /// # Errors
 /// The kernel is older than 6.6 or the process lacks `CAP_BPF` or `CAP_NET_ADMIN`, or the name is
@@ -333,7 +333,8 @@ impl Device for IpipSocket {
         // One flow's packets must not overtake each other on two ways out, so a run of packets
         // for one way is sent before the next run.
         let in_kernel = self.encapsulator.is_some();
-        let is_encapsulated = |packet: &Buffer| in_kernel && packet.meta.segment == 0;
+        let is_encapsulated =
+            |packet: &Buffer| in_kernel && packet.meta.offload.partial().is_some();
         for run in packets.chunk_by_mut(|a, b| is_encapsulated(a) == is_encapsulated(b)) {
             if run.first().is_some_and(is_encapsulated) {
                 self.transmit_encapsulated(run, &mut done);
@@ -348,12 +349,11 @@ impl Device for IpipSocket {
 
     fn capabilities(&self) -> Capabilities {
         match self.encapsulator {
-            // The receiver of a UDP super-packet on a raw socket would not learn where its
-            // datagrams end.
+            // Single packets are cheaper by the raw socket, many in a call, and so wanted finished.
+            // Of a UDP super-packet the receiver would not learn where its datagrams end.
             Some(_) => Capabilities {
-                datagrams: true,
-                uso: false,
-                ..Capabilities::OFFLOADS
+                tso: true,
+                ..Capabilities::DATAGRAMS
             },
             None => Capabilities::DATAGRAMS,
         }
