@@ -292,7 +292,13 @@ fn batch4_portable(tables: &Tables, keys: &[Ipv4Addr], values: &mut [Option<Valu
     let ahead = keys.get(AHEAD..).unwrap_or_default();
     let (first, last) = values.split_at_mut(ahead.len());
     for ((key, ahead), value) in keys.iter().zip(ahead).zip(first) {
-        fetch(&tables.words, (ahead.to_bits() >> 13) as usize);
+        fetch(
+            tables
+                .words
+                .as_ptr()
+                .wrapping_add((ahead.to_bits() >> 13) as usize)
+                .cast(),
+        );
         *value = look_up(*key);
     }
     for (key, value) in keys[ahead.len()..].iter().zip(last) {
@@ -300,17 +306,26 @@ fn batch4_portable(tables: &Tables, keys: &[Ipv4Addr], values: &mut [Option<Valu
     }
 }
 
-/// Asks for a cell before it is needed.
+/// Asks for what a link leads to: its key's next step is far enough away for it to arrive.
 #[inline(always)]
-fn fetch<T>(cells: &[T], at: usize) {
+fn fetch_target(tables: &Tables, link: Link) {
+    let (words, leaves) = (tables.words.as_ptr(), tables.leaves.as_ptr());
+    let list = leaves.wrapping_add(link.place()).cast::<u8>();
+    let word = words.wrapping_add(link.place()).cast::<u8>();
+    fetch(if link.is_list() { list } else { word });
+}
+
+/// Asks for the memory at `place` before it is needed, whatever lies there.
+#[inline(always)]
+fn fetch(place: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch never faults, and SSE belongs to every x86-64.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(cells.as_ptr().wrapping_add(at).cast());
+        _mm_prefetch::<_MM_HINT_T0>(place.cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (cells, at);
+    let _ = place;
 }
 
 /// Looks up IPv6 addresses in a batch.
@@ -369,7 +384,8 @@ fn batch6_stages<const VECTOR: bool>(
     let mut links = [Link(0); STAGED];
     // Bytes of each key that were consumed.
     let mut depths = [0_u8; STAGED];
-    let (mut words, mut lists, mut more) = ([0; STAGED], [0; STAGED], [0; STAGED]);
+    let mut waiting: [Waiting; 3] = [[0; STAGED]; 3];
+    let [mut words, mut lists, mut more] = waiting.each_mut();
     for (keys, values) in keys.chunks(STAGED).zip(values.chunks_mut(STAGED)) {
         let (mut words_count, mut lists_count) = (0, 0);
         for (at, key) in keys.iter().enumerate() {
@@ -384,8 +400,9 @@ fn batch6_stages<const VECTOR: bool>(
             }
             links[at] = link;
             depths[at] = depth;
-            words_count = push(&mut words, words_count, at, link.is_words());
-            lists_count = push(&mut lists, lists_count, at, link.is_list());
+            words_count = push(words, words_count, at, link.is_words());
+            lists_count = push(lists, lists_count, at, link.is_list());
+            fetch_target(tables, link);
         }
         while words_count + lists_count > 0 {
             while words_count > 0 {
@@ -397,8 +414,9 @@ fn batch6_stages<const VECTOR: bool>(
                     let link = tables.named_link(word.place_of(slot));
                     links[at] = link;
                     depths[at] += 1;
-                    more_count = push(&mut more, more_count, at, link.is_words());
-                    lists_count = push(&mut lists, lists_count, at, link.is_list());
+                    more_count = push(more, more_count, at, link.is_words());
+                    lists_count = push(lists, lists_count, at, link.is_list());
+                    fetch_target(tables, link);
                 }
                 std::mem::swap(&mut words, &mut more);
                 words_count = more_count;
@@ -413,8 +431,8 @@ fn batch6_stages<const VECTOR: bool>(
                 let link = find::<VECTOR>(tables, links[at].place(), slot);
                 links[at] = link;
                 depths[at] = (depth as u8 | 1) + 1;
-                words_count = push(&mut words, words_count, at, link.is_words());
-                more_count = push(&mut more, more_count, at, link.is_list());
+                words_count = push(words, words_count, at, link.is_words());
+                more_count = push(more, more_count, at, link.is_list());
             }
             std::mem::swap(&mut lists, &mut more);
             lists_count = more_count;
