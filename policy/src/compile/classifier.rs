@@ -5,8 +5,8 @@
 //! `wild`, or it is filed under keys, and a packet that can match the rule has one of these keys:
 //! the protocol number; the aligned power-of-two blocks a port range falls into; a prefix by
 //! length and bits; a set by number. A packet's candidates are the intersection over dimensions of
-//! (wild ∪ the bits under its keys), in order, with a summary bit per word so that words without
-//! candidates are never touched. Keys only narrow: each candidate is then matched in full, so a
+//! (wild ∪ the bits under its keys), in order, eight words at a time, with a summary bit per word so
+//! that words without candidates are never touched. Keys only narrow: each candidate is then matched in full, so a
 //! hash collision or a dimension left out (negations, source ports) costs time, never truth.
 
 use std::net::IpAddr;
@@ -27,6 +27,9 @@ const SUMMARY: usize = WORDS / 64;
 /// A rule that names more prefixes than this is not filed by them.
 const MAX_PREFIXES: usize = 256;
 
+/// Words that are intersected at once; all bitmaps are a multiple of it long.
+const BLOCK: usize = 8;
+
 /// Working memory of a classification, kept per thread so that it need not be cleared.
 pub(super) struct Scratch {
     /// Protocol, port, source, destination.
@@ -37,27 +40,31 @@ pub(super) struct Scratch {
     narrowed: bool,
 }
 
+/// The rules of a dimension that a packet may match.
 struct View {
-    /// Words that differ from `wild`, where `touched` says so.
-    words: [u64; WORDS],
-    touched: [u64; SUMMARY],
+    base: Base,
+    /// Blocks that differ from the base, and are in `words`.
+    touched: u32,
     summary: [u64; SUMMARY],
-    /// Where bitmaps that are also meant begin.
-    dense: [u32; DENSE],
-    dense_len: usize,
+    words: [u64; WORDS],
 }
 
-/// Bitmaps a view refers to instead of copying them.
-const DENSE: usize = 4;
+/// What a view begins with.
+#[derive(Clone, Copy)]
+enum Base {
+    /// The rules that do not care.
+    Wild,
+    /// A ready bitmap of the dimension, which begins here.
+    Bitmap(usize),
+}
 
 impl Scratch {
     pub(super) const fn new() -> Self {
         const VIEW: View = View {
-            words: [0; WORDS],
-            touched: [0; SUMMARY],
+            base: Base::Wild,
+            touched: 0,
             summary: [0; SUMMARY],
-            dense: [0; DENSE],
-            dense_len: 0,
+            words: [0; WORDS],
         };
         Self {
             dimensions: [VIEW; 4],
@@ -143,34 +150,43 @@ impl Classifier {
 
     /// The first candidate at or after `from`.
     pub(super) fn next(&self, from: usize, scratch: &Scratch) -> Option<usize> {
-        let mut word = from / 64;
-        let mut mask = u64::MAX << (from % 64);
-        while word < WORDS {
-            let rest = scratch.candidates[word / 64] >> (word % 64);
-            if rest == 0 {
-                word = (word / 64 + 1) * 64;
-                mask = u64::MAX;
+        let [protocol, port, source, destination] = &scratch.dimensions;
+        let words = self.protocol.wild.len();
+        let (first, mut mask) = (from / 64, u64::MAX << (from % 64));
+        let mut at = first - first % BLOCK;
+        while at < words {
+            let waiting = scratch.candidates[at / 64] >> (at % 64);
+            if waiting & 0xff == 0 {
+                // None in this block, and perhaps none in the rest of this summary word.
+                at += if waiting == 0 { 64 - at % 64 } else { BLOCK };
                 continue;
             }
-            let skip = rest.trailing_zeros() as usize;
-            if skip > 0 {
-                word += skip;
-                mask = u64::MAX;
-            }
-            let [protocol, port, source, destination] = &scratch.dimensions;
-            let mut bits = mask & self.port.word(word, port) & self.protocol.word(word, protocol);
+            let mut bits = both(self.protocol.block(at, protocol), self.port.block(at, port));
             if scratch.narrowed {
-                bits &= self.source.dimension.word(word, source)
-                    & self.destination.dimension.word(word, destination);
+                let source = self.source.dimension.block(at, source);
+                let destination = self.destination.dimension.block(at, destination);
+                bits = both(&bits, &both(source, destination));
             }
-            if bits != 0 {
-                return Some(word * 64 + bits.trailing_zeros() as usize);
+            for (i, mut word) in bits.into_iter().enumerate() {
+                if at + i < first {
+                    continue;
+                }
+                if at + i == first {
+                    word &= mask;
+                    mask = u64::MAX;
+                }
+                if word != 0 {
+                    return Some((at + i) * 64 + word.trailing_zeros() as usize);
+                }
             }
-            word += 1;
-            mask = u64::MAX;
+            at += BLOCK;
         }
         None
     }
+}
+
+fn both(a: &[u64; BLOCK], b: &[u64; BLOCK]) -> [u64; BLOCK] {
+    std::array::from_fn(|i| a[i] & b[i])
 }
 
 impl AddressDimension {
@@ -328,16 +344,17 @@ struct Dimension {
     wild_summary: [u64; SUMMARY],
     /// Runs of (word, bits), found through `table`.
     runs: Box<[(u32, u64)]>,
-    /// The bits of keys with many rules, as whole bitmaps, each behind its summary.
+    /// The bits of keys with many rules and of those that do not care, as whole bitmaps, each
+    /// behind its summary.
     bitmaps: Box<[u64]>,
     table: Keys,
 }
 
 impl Dimension {
     fn reset(&self, view: &mut View) {
-        view.touched = [0; SUMMARY];
+        view.base = Base::Wild;
+        view.touched = 0;
         view.summary = self.wild_summary;
-        view.dense_len = 0;
     }
 
     /// Adds the rules filed under `key` to the view.
@@ -346,49 +363,53 @@ impl Dimension {
             None => {}
             Some(Filed::Runs(range)) => {
                 for &(word, bits) in &self.runs[range] {
-                    self.merge(word as usize, bits, view);
+                    let word = word as usize;
+                    self.touch(word / BLOCK, view);
+                    view.words[word] |= bits;
+                    view.summary[word / 64] |= 1 << (word % 64);
                 }
             }
             Some(Filed::Bitmap(start)) => {
-                let at = start as usize;
-                if view.dense_len < DENSE {
-                    view.dense[view.dense_len] = start;
-                    view.dense_len += 1;
-                    for (summary, more) in view.summary.iter_mut().zip(&self.bitmaps[at..]) {
-                        *summary |= more;
-                    }
-                } else {
-                    for word in 0..self.wild.len() {
-                        self.merge(word, self.bitmaps[at + SUMMARY + word], view);
+                let (summary, words) = self.bitmaps[start..].split_at(SUMMARY);
+                for (all, more) in view.summary.iter_mut().zip(summary) {
+                    *all |= more;
+                }
+                match (view.base, view.touched) {
+                    (Base::Wild, 0) => view.base = Base::Bitmap(start),
+                    (Base::Wild | Base::Bitmap(_), _) => {
+                        for block in 0..self.wild.len() / BLOCK {
+                            self.touch(block, view);
+                        }
+                        for (all, more) in view.words[..self.wild.len()].iter_mut().zip(words) {
+                            *all |= more;
+                        }
                     }
                 }
             }
         }
     }
 
-    fn merge(&self, word: usize, bits: u64, view: &mut View) {
-        let (group, bit) = (word / 64, 1u64 << (word % 64));
-        if bits == 0 {
-            return;
+    /// Copies a block of the view's base to where more can be added, once.
+    fn touch(&self, block: usize, view: &mut View) {
+        if view.touched >> block & 1 == 0 {
+            let at = block * BLOCK;
+            let base = *self.block(at, view);
+            view.words[at..at + BLOCK].copy_from_slice(&base);
+            view.touched |= 1 << block;
         }
-        if view.touched[group] & bit == 0 {
-            view.touched[group] |= bit;
-            view.summary[group] |= bit;
-            view.words[word] = self.wild[word];
-        }
-        view.words[word] |= bits;
     }
 
-    fn word(&self, word: usize, view: &View) -> u64 {
-        let mut bits = if view.touched[word / 64] >> (word % 64) & 1 == 1 {
-            view.words[word]
+    /// The block of words that begins at word `at`.
+    fn block<'a>(&'a self, at: usize, view: &'a View) -> &'a [u64; BLOCK] {
+        let words = if view.touched >> (at / BLOCK) & 1 == 1 {
+            &view.words[at..]
         } else {
-            self.wild[word]
+            match view.base {
+                Base::Wild => &self.wild[at..],
+                Base::Bitmap(start) => &self.bitmaps[start + SUMMARY + at..],
+            }
         };
-        for &start in &view.dense[..view.dense_len] {
-            bits |= self.bitmaps[start as usize + SUMMARY + word];
-        }
-        bits
+        words.first_chunk().expect("bitmaps are whole blocks long")
     }
 }
 
@@ -401,7 +422,7 @@ impl Builder {
     fn new(rules: usize) -> Self {
         debug_assert!(rules <= SEGMENT);
         Self {
-            wild: vec![0; rules.div_ceil(64)],
+            wild: vec![0; rules.div_ceil(64).next_multiple_of(BLOCK)],
             filed: FxHashMap::default(),
         }
     }
@@ -435,10 +456,11 @@ impl Builder {
             if list.len() > MANY_RUNS.max(words / 4) {
                 let start = bitmaps.len();
                 table.insert(key, start, BITMAP);
-                bitmaps.resize(start + SUMMARY + words, 0);
+                bitmaps.extend(wild_summary);
+                bitmaps.extend(&self.wild);
                 for (word, bits) in list {
                     bitmaps[start + word as usize / 64] |= 1 << (word % 64);
-                    bitmaps[start + SUMMARY + word as usize] = bits;
+                    bitmaps[start + SUMMARY + word as usize] |= bits;
                 }
             } else {
                 let start = runs.len();
@@ -463,7 +485,7 @@ const MANY_RUNS: usize = 8;
 enum Filed {
     Runs(std::ops::Range<usize>),
     /// Where the bitmap's summary begins.
-    Bitmap(u32),
+    Bitmap(usize),
 }
 
 /// In place of the end of runs: the start is that of a bitmap.
@@ -511,7 +533,7 @@ impl Keys {
             let (found, start, end) = self.slots[at];
             if found == key {
                 return Some(if end == BITMAP {
-                    Filed::Bitmap(start)
+                    Filed::Bitmap(start as usize)
                 } else {
                     Filed::Runs(start as usize..end as usize)
                 });
