@@ -20,7 +20,7 @@ pub struct Swept {
 }
 
 /// Buckets around a key's own that are searched for half-open sessions.
-const NEIGHBOURS: u32 = 4;
+const NEIGHBOURS: u32 = 2;
 
 /// Slots searched at a time after the neighbourhood had none, and how many times.
 const ELSEWHERE: u32 = 64;
@@ -63,16 +63,20 @@ impl FlowTable {
     /// a place, or failing that one elsewhere. Established sessions stay.
     pub(super) fn evict(&self, place: &Place, now_ms: u64) -> bool {
         let [first, second] = place.buckets;
-        let near = (0..NEIGHBOURS)
+        let buckets = (0..NEIGHBOURS)
             .map(|n| (first + n) % self.index.buckets())
             .chain([second]);
-        let near = near.flat_map(|bucket| {
-            (0..LINE).filter_map(move |i| {
-                // Acquire: pairs with the Release of `publish`.
-                let entry = self.index.bucket(bucket)[i].load(Ordering::Acquire) as u32;
-                entry.checked_sub(1)
-            })
-        });
+        let mut near = [0; (NEIGHBOURS as usize + 1) * LINE];
+        let mut count = 0;
+        for entry in buckets.flat_map(|bucket| self.index.bucket(bucket)) {
+            // Acquire: pairs with the Release of `publish`.
+            if let Some(slot) = (entry.load(Ordering::Acquire) as u32).checked_sub(1) {
+                self.slots.expect(slot);
+                near[count] = slot;
+                count += 1;
+            }
+        }
+        let near = near[..count].iter().copied();
         let elsewhere = || {
             let used = self.slots.used().max(1);
             // Relaxed: a hand that goes around, no matter who moves it.

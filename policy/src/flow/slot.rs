@@ -263,8 +263,8 @@ impl Slots {
             .ok()
     }
 
-    /// Brings the record near which the next insert will write.
-    fn expect(&self, slot: u32) {
+    /// Brings a record near.
+    pub(super) fn expect(&self, slot: u32) {
         prefetch(self.hot(slot));
         let cold = self.cold(slot);
         prefetch(&cold[0]);

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use clap::Parser;
-use policy::flow::{Config, FlowKey, FlowTable, Hit, NewSession, Seen, flags, protocol};
+use policy::flow::{Config, Direction, FlowKey, FlowTable, Hit, NewSession, Seen, flags, protocol};
 
 /// Measure the flow table.
 #[derive(Parser)]
@@ -187,7 +187,49 @@ fn main() {
             start.elapsed().as_nanos() as f64
         },
     );
+    flood(&table, &options);
     println!("{:?}", table.statistics());
+}
+
+/// Fills the table half with established sessions, then sends it nothing but SYNs.
+fn flood(table: &FlowTable, options: &Options) {
+    empty(table);
+    let keys = flow_keys(options.flows / 2, options.ipv6, 5);
+    let mut kept = Vec::new();
+    for key in &keys {
+        if let Ok(session) = table.insert(&NewSession::of(*key, 1, syn()), 0) {
+            for direction in [Direction::Reply, Direction::Original] {
+                table.touch(Hit { session, direction }, 0, seen(flags::SYN | flags::ACK));
+            }
+            kept.push(session);
+        }
+    }
+    let mut seed = 6;
+    let mut admitted = 0;
+    report(
+        "SYN flood, an insert",
+        options.rounds,
+        options.flows as usize,
+        || {
+            seed += 1;
+            let keys = flow_keys(options.flows, options.ipv6, seed);
+            let start = Instant::now();
+            for key in &keys {
+                let inserted = table.insert(&NewSession::of(*key, 1, syn()), 1000 * seed);
+                admitted += usize::from(inserted.is_ok());
+            }
+            start.elapsed().as_nanos() as f64
+        },
+    );
+    let alive = kept
+        .iter()
+        .filter(|session| table.session(**session).is_some())
+        .count();
+    let sent = options.rounds.max(1) * options.flows as usize;
+    println!(
+        "flood: {admitted} of {sent} admitted, {alive} of {} established live",
+        kept.len()
+    );
 }
 
 fn empty(table: &FlowTable) {
