@@ -4,6 +4,7 @@
 //! devices, changed addresses — comes to it as an [`Input`], so nothing here needs a lock.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -420,9 +421,9 @@ impl Agent {
     ///
     /// # Errors
     /// The first route that cannot be, in words.
-    pub(crate) fn add_routes(&mut self, routes: Vec<(IpNet, Nodes)>) -> Result<(), String> {
+    pub(crate) fn add_routes(&mut self, routes: &[(IpNet, Nodes)]) -> Result<(), String> {
         let mut ways: BTreeMap<(bool, Nodes), Way> = BTreeMap::new();
-        for (prefix, nodes) in &routes {
+        for (prefix, nodes) in routes {
             if nodes.is_empty() {
                 return Err(format!("{prefix}: names no node"));
             }
@@ -430,7 +431,7 @@ impl Agent {
                 return Err(format!("{prefix}: is routed by a resource"));
             }
             let v6 = matches!(prefix, IpNet::V6(_));
-            if !ways.contains_key(&(v6, nodes.clone())) {
+            if let Entry::Vacant(vacant) = ways.entry((v6, nodes.clone())) {
                 let way = match self.statics.way(v6, nodes) {
                     Some(way) => way.clone(),
                     None => self
@@ -438,7 +439,7 @@ impl Agent {
                         .way(nodes, v6)
                         .map_err(|reason| format!("{prefix}: {reason}"))?,
                 };
-                ways.insert((v6, nodes.clone()), way);
+                vacant.insert(way);
             }
         }
         let by_way = routes.iter().filter_map(|(prefix, nodes)| {

@@ -54,7 +54,7 @@ pub(super) fn add(agent: &mut Agent, params: AddRoutes) -> Outcome<model::Done> 
     let routes = params.routes.into_iter();
     let routes = routes.map(|route| statics::normal(route.prefix, route.nodes));
     agent
-        .add_routes(routes.collect())
+        .add_routes(&routes.collect::<Vec<_>>())
         .map_err(ErrorBody::bad_params)?;
     Ok(model::Done {})
 }
