@@ -239,6 +239,7 @@ items:
     vxlanPort: 4790
     vxlanMTU: 0
     bpfConntrackTimeouts: {udpTimeout: 90s, tcpFinsSeen: Auto}
+    ipv6Support: false
     healthPort: 9099
 - apiVersion: projectcalico.org/v3
   kind: FelixConfiguration
@@ -249,9 +250,9 @@ items:
     assert_eq!(
         notices(&parsed),
         [
-            "f.yaml:11: FelixConfiguration(default).spec.bpfConntrackTimeouts: stored, not acted on: \
+            "f.yaml:12: FelixConfiguration(default).spec.ipv6Support: false: stored, not acted on: \
              nothing reads it yet",
-            "f.yaml:12: FelixConfiguration(default).spec.healthPort: 9099: stored, not acted on: \
+            "f.yaml:13: FelixConfiguration(default).spec.healthPort: 9099: stored, not acted on: \
              the packet path does not use it"
         ]
     );

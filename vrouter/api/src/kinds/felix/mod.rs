@@ -97,7 +97,6 @@ pub struct FelixConfigurationSpec {
 const NOT_YET: &[&str] = &[
     "logSeverityScreen",
     "ipv6Support",
-    "bpfConntrackTimeouts",
     "removeExternalRoutes",
     "deviceRouteProtocol",
     "programClusterRoutes",
