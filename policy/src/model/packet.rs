@@ -9,6 +9,7 @@ use super::IpVersion;
 
 /// The fields of a packet's headers that rules can match. Both addresses are of one version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PacketTuple {
     /// Source address.
     pub source: IpAddr,
