@@ -110,7 +110,40 @@ pub(crate) enum RouteCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {
     /// Walk the policies as a packet would, without sending one
-    Explain(Packet),
+    Explain {
+        #[command(flatten)]
+        packet: Packet,
+        #[command(flatten)]
+        from: OfflineArgs,
+    },
+    /// Compare a file of expectations with what policy says; code 1 if one does not hold
+    #[command(after_help = EXPECTATIONS)]
+    Test {
+        /// YAML: a list of source, destination, to (tcp/80) and expect (Allow or Deny)
+        file: PathBuf,
+        #[command(flatten)]
+        from: OfflineArgs,
+    },
+}
+
+const EXPECTATIONS: &str = "\
+Example:
+  - name: clients reach the web
+    source: default/client
+    destination: default/web
+    to: tcp/80
+    expect: Allow
+  - {source: 192.0.2.1, destination: default/web, to: icmp, expect: Deny}";
+
+/// Where the policies are, if not in a running daemon.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct OfflineArgs {
+    /// Ask the resources in this directory, not vrouterd
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Only what this node decides; all nodes if not given
+    #[arg(long, value_name = "NAME", requires = "dir")]
+    pub(crate) node: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -230,20 +263,9 @@ pub(crate) struct Packet {
 
 impl Packet {
     pub(crate) fn params(&self) -> Explain {
-        let Destined {
-            protocol,
-            port,
-            icmp,
-        } = self.service;
-        Explain {
-            source: self.source.clone(),
-            destination: self.destination.clone(),
-            protocol,
-            port,
-            source_port: self.source_port,
-            icmp,
-            family: self.family,
-        }
+        let (source, destination) = (self.source.clone(), self.destination.clone());
+        self.service
+            .packet(source, destination, self.source_port, self.family)
     }
 }
 
@@ -283,6 +305,32 @@ pub(crate) struct Destined {
     protocol: Protocol,
     port: Option<u16>,
     icmp: Option<Icmp>,
+}
+
+impl Destined {
+    /// The question about a packet to this service.
+    pub(crate) fn packet(
+        self,
+        source: String,
+        destination: String,
+        source_port: Option<u16>,
+        family: Option<Family>,
+    ) -> Explain {
+        let Self {
+            protocol,
+            port,
+            icmp,
+        } = self;
+        Explain {
+            source,
+            destination,
+            protocol,
+            port,
+            source_port,
+            icmp,
+            family,
+        }
+    }
 }
 
 impl FromStr for Destined {

@@ -17,6 +17,9 @@ pub(crate) enum Failure {
     /// What was to be changed is not there.
     #[error("{0}")]
     Missing(String),
+    /// Policy is not as expected.
+    #[error("{0}")]
+    Differs(String),
     /// The command line is wrong in a way that only shows now.
     #[error("{0}")]
     Usage(String),
@@ -25,7 +28,9 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Daemon(_) | Self::Output(_) | Self::Missing(_) => ExitCode::from(1),
+            Self::Daemon(_) | Self::Output(_) | Self::Missing(_) | Self::Differs(_) => {
+                ExitCode::from(1)
+            }
             Self::Usage(_) => ExitCode::from(2),
         }
     }

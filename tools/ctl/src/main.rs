@@ -10,6 +10,7 @@ mod explain;
 mod failure;
 mod output;
 mod page;
+mod policy;
 mod route;
 mod show;
 mod table;
@@ -25,7 +26,7 @@ use serde_json::value::RawValue;
 use vrouter_control::Client;
 use vrouter_control::params::{GetVersion, Reload, Shutdown};
 
-use args::{Cli, Command, PolicyCommand};
+use args::{Cli, Command};
 use failure::Failure;
 use output::Output;
 
@@ -71,12 +72,7 @@ fn run(cli: &Cli, out: &mut Output<impl io::Write>) -> Result<(), Failure> {
                 thread::sleep(Duration::from_secs((*seconds).into()));
             }
         }
-        Command::Policy {
-            command: PolicyCommand::Explain(packet),
-        } => {
-            let explanation = connect(cli)?.call(&packet.params())?;
-            explain::print(out, explanation.json())
-        }
+        Command::Policy { command } => policy::run(out, command, || connect(cli)),
         Command::Version { client: true } => show::client_version(out),
         Command::Version { client: false } => {
             // Ours is known even where the daemon does not answer.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use policy::compile::{Applied, Compiled, Graph, Update};
 use policy::model::{Direction, EndpointKey, Invalid, Name, NetworkSetKey, Profile};
-use policy::reference;
+pub use policy::reference::Resources as Reference;
 use policy::selector::Labels;
 use vrouter_api::{Key, Kind, Resource, model};
 
@@ -18,7 +18,7 @@ const DEFAULT_ALLOW: &str = "projectcalico-default-allow";
 pub struct Policies {
     graph: Graph,
     /// The same resources for the evaluator that explains, once somebody has asked it.
-    reference: Option<Box<reference::Resources>>,
+    reference: Option<Box<Reference>>,
     problems: BTreeMap<Key, String>,
 }
 
@@ -81,7 +81,7 @@ impl Policies {
     }
 
     /// The evaluator that explains, over the same resources; made when first asked for.
-    pub fn reference(&mut self, resources: &Resources) -> &reference::Resources {
+    pub fn reference(&mut self, resources: &Resources) -> &Reference {
         self.reference
             .get_or_insert_with(|| Box::new(reference(resources)))
     }
@@ -95,8 +95,8 @@ impl Policies {
 }
 
 /// The evaluator that explains, over resources. Those that the model refuses are left out.
-pub fn reference(resources: &Resources) -> reference::Resources {
-    let mut reference = reference::Resources::new();
+pub fn reference(resources: &Resources) -> Reference {
+    let mut reference = Reference::new();
     let updates = resources.iter().filter_map(|r| update(r).ok().flatten());
     for update in default_allow().into_iter().chain(updates) {
         reference.apply(update);

@@ -1,0 +1,83 @@
+//! `policy explain` and `policy test`: asked of a running `vrouterd`, or of files alone.
+
+mod offline;
+mod test;
+
+use std::io::Write;
+use std::path::Path;
+
+use serde::Deserialize;
+use vrouter_control::model::Explanation;
+use vrouter_control::params::Explain;
+use vrouter_control::{Client, ErrorBody};
+
+use crate::args::{OfflineArgs, PolicyCommand};
+use crate::explain;
+use crate::failure::Failure;
+use crate::output::Output;
+use offline::Offline;
+
+/// Who answers.
+enum Source {
+    Daemon(Box<Client>),
+    Files(Box<Offline>),
+}
+
+/// What `policy test` reads of an explanation.
+#[derive(Deserialize)]
+struct Outcome {
+    verdict: String,
+    because: String,
+}
+
+impl Source {
+    fn open(
+        from: &OfflineArgs,
+        connect: impl FnOnce() -> Result<Client, Failure>,
+    ) -> Result<Self, Failure> {
+        match &from.dir {
+            Some(directory) => Offline::read(directory, from.node.clone())
+                .map(|offline| Self::Files(Box::new(offline))),
+            None => connect().map(|client| Self::Daemon(Box::new(client))),
+        }
+    }
+
+    /// The explanation of one packet.
+    fn explain(&mut self, packet: &Explain) -> Result<Explanation, Failure> {
+        match self {
+            Self::Daemon(client) => Ok(client.call(packet)?),
+            Self::Files(offline) => offline.explain(packet).map_err(refused),
+        }
+    }
+}
+
+fn refused(error: ErrorBody) -> Failure {
+    Failure::Daemon(vrouter_control::ClientError::Refused(error))
+}
+
+/// A file as it is called in messages.
+fn cannot_read(file: &Path, error: &impl std::fmt::Display) -> Failure {
+    Failure::Usage(format!("{}: {error}", file.display()))
+}
+
+pub(crate) fn run<W: Write>(
+    out: &mut Output<W>,
+    command: &PolicyCommand,
+    connect: impl FnOnce() -> Result<Client, Failure>,
+) -> Result<(), Failure> {
+    match command {
+        PolicyCommand::Explain { packet, from } => {
+            let explanation = Source::open(from, connect)?.explain(&packet.params())?;
+            explain::print(out, explanation.json())
+        }
+        PolicyCommand::Test { file, from } => {
+            let expectations = test::read(file)?;
+            let mut source = Source::open(from, connect)?;
+            test::run(out, &expectations, |packet| {
+                let explanation = source.explain(packet)?;
+                serde_json::from_str(explanation.json().get())
+                    .map_err(|e| crate::failure::nonsense(&e.to_string()))
+            })
+        }
+    }
+}
