@@ -166,7 +166,7 @@ fn every_problem_of_a_policy_at_once() {
             "f:21: ….ingress[5].source: must not mix IPv4 and IPv6 nets in one rule",
             "f:24: ….ingress[6].ipVersion: 4: contradicts the protocol: ICMP is 4, ICMPv6 is 6",
             "f:26: ….ingress[7].destination: services are allowed in source only",
-            "f:27: ….ingress[7].http: must stand in an Allow rule",
+            "f:27: ….ingress[7].http: cannot be enforced: HTTP is not inspected here",
             "f:28: ….egress: must be empty when types lacks Egress",
         ]
     );
@@ -209,19 +209,15 @@ fn what_only_the_model_knows_has_a_line_too() {
 }
 
 #[test]
-fn a_rule_about_http_matches_nothing_and_says_so() {
+fn a_rule_about_http_is_refused() {
     let spec = "  ingress:\n  - action: Allow\n    http: {methods: [GET]}\n  - action: Deny";
-    let text = calico("GlobalNetworkPolicy", "name: p", spec);
-    let parsed = parse(text.as_bytes(), "f");
     assert_eq!(
-        parsed.notices[0].to_string(),
-        "f:7: GlobalNetworkPolicy(p).spec.ingress[0].http: stored, not acted on: HTTP is not \
-         inspected: the rule matches no packet"
+        errors(&calico("GlobalNetworkPolicy", "name: p", spec)),
+        [
+            "f:7: GlobalNetworkPolicy(p).spec.ingress[0].http: cannot be enforced: HTTP is not \
+          inspected here"
+        ]
     );
-    let policy = model::policy(&parsed.resources[0].value).unwrap().unwrap();
-    let rules = policy.rules(Direction::Ingress).unwrap();
-    assert_eq!(rules[0].source().nets(), rules[0].source().not_nets());
-    assert_eq!(rules.len(), 2);
 }
 
 const KUBERNETES: &str = "\

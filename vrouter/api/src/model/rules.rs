@@ -6,17 +6,11 @@ use policy::model::spec::{
 
 use crate::kinds::{Action, Entity, Icmp, IpVersion, PortMatch, Protocol, Rule};
 
-/// Any legal net; a rule that must be in it and not in it matches nothing.
-const SOME_NET: &str = "0.0.0.0/32";
-
 pub(super) fn specs(rules: &[Rule]) -> Vec<RuleSpec> {
     rules.iter().map(spec).collect()
 }
 
 fn spec(rule: &Rule) -> RuleSpec {
-    if rule.http.is_some() {
-        return never(rule.action);
-    }
     RuleSpec {
         action: action(rule.action),
         ip_version: rule.ip_version.map(|version| match version {
@@ -31,19 +25,6 @@ fn spec(rule: &Rule) -> RuleSpec {
         source: entity(&rule.source),
         destination: entity(&rule.destination),
         metadata: None,
-    }
-}
-
-/// Keeps its place in the list, so that the rules after it keep their numbers.
-fn never(what: Action) -> RuleSpec {
-    RuleSpec {
-        action: action(what),
-        source: EntitySpec {
-            nets: vec![SOME_NET.to_owned()],
-            not_nets: vec![SOME_NET.to_owned()],
-            ..EntitySpec::default()
-        },
-        ..RuleSpec::default()
     }
 }
 

@@ -43,9 +43,6 @@ pub struct Rule {
     /// Only packets to there.
     #[serde(skip_serializing_if = "Entity::is_any")]
     pub destination: Entity,
-    /// HTTP criteria, kept verbatim.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub http: Option<serde_json::Value>,
     /// Annotations of the rule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<RuleMetadata>,
@@ -133,7 +130,6 @@ impl Rule {
             not_icmp: None,
             source: Entity::default(),
             destination: Entity::default(),
-            http: None,
             metadata: None,
         }
     }
@@ -172,7 +168,6 @@ impl Rule {
                 .as_ref()
                 .and_then(Entity::read)
                 .unwrap_or_default(),
-            http: fields.verbatim("http", "HTTP is not inspected: the rule matches no packet"),
             metadata: fields
                 .optional("metadata")
                 .and_then(|p| RuleMetadata::read(&p)),
@@ -201,16 +196,9 @@ impl Rule {
             let reason = format!("services are allowed in {} only", peer.0);
             fields.error_at(own.0, reason);
         }
-        if self.http.is_some() {
-            if self.action != Action::Allow {
-                fields.error_at("http", "must stand in an Allow rule");
-            }
-            if self
-                .protocol
-                .is_some_and(|protocol| protocol != Protocol::TCP)
-            {
-                fields.error_at("http", "must stand beside protocol TCP or none");
-            }
+        // A rule without its criteria would allow, or deny, what its author did not mean.
+        if let Some(http) = fields.optional("http") {
+            http.error("cannot be enforced: HTTP is not inspected here");
         }
     }
 
