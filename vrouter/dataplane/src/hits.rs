@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn numbers_have_places_of_their_own() {
-        let mut next = vec![0; BLOCKS];
+        let mut next = [0; BLOCKS];
         for number in 0..1u32 << 16 {
             let (block, length, at) = place(number);
             assert_eq!(at, next[block], "{number}");
