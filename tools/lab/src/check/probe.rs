@@ -146,7 +146,12 @@ fn iperf(path: &Path, flags: &[&str]) -> Outcome {
 }
 
 /// The reasons to try iperf3 again.
-const PASSING: [&str; 3] = ["the server is busy", "Connection reset by peer", LOST];
+const PASSING: [&str; 4] = [
+    "the server is busy",
+    "Connection reset by peer",
+    "Connection refused",
+    LOST,
+];
 const LOST: &str = "too many lost";
 
 fn iperf_once(path: &Path, flags: &[&str]) -> Outcome {
