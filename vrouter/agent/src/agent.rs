@@ -310,7 +310,12 @@ impl Agent {
             .as_ref()
             .map_or(ETHERNET_MTU, |underlay| underlay.mtu);
         self.mtu = wanted.mtu(underlay_mtu);
-        problems.extend(self.tunnels.update(&wanted, underlay_mtu, &self.workers));
+        problems.extend(self.tunnels.update(
+            &wanted,
+            self.underlay.as_ref(),
+            underlay_mtu,
+            &self.workers,
+        ));
         let closing = self
             .endpoints
             .update(&wanted.locals, self.mtu, &mut self.ids, &self.workers);

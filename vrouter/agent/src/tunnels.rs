@@ -8,8 +8,12 @@ use vrouter_io::any::AnyDevice;
 use vrouter_io::{ipip, vxlan};
 
 use crate::desired::{Desired, Transport};
+use crate::host::Underlay;
 use crate::interfaces;
 use crate::workers::Workers;
+
+/// The TAP by which the kernel takes IPIP super-packets from us.
+const IPIP_HELPER: &str = "vrouter-ipip";
 
 /// One kind of tunnel: its transport, and whether over IPv6.
 type Kind = (Transport, bool);
@@ -23,6 +27,8 @@ pub struct Socket {
     pub port: u16,
     /// MTU of the underlay's interface.
     pub mtu: u32,
+    /// The number of that interface, where it is known.
+    pub underlay: Option<u32>,
 }
 
 /// Open tunnels.
@@ -58,7 +64,13 @@ impl Tunnels {
     }
 
     /// Opens and closes what the pools say; what went wrong, in words.
-    pub fn update(&mut self, wanted: &Desired, mtu: u32, workers: &Workers) -> Vec<String> {
+    pub fn update(
+        &mut self,
+        wanted: &Desired,
+        underlay: Option<&Underlay>,
+        mtu: u32,
+        workers: &Workers,
+    ) -> Vec<String> {
         let mut problems = Vec::new();
         let mut targets = BTreeMap::new();
         for &(transport, v6) in &wanted.transports {
@@ -69,6 +81,7 @@ impl Tunnels {
                         local: net.addr(),
                         port: wanted.felix.vxlan_port,
                         mtu,
+                        underlay: underlay.map(|found| found.index),
                     };
                     targets.insert((transport, v6), socket);
                 }
@@ -110,7 +123,14 @@ impl Tunnels {
 fn open(kind: Kind, socket: Socket, workers: usize) -> vrouter_io::Result<Vec<AnyDevice>> {
     match (kind.0, socket.local) {
         (Transport::Ipip, IpAddr::V4(local)) => {
-            let sockets = ipip::open(None, local, socket.mtu, workers)?;
+            let mut sockets = ipip::open(None, local, socket.mtu, workers)?;
+            // Where the kernel can segment for us it does; where it cannot we do.
+            let outcome = socket
+                .underlay
+                .map(|underlay| ipip::segment_in_kernel(&mut sockets, None, IPIP_HELPER, underlay));
+            if let Some(Err(error)) = outcome {
+                tracing::info!(%error, "IPIP is segmented in user space");
+            }
             Ok(sockets
                 .into_iter()
                 .map(|socket| AnyDevice::Ipip(Box::new(socket)))

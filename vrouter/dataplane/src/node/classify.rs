@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use policy::compile::{RuleId, RuleKind, Verdict as Opinion};
+use policy::compile::{Hits, RuleId, RuleKind, Verdict as Opinion};
 use policy::flow::{
     Direction as FlowDirection, Hit, InsertError, NO_ENDPOINT, NewSession, Refresh, Session,
     SessionId, Touch, Verdict,
@@ -101,7 +101,7 @@ impl Asked {
             } else if let Some(hit) = core.counters.rules.of(opinion.rule.index() as u32) {
                 add(hit, packet.hit.is_none());
             }
-            let aside = [opinion.staged.as_slice(), opinion.logged.as_slice()];
+            let aside = [&opinion.staged, &opinion.logged, &opinion.passed].map(Hits::as_slice);
             for rule in aside.into_iter().flatten() {
                 if let Some(hit) = core.counters.rules.of(rule.index() as u32) {
                     add(hit, true);

@@ -203,7 +203,7 @@ pub(super) fn adapt(core: &mut Core, _tables: &Tables, packet: &mut Packet) -> N
 
 impl Core {
     /// Whether an interface takes super-packets of a kind.
-    fn takes(&self, out: crate::id::InterfaceId, kind: GsoKind) -> bool {
+    pub(super) fn takes(&self, out: crate::id::InterfaceId, kind: GsoKind) -> bool {
         let capabilities = self.capabilities(out);
         match kind {
             GsoKind::Tcp4 | GsoKind::Tcp6 => capabilities.tso,

@@ -33,7 +33,11 @@ pub(super) fn encapsulate(core: &mut Core, tables: &Tables, packet: &mut Packet)
     let tos = ecn::encapsulate(Dscp::Fixed(0), packet.headers.tos);
     let flow_hash = packet.flow_hash() as u32;
     let offload = packet.buffer.meta.offload;
+    // Left to do when the packet is handed to the device.
+    let mut rest = Offload::None;
     match offload {
+        // The device cuts it and writes the outer header of each segment.
+        Offload::Segmented(_, gso) if core.takes(out, gso.kind) => rest = offload,
         Offload::None | Offload::Verified | Offload::Partial(_) => {
             if encap::checksum::complete(packet.buffer.bytes_mut(), offload).is_err() {
                 return Next::Drop(DropReason::OffloadMalformed);
@@ -51,7 +55,7 @@ pub(super) fn encapsulate(core: &mut Core, tables: &Tables, packet: &mut Packet)
         }
     }
     let meta = &mut packet.buffer.meta;
-    meta.offload = Offload::None;
+    meta.offload = rest;
     meta.remote = Some(remote);
     meta.tos = tos;
     meta.flow_hash = flow_hash;
