@@ -153,7 +153,10 @@ impl Program {
                 verdict.logged.push(rule.id);
                 Step::To(at + 1)
             }
-            Then::Skip(to) => Step::To(to as usize),
+            Then::Skip(to) => {
+                verdict.passed.push(rule.id);
+                Step::To(to as usize)
+            }
             Then::Staged(to) => {
                 verdict.staged.push(rule.id);
                 Step::To(to as usize)

@@ -93,6 +93,8 @@ pub struct Verdict {
     pub staged: Hits,
     /// `Log` rules that matched on the way.
     pub logged: Hits,
+    /// `Pass` rules that matched on the way.
+    pub passed: Hits,
 }
 
 impl Verdict {
@@ -102,6 +104,7 @@ impl Verdict {
             rule,
             staged: Hits::NONE,
             logged: Hits::NONE,
+            passed: Hits::NONE,
         }
     }
 
@@ -115,6 +118,7 @@ impl Verdict {
             rule,
             staged: Hits::NONE,
             logged: Hits::NONE,
+            passed: Hits::NONE,
         }
     }
 

@@ -63,3 +63,21 @@ fn the_order_and_numbers_are_those_of_evaluation() {
     let far = EndpointKey::workload("ns", "far").unwrap();
     assert_eq!(g.applied(&far, Direction::Ingress), None);
 }
+
+#[test]
+fn rules_that_pass_are_noted() {
+    let mut g = graph();
+    g.apply(endpoint("web", "n1", "10.0.0.1", &[]).into());
+    g.apply(Profile::allowing("kns.ns", Labels::new()).unwrap().into());
+    let pass = r#"{"ingress": [{"action": "Deny", "protocol": "UDP"},
+        {"action": "Pass", "protocol": "TCP"}]}"#;
+    g.apply(policy(PolicyKind::NetworkPolicy, "p", pass).into());
+    g.flush();
+    let packet = tcp("10.0.0.2", "10.0.0.1", 80);
+    let said = verdict(&g.snapshot(), "web", Direction::Ingress, &packet);
+    assert!(said.allow);
+    let key = EndpointKey::workload("ns", "web").unwrap();
+    let applied = g.applied(&key, Direction::Ingress).unwrap();
+    let ids = &applied.tiers[0].policies[0].ids;
+    assert_eq!(said.passed.as_slice(), &ids[1..]);
+}
