@@ -43,7 +43,9 @@ impl Case {
         change: Change,
     ) -> Self {
         let mut plan = Plan::new(1, Mode::Vxlan4);
-        plan.flows = 1 << 20;
+        if change != Change::Same {
+            plan.flows = 1 << 20;
+        }
         let node = plan.build();
         let mut worker = Worker::new(
             &Config::default(),

@@ -5,10 +5,13 @@
 mod world;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use encap::offload::Offload;
+use vrouter_dataplane::adjacency::{Adjacency, Member};
 use vrouter_dataplane::buffer::Meta;
 use vrouter_dataplane::drop::{ConsumeReason, DropReason};
+use vrouter_dataplane::id::AdjacencyId;
 use vrouter_dataplane::memory::Frame;
 use vrouter_dataplane::packet::Version;
 use world::mutate::vxlan;
@@ -408,4 +411,38 @@ fn a_pool_that_runs_dry_loses_packets_but_no_buffers() {
         .len(),
         0
     );
+}
+
+#[test]
+fn a_flow_keeps_to_one_of_several_equal_ways() {
+    let mut node = node(1, Mode::Vxlan4);
+    let group = AdjacencyId(node.shared.load().adjacencies.len() as u32);
+    node.publish(|tables| {
+        let members = [(11, world::BY_VXLAN4), (12, world::BY_IPIP)];
+        let members = members.map(|(key, adjacency)| Member { key, adjacency });
+        Arc::make_mut(&mut tables.adjacencies).push(Adjacency::Group(members.into()));
+    });
+    node.route("10.65.2.0/24", group);
+    let mut ways = std::collections::HashMap::new();
+    for round in 0..3 {
+        for port in 0..100 {
+            let packet = udp(a4(1, 1), a4(2, 1), (port, 53), b"x");
+            let out = node.pod_sends(1, &packet);
+            let [(way, _)] = out[..] else {
+                panic!("one packet in, {} out", out.len());
+            };
+            assert_eq!(*ways.entry(port).or_insert(way), way);
+        }
+        if round == 1 {
+            node.publish(|_| {});
+        }
+    }
+    let by_ipip = ways.values().filter(|way| **way == IPIP).count();
+    assert!((25..75).contains(&by_ipip), "{by_ipip} of 100");
+    // Both ways bring the replies.
+    for (id, prefix) in [(VXLAN4, 22), (IPIP, 0)] {
+        let mut reply = datagram(&[udp(a4(2, 1), a4(1, 1), (53, 7), b"x")]);
+        reply.bytes.drain(..22 - prefix);
+        one(node.pass(id, reply), pod(1));
+    }
 }
