@@ -17,6 +17,31 @@
 //! assert_eq!(guard.lookup("10.65.0.64".parse().unwrap()), Some(far));
 //! assert_eq!(guard.lookup("192.0.2.1".parse().unwrap()), None);
 //! ```
+//!
+//! # What readers see
+//!
+//! A lookup sees each single-prefix change whole or not at all: an address never loses its covering
+//! route while a more or less specific one comes or goes. A change of a prefix shorter than 19 (IPv6:
+//! 27) bits is published in parts, so two different addresses may show the new and the old state for
+//! a moment. [`Table::load`] and [`Table::clear`] are seen whole even so: a guard has all of the old
+//! content or all of the new. While a [`Guard`] lives, what it may look at is kept: pin once per
+//! batch of packets.
+//!
+//! # How it works
+//!
+//! Routes are flattened into runs of equal neighbours, found by counting bits. IPv4 takes two
+//! dependent loads: one of 2^19 words of 32 slots, then a 16-bit leaf; IPv6 takes a link, a word, a
+//! link, and for prefixes longer than 32 bits a list of up to 31 boundaries or further words. The
+//! writer keeps the prefixes in a trie of bitmaps and *paints* what changes. The layout, its sources,
+//! memory and measured costs are in the crate's `README.md`.
+//!
+//! | verb | cost on a full table |
+//! |---|---|
+//! | lookup | 2 loads (IPv4), 3 to 7 (IPv6, up to /48) |
+//! | insert, remove | one descent of the trie, one word or list rewritten; more for short prefixes |
+//! | get, longest match | one descent of the trie |
+//! | covering, covered, iteration | one descent, then the matching part of the trie in order |
+//! | load | the trie, then one pass over it; readers go on with the old content meanwhile |
 
 mod family;
 mod fib;

@@ -312,7 +312,10 @@ fn fetch_target(tables: &Tables, link: Link) {
     let (words, leaves) = (tables.words.as_ptr(), tables.leaves.as_ptr());
     let list = leaves.wrapping_add(link.place()).cast::<u8>();
     let word = words.wrapping_add(link.place()).cast::<u8>();
-    fetch(if link.is_list() { list } else { word });
+    let place = if link.is_list() { list } else { word };
+    fetch(place);
+    // Lists and groups often end in the next cache line.
+    fetch(place.wrapping_add(64));
 }
 
 /// Asks for the memory at `place` before it is needed, whatever lies there.
@@ -389,6 +392,12 @@ fn batch6_stages<const VECTOR: bool>(
     for (keys, values) in keys.chunks(STAGED).zip(values.chunks_mut(STAGED)) {
         let (mut words_count, mut lists_count) = (0, 0);
         for (at, key) in keys.iter().enumerate() {
+            if let Some(ahead) = keys.get(at + AHEAD) {
+                let head = (ahead.to_bits() >> 96) as u32;
+                let window = tables.named_link((head >> 16) as usize).place();
+                let word = window + (head >> 5 & 0x7ff) as usize;
+                fetch(tables.words.as_ptr().wrapping_add(word).cast());
+            }
             octets[at] = key.octets();
             let head = (key.to_bits() >> 96) as u32;
             let mut link = tables.named_link((head >> 16) as usize);
