@@ -1,7 +1,7 @@
 //! Calico's policy model compiled to verdicts, and the flow table behind it.
 //!
 //! [`model`] parses resources into types that hold no nonsense and [`selector`] is Calico's
-//! selector language; [`compile`] makes tables of them that give verdicts, [`reference`] gives the
+//! selector language; [`compile`] makes tables of them that give verdicts, [`mod@reference`] gives the
 //! same verdicts slowly and says why. [`acl`] is a table of 5-tuple rules, [`flow`] one of
 //! connections. No devices, no clock, no I/O.
 
