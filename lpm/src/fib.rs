@@ -95,9 +95,9 @@ pub(crate) struct Painter<F: Fib> {
     pub(crate) uniform: Uniform,
     /// Boundaries between slots of each window, by its first word: windows with few become lists.
     pub(crate) windows: HashMap<usize, u32>,
-    /// Spare lists of runs, so that a change allocates nothing.
+    /// Spare lists, so that a change allocates nothing.
     spare: Vec<Runs>,
-    paints: Vec<Paint<F::Bits>>,
+    spare_paints: Vec<Vec<Paint<F::Bits>>>,
 }
 
 impl<F: Fib> Painter<F> {
@@ -125,13 +125,13 @@ impl<F: Fib> Painter<F> {
             uniform: Uniform::default(),
             windows: HashMap::new(),
             spare: Vec::new(),
-            paints: Vec::new(),
+            spare_paints: Vec::new(),
         }
     }
 
     /// Gives the addresses of `prefix` that nothing longer in `rib` holds the value `raw`.
     pub(crate) fn paint(&mut self, rib: &Rib<F::Bits>, prefix: Prefix<F::Bits>, raw: u16) {
-        let mut paints = std::mem::take(&mut self.paints);
+        let mut paints = self.spare_paints.pop().unwrap_or_default();
         let (mut cursor, end) = (Some(prefix.bits), prefix.last());
         if !rib.is_leaf(prefix) {
             for (inner, _) in rib.covered(prefix) {
@@ -160,7 +160,7 @@ impl<F: Fib> Painter<F> {
         }
         self.apply(&paints);
         paints.clear();
-        self.paints = paints;
+        self.spare_paints.push(paints);
         self.store.settle();
     }
 
@@ -214,7 +214,7 @@ impl<F: Fib> Painter<F> {
         paints: &[Paint<F::Bits>],
     ) {
         let below = depth + width;
-        let mut inner: Vec<Paint<F::Bits>> = Vec::new();
+        let mut inner = self.spare_paints.pop().unwrap_or_default();
         let mut inner_slot = 0;
         let mut piece = |this: &mut Self, slots: &mut _, slot: u32, paint: Paint<F::Bits>| {
             if !inner.is_empty() && inner_slot != slot {
@@ -253,6 +253,8 @@ impl<F: Fib> Painter<F> {
         if !inner.is_empty() {
             self.descend(slots, inner_slot, below, &inner);
         }
+        inner.clear();
+        self.spare_paints.push(inner);
     }
 
     /// Paints inside one slot.
