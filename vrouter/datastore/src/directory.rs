@@ -3,6 +3,7 @@
 //! inotify says that something happened, a scan says what: so a lost or misunderstood event
 //! delays a change until the next regular scan and never loses it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use notify::{Config, RecommendedWatcher, RecursiveMode, Watcher};
 
 use crate::event::{Datastore, Event, StoreError, Watch};
 use crate::index::Index;
-use crate::scan::{RootGone, Scanner, whole_file};
+use crate::scan::{REST, RootGone, Scanner, whole_file};
 use crate::writers::Writers;
 
 /// Events waiting for their reader; a slow reader makes the directory wait, not grow.
@@ -99,7 +100,7 @@ impl Directory {
     /// # Errors
     /// When the directory cannot be read.
     pub fn load(&self) -> Result<Vec<Event>, StoreError> {
-        match Scanner::new(self.path.clone()).scan(&Writers::default().writing(Instant::now())) {
+        match Scanner::new(self.path.clone()).scan(&BTreeSet::new(), false) {
             Ok(changes) => Ok(Index::default().apply(changes)),
             Err(RootGone(source)) => Err(StoreError::Open {
                 path: self.path.clone(),
@@ -217,6 +218,9 @@ impl Watching {
         if std::mem::take(&mut self.look_again) {
             deadline = deadline.min(now + LOOK_AGAIN);
         }
+        if self.scanner.is_unsettled() {
+            deadline = deadline.min(now + REST);
+        }
         if let Some(next) = self.writers.next() {
             deadline = deadline.min(next);
         }
@@ -256,7 +260,7 @@ impl Watching {
             return Ok(());
         }
         let leave = self.writers.writing(now);
-        let changes = match self.scanner.scan(&leave) {
+        let changes = match self.scanner.scan(&leave, !first) {
             Ok(changes) => changes,
             Err(RootGone(error)) => return self.lose(&error),
         };

@@ -12,7 +12,7 @@ use std::hash::BuildHasher;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustc_hash::FxBuildHasher;
 use vrouter_api::{MAX_FILE_BYTES, ParseError, Parsed, parse};
@@ -22,6 +22,12 @@ use crate::index::Change;
 /// A file whose last change is younger than this when read may change again without its times
 /// telling (they have the granularity of a kernel tick), so it is read again.
 const RACY: Duration = Duration::from_millis(100);
+/// A file that differs is believed when nothing happened to it for this long: a scan that another
+/// file caused may come between the truncation and the write of this one, or between the removal
+/// of an old file and the creation of the new one.
+pub(crate) const REST: Duration = Duration::from_millis(20);
+/// A file that never rests is believed after this.
+const RESTLESS: Duration = Duration::from_millis(500);
 /// Deepest nesting of subdirectories; links can make loops.
 const MAX_DEPTH: usize = 16;
 
@@ -46,8 +52,8 @@ impl Stamp {
         }
     }
 
-    /// Whether the file changed so recently that it may change again under the same stamp.
-    fn racy(&self, now: SystemTime) -> bool {
+    /// Whether the file changed that recently.
+    fn changed_within(&self, period: Duration, now: SystemTime) -> bool {
         let now = now
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
@@ -56,7 +62,7 @@ impl Stamp {
             u64::try_from(seconds).unwrap_or_default(),
             u32::try_from(nanos).unwrap_or_default(),
         );
-        now < changed + RACY
+        now < changed + period
     }
 }
 
@@ -72,6 +78,8 @@ struct Seen {
 pub(crate) struct Scanner {
     root: PathBuf,
     seen: HashMap<String, Seen>,
+    /// Files that differ or are gone and are not believed yet, and since when.
+    unsettled: HashMap<String, Instant>,
 }
 
 /// The directory itself cannot be read.
@@ -82,13 +90,21 @@ impl Scanner {
         Scanner {
             root,
             seen: HashMap::new(),
+            unsettled: HashMap::new(),
         }
     }
 
-    /// What changed since the last scan. Files that `leave` names are looked at another time.
+    /// Whether some file is to be looked at again after [`REST`].
+    pub(crate) fn is_unsettled(&self) -> bool {
+        !self.unsettled.is_empty()
+    }
+
+    /// What changed since the last scan. Files that `leave` names are looked at another time, and
+    /// with `settle` those to which something just happened.
     pub(crate) fn scan(
         &mut self,
         leave: &BTreeSet<PathBuf>,
+        settle: bool,
     ) -> Result<Vec<(String, Change)>, RootGone> {
         // A root that is gone must not look like one whose files were all deleted.
         let root = fs::canonicalize(&self.root).map_err(RootGone)?;
@@ -105,7 +121,7 @@ impl Scanner {
             match found {
                 Found::File(path, metadata) => {
                     if !leave.contains(path) {
-                        changes.extend(self.look(name, path, metadata));
+                        changes.extend(self.look(name, path, metadata, settle));
                     }
                 }
                 Found::Faulty(reason) => changes.extend(self.fault(name, reason)),
@@ -124,21 +140,38 @@ impl Scanner {
             .filter(|name| !kept(name))
             .cloned()
             .collect();
+        let now = Instant::now();
         for name in gone {
+            let since = *self.unsettled.entry(name.clone()).or_insert(now);
+            if settle && now < since + REST {
+                continue;
+            }
+            self.unsettled.remove(&name);
             self.seen.remove(&name);
             changes.push((name, Change::Removed));
         }
+        // What came and went between two scans is nobody's business any more.
+        let seen = &self.seen;
+        self.unsettled
+            .retain(|name, _| walk.found.contains_key(name) || seen.contains_key(name));
         Ok(changes)
     }
 
     /// Reads the file unless it is sure that it says what it said.
-    fn look(&mut self, name: &str, path: &Path, metadata: &Metadata) -> Option<(String, Change)> {
+    fn look(
+        &mut self,
+        name: &str,
+        path: &Path,
+        metadata: &Metadata,
+        settle: bool,
+    ) -> Option<(String, Change)> {
         let stamp = Stamp::of(metadata);
         let seen = self.seen.get(name);
         if seen.is_some_and(|seen| seen.stamp == stamp && !seen.racy) {
+            self.unsettled.remove(name);
             return None;
         }
-        let racy = stamp.racy(SystemTime::now());
+        let racy = stamp.changed_within(RACY, SystemTime::now());
         let bytes = match read(path) {
             Ok(bytes) => bytes,
             // Gone between the walk and now: the event of that is on its way.
@@ -147,6 +180,21 @@ impl Scanner {
         };
         let hash = FxBuildHasher.hash_one(&bytes);
         let same = seen.is_some_and(|seen| seen.hash == hash && seen.stamp.size == stamp.size);
+        if settle && !same {
+            // The walk's metadata is older than the bytes.
+            let after = fs::metadata(path)
+                .map(|metadata| Stamp::of(&metadata))
+                .ok()?;
+            let since = *self
+                .unsettled
+                .entry(name.to_owned())
+                .or_insert_with(Instant::now);
+            let rests = after == stamp && !after.changed_within(REST, SystemTime::now());
+            if !rests && since.elapsed() < RESTLESS {
+                return None;
+            }
+        }
+        self.unsettled.remove(name);
         self.seen
             .insert(name.to_owned(), Seen { stamp, racy, hash });
         if same {
@@ -352,4 +400,46 @@ fn counts(path: &Path) -> bool {
 /// A file's name as it stands in messages of one line.
 fn shown(path: &Path) -> String {
     path.to_string_lossy().replace(char::is_control, "\u{fffd}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(changes: Result<Vec<(String, Change)>, RootGone>) -> Vec<String> {
+        let changes = changes.unwrap_or_else(|RootGone(error)| panic!("{error}"));
+        changes.into_iter().map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn what_just_happened_is_not_believed_yet() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("a.yaml");
+        let nobody = BTreeSet::new();
+        fs::write(&file, "a: 1\n").unwrap();
+        let mut scanner = Scanner::new(directory.path().to_owned());
+        assert_eq!(names(scanner.scan(&nobody, false)), ["a.yaml"]);
+
+        // Emptied a moment ago: its writer is still at it.
+        fs::write(&file, "").unwrap();
+        assert!(names(scanner.scan(&nobody, true)).is_empty());
+        assert!(scanner.is_unsettled());
+        // It says again what it said: nothing happened.
+        fs::write(&file, "a: 1\n").unwrap();
+        std::thread::sleep(2 * REST);
+        assert!(names(scanner.scan(&nobody, true)).is_empty());
+        assert!(!scanner.is_unsettled());
+
+        // Removed and made anew; then removed for good.
+        fs::remove_file(&file).unwrap();
+        assert!(names(scanner.scan(&nobody, true)).is_empty());
+        fs::write(&file, "a: 2\n").unwrap();
+        std::thread::sleep(2 * REST);
+        assert_eq!(names(scanner.scan(&nobody, true)), ["a.yaml"]);
+        fs::remove_file(&file).unwrap();
+        assert!(names(scanner.scan(&nobody, true)).is_empty());
+        std::thread::sleep(2 * REST);
+        assert_eq!(names(scanner.scan(&nobody, true)), ["a.yaml"]);
+        assert!(!scanner.is_unsettled());
+    }
 }
