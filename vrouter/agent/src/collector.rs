@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
@@ -25,7 +25,7 @@ const PERIOD: Duration = Duration::from_millis(100);
 const LOOKS_PER_SWEEP: usize = 100;
 /// Denials kept one by one.
 const RECENT: usize = 256;
-/// Different denied pairs counted; more are counted under the reason alone.
+/// Different denied pairs listed; further ones are counted under their reason alone.
 const PAIRS: usize = 4096;
 
 /// A denied pair of hosts, whatever their ports.
@@ -57,7 +57,6 @@ pub struct DeviceFailed {
 pub struct Denials {
     pairs: DashMap<DeniedPair, u64>,
     recent: Mutex<VecDeque<(SystemTime, Denial)>>,
-    unlisted: AtomicU64,
 }
 
 impl Denials {
@@ -78,11 +77,6 @@ impl Denials {
         recent.iter().rev().copied().collect()
     }
 
-    /// Denials of pairs there was no room to list.
-    pub fn unlisted(&self) -> u64 {
-        self.unlisted.load(Ordering::Relaxed)
-    }
-
     fn note(&self, denial: Denial) {
         let pair = DeniedPair {
             source: denial.tuple.source,
@@ -93,8 +87,6 @@ impl Denials {
         };
         if self.pairs.contains_key(&pair) || self.pairs.len() < PAIRS {
             *self.pairs.entry(pair).or_default() += 1;
-        } else {
-            self.unlisted.fetch_add(1, Ordering::Relaxed);
         }
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         if recent.len() == RECENT {
@@ -169,5 +161,39 @@ impl Drop for Collector {
                 tracing::error!("the collector panicked");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use policy::model::PacketTuple;
+
+    fn denial(port: u16) -> Denial {
+        let (source, destination) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+        Denial {
+            at_ms: 0,
+            arrival: InterfaceId(4),
+            tuple: PacketTuple::new(source, destination, 6).with_ports(40_000, port),
+            identifier: None,
+            length: 60,
+            reason: DropReason::PolicyDenied,
+            rule: None,
+            cut: false,
+        }
+    }
+
+    #[test]
+    fn pairs_are_counted_and_bounded_and_samples_are_the_latest() {
+        let denials = Denials::default();
+        denials.note(denial(80));
+        denials.note(denial(23));
+        denials.note(denial(23));
+        let counts: Vec<_> = denials.pairs().iter().map(|(p, n)| (p.port, *n)).collect();
+        assert_eq!(counts, [(23, 2), (80, 1)]);
+        assert_eq!(denials.recent()[0].1.tuple.destination_port, 23);
+        (0..=u16::MAX).for_each(|port| denials.note(denial(port / 2)));
+        assert_eq!(denials.pairs().len(), PAIRS);
+        assert_eq!(denials.recent().len(), RECENT);
     }
 }

@@ -1,7 +1,6 @@
 //! Local workloads and their TAPs: attached when their namespace is there, detached when it goes.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use vrouter_api::Key;
 use vrouter_dataplane::adjacency::Mac;
@@ -220,10 +219,5 @@ impl Local {
             .map_err(|error| error.to_string())?;
         let mac = pod::configure(&netns, &self.pod(mtu)).map_err(|error| error.to_string())?;
         Ok((netns, mac, taps))
-    }
-
-    /// Whether one of its addresses is this one.
-    pub fn has(&self, address: IpAddr) -> bool {
-        self.addresses.contains(&address)
     }
 }

@@ -2,13 +2,36 @@
 
 use std::io::Write;
 
-use vrouter_control::model::{CounterReport, DropReport, NamedCount, Protocol};
+use vrouter_control::model::{CounterReport, DeniedPair, DropReport, NamedCount, Protocol};
 
 use super::{flows, optional};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::table::Table;
 use crate::units::bytes;
+
+/// Who is refused most, by whom it wanted to reach.
+fn pairs<W: Write>(out: &mut Output<W>, pairs: &[DeniedPair]) -> Result<(), Failure> {
+    let mut table = Table::new(&[
+        "REFUSED",
+        "REASON",
+        "PROTO",
+        "SOURCE",
+        "DESTINATION",
+        "PORT",
+    ]);
+    for pair in pairs {
+        table.row([
+            pair.packets.to_string(),
+            pair.reason.clone(),
+            pair.protocol.to_string(),
+            pair.source.to_string(),
+            pair.destination.to_string(),
+            optional(pair.port.as_ref()),
+        ]);
+    }
+    out.table(&mut table)
+}
 
 pub(super) fn drops<W: Write>(
     out: &mut Output<W>,
@@ -51,6 +74,10 @@ pub(super) fn drops<W: Write>(
             ]);
         }
         out.table(&mut table)?;
+        if !report.pairs.is_empty() {
+            out.text("\n")?;
+            pairs(out, &report.pairs)?;
+        }
         if report.samples_lost > 0 {
             out.text(&format!(
                 "{} more samples found no room\n",

@@ -255,6 +255,7 @@ impl Service for Fake {
             Vec::new()
         };
         Ok(DropReport {
+            pairs: Vec::new(),
             reasons: dropped(),
             recent,
             samples_lost: 3,

@@ -8,7 +8,7 @@ use vrouter_dataplane::graph::NodeId;
 use super::policy::rule_reference;
 use super::ports;
 use crate::agent::Agent;
-use crate::collector::Denials;
+use crate::collector::{Denials, DeniedPair};
 
 /// Sums a counter over all workers.
 pub(super) fn sum(agent: &Agent, of: impl Fn(&Counters) -> u64) -> u64 {
@@ -58,6 +58,21 @@ fn dropped(agent: &Agent) -> Vec<NamedCount> {
         .collect()
 }
 
+fn pairs(denials: &Denials) -> Vec<model::DeniedPair> {
+    let row = |(pair, packets): (DeniedPair, u64)| {
+        let protocol = model::Protocol(pair.protocol);
+        model::DeniedPair {
+            source: pair.source,
+            destination: pair.destination,
+            protocol,
+            port: protocol.has_ports().then_some(pair.port),
+            reason: pair.reason.name().to_owned(),
+            packets,
+        }
+    };
+    denials.pairs().into_iter().map(row).collect()
+}
+
 pub(super) fn drops(agent: &Agent, denials: &Denials, recent: bool) -> model::DropReport {
     let mut samples = Vec::new();
     if recent {
@@ -85,6 +100,7 @@ pub(super) fn drops(agent: &Agent, denials: &Denials, recent: bool) -> model::Dr
         }
     }
     model::DropReport {
+        pairs: if recent { pairs(denials) } else { Vec::new() },
         reasons: dropped(agent),
         recent: samples,
         samples_lost: sum(agent, |counters| counters.events_lost.value()),

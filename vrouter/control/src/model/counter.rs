@@ -1,5 +1,7 @@
 //! Counters of the packet path: drops, workers, the conservation law.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Protocol, RuleReference, Timestamp, Tuple};
@@ -28,6 +30,28 @@ pub struct DropReport {
     /// Samples that found no room.
     #[serde(default)]
     pub samples_lost: u64,
+    /// Pairs of hosts whose packets were refused, the most often refused first; with the samples.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pairs: Vec<DeniedPair>,
+}
+
+/// What was refused between two hosts, whatever the source port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeniedPair {
+    /// Who sent.
+    pub source: IpAddr,
+    /// Who was to receive.
+    pub destination: IpAddr,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The destination port, for protocols that have ports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// The drop reason's name.
+    pub reason: String,
+    /// How often it was sampled.
+    pub packets: u64,
 }
 
 /// One dropped packet.

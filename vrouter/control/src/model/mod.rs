@@ -11,7 +11,8 @@ mod value;
 mod version;
 
 pub use counter::{
-    Balance, CounterReport, DropReport, DropSample, FlowTable, NamedCount, NodeCount, Worker,
+    Balance, CounterReport, DeniedPair, DropReport, DropSample, FlowTable, NamedCount, NodeCount,
+    Worker,
 };
 pub use flow::{Flow, RuleReference, Tuple};
 pub use interface::{
