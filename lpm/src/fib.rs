@@ -294,7 +294,7 @@ impl<F: Fib> Painter<F> {
                 let mut before = self.spare.pop().unwrap_or_default();
                 before.starts.clone_from(&runs.starts);
                 before.links.clone_from(&runs.links);
-                self.split(&mut RunSlots(&mut runs), depth, width, paints);
+                self.split(&mut RunSlots::new(&mut runs, width), depth, width, paints);
                 let same = list::change(self.store.tables(), at, &before, &runs);
                 self.spare.push(before);
                 if same {
@@ -306,7 +306,7 @@ impl<F: Fib> Painter<F> {
             }
             Target::Value(_) => {
                 runs.fill(old);
-                self.split(&mut RunSlots(&mut runs), depth, width, paints);
+                self.split(&mut RunSlots::new(&mut runs, width), depth, width, paints);
                 self.write(&runs, depth)
             }
         };
@@ -496,6 +496,84 @@ pub(crate) fn follow<F: Fib>(tables: &Tables, mut link: Link, bits: F::Bits, mut
                 let slot = bits.slice(depth, width);
                 link = Word(tables.word(at + slot as usize / SLOTS)).slot(tables, slot);
                 depth += width;
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::value::Value;
+
+    /// Walks all that `link` leads to: each list is referred to once, by one slot, and its runs
+    /// ascend within the slots of its depth.
+    fn walk<F: Fib>(tables: &Tables, link: Link, depth: u8, lists: &mut HashSet<usize>) {
+        match link.target() {
+            Target::Value(_) => {}
+            Target::List(at) => {
+                assert!(lists.insert(at), "list {at} is referred to twice");
+                let mut runs = Runs::default();
+                runs.read(tables, at);
+                let width = F::list_width(depth);
+                let mut ends: Vec<u32> = runs.starts[1..].iter().copied().map(u32::from).collect();
+                ends.push(1 << width);
+                for ((start, end), link) in runs.starts.iter().zip(ends).zip(&runs.links) {
+                    let start = u32::from(*start);
+                    assert!(start < end, "{:?}, {depth} bits deep", runs.starts);
+                    assert!(!link.is_pointer() || start + 1 == end, "one slot");
+                    walk::<F>(tables, *link, depth + width, lists);
+                }
+            }
+            Target::Words(at) => {
+                let width = F::words_width(depth);
+                for word in at..at + words_of(width) {
+                    for link in Word(tables.word(word)).expand(tables) {
+                        walk::<F>(tables, link, depth + width, lists);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Routes come and go, many of them in one /16, one /32 and one /40, so that lists become words
+    /// and lists again.
+    #[test]
+    fn lists_stay_within_their_depth() {
+        let mut seed = 88_172_645_463_325_252_u64;
+        let mut random = move |below: u64| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            seed % below
+        };
+        for _ in 0..12 {
+            let mut rib = Rib::<u128>::new();
+            let (mut painter, _readers) = Painter::<Fib6>::new();
+            let steps = 100 + random(200);
+            for step in 0..steps {
+                let value = Value::new(random(40) as u32).unwrap();
+                let routes: Vec<_> = rib.covered(Prefix::new(0, 0)).collect();
+                if step > steps / 2 && !routes.is_empty() && random(3) > 0 {
+                    let (prefix, _) = routes[random(routes.len() as u64) as usize];
+                    rib.remove(prefix);
+                    let cover = rib.longest_match(prefix.bits, prefix.len);
+                    painter.paint(&rib, prefix, cover.map_or(0, |(_, value)| value.raw()));
+                } else {
+                    let (site, shift, len) = match random(4) {
+                        0 => (0x2001 << 16 | random(1 << 16), 96, 17 + random(16)),
+                        1 => (0x2001_0db8 << 16 | random(1 << 16), 80, 33 + random(18)),
+                        _ => (0x2001_0db8_4200 | random(1 << 8), 80, 41 + random(8)),
+                    };
+                    let prefix = Prefix::new(u128::from(site) << shift, len as u8);
+                    rib.insert(prefix, value);
+                    painter.paint(&rib, prefix, value.raw());
+                }
+                let tables = painter.store.tables();
+                let root = Link(tables.link(0x2001));
+                walk::<Fib6>(tables, root, Fib6::ROOT, &mut HashSet::new());
             }
         }
     }

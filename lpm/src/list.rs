@@ -48,8 +48,8 @@ impl Runs {
         self.links[self.at(slot)]
     }
 
-    /// Sets the slots `low` to `high`.
-    pub(crate) fn paint(&mut self, low: u16, high: u16, link: Link) {
+    /// Sets the slots `low` to `high` of a range whose last slot is `last`.
+    pub(crate) fn paint(&mut self, low: u16, high: u16, last: u16, link: Link) {
         let first = self.starts.partition_point(|start| *start < low);
         let mut end = self.at(high) + 1;
         let mut starts = [0; 2];
@@ -59,7 +59,8 @@ impl Runs {
             starts[0] = low;
             count = 1;
         }
-        if let Some(next) = high.checked_add(1) {
+        if high < last {
+            let next = high + 1;
             if self.starts.get(end) == Some(&next) {
                 // The next run begins here anyway; it goes when it is the same.
                 if self.links[end] == link {

@@ -31,16 +31,29 @@ impl<F: Fib> Slots<F> for RootLinks {
     }
 }
 
-/// A list's runs.
-pub(crate) struct RunSlots<'a>(pub(crate) &'a mut Runs);
+/// A list's runs, and the last slot of its range.
+pub(crate) struct RunSlots<'a> {
+    runs: &'a mut Runs,
+    last: u16,
+}
+
+impl<'a> RunSlots<'a> {
+    /// The runs of a list that tells `width` bits apart: 8 or 16.
+    pub(crate) fn new(runs: &'a mut Runs, width: u8) -> Self {
+        Self {
+            runs,
+            last: u16::MAX >> (16 - width),
+        }
+    }
+}
 
 impl<F: Fib> Slots<F> for RunSlots<'_> {
     fn get(&mut self, _: &mut Painter<F>, slot: u32) -> Link {
-        self.0.slot(slot as u16)
+        self.runs.slot(slot as u16)
     }
 
     fn fill(&mut self, _: &mut Painter<F>, low: u32, high: u32, link: Link) {
-        self.0.paint(low as u16, high as u16, link);
+        self.runs.paint(low as u16, high as u16, self.last, link);
     }
 }
 

@@ -326,7 +326,7 @@ mod loom_tests {
             });
             let mut runs = Runs::default();
             runs.fill(Link::value(5));
-            runs.paint(40, 50, Link::value(6));
+            runs.paint(40, 50, 255, Link::value(6));
             let list = runs.write(&mut store);
             rewrite(&mut store, &mut uniform, 0, &with_third(list), true);
             reader.join().expect("the reader does not panic");
