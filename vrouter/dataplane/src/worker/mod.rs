@@ -2,280 +2,35 @@
 //!
 //! A turn reads a vector from each device that is ready, takes every packet through the graph and
 //! sends what came out of it. Between two turns a worker holds no borrow of the tables, so that
-//! publication never waits for more than a turn. Counting and dropping happen here and nowhere
-//! else.
+//! publication never waits for more than a turn. Counting and dropping happen in `core` and
+//! nowhere else.
+
+mod core;
+mod packet;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use arc_swap::{ArcSwap, Cache};
 use crossbeam::queue::ArrayQueue;
-use encap::coalesce::{self, Fate, Growing, Rules};
-use encap::offload::Offload;
+use encap::coalesce::{self, Fate, Rules};
 use encap::reassemble::{Limits, Reassembler};
-use policy::flow::{FlowKey, FlowTable, Hit, Seen, Touch};
+use policy::flow::{FlowKey, FlowTable, Hit};
 
-use crate::adjacency::GATEWAY_MAC;
-use crate::buffer::{Buffer, Pool};
+use crate::buffer::Pool;
 use crate::counters::Counters;
 use crate::device::{Capabilities, Device, VECTOR, Vector};
-use crate::drop::{ConsumeReason, DropReason, GenerateReason};
+use crate::drop::{ConsumeReason, DropReason};
 use crate::events::Event;
-use crate::graph::{Next, NodeId};
-use crate::id::{AdjacencyId, InterfaceId};
+use crate::graph::NodeId;
+use crate::id::InterfaceId;
 use crate::limiter::Limiter;
 use crate::node;
-use crate::packet::{Headers, Transport};
-use crate::tables::{InterfaceKind, Tables, Workload};
+use crate::packet::Headers;
+use crate::tables::{InterfaceKind, Tables};
 
-/// A packet on its way through the graph.
-#[derive(Debug)]
-pub struct Packet {
-    /// Its bytes; after the link's input node they start with the IP header.
-    pub buffer: Buffer,
-    /// Where it came in.
-    pub rx: InterfaceId,
-    /// Where it goes out, once known.
-    pub out: InterfaceId,
-    /// Its headers, once parsed.
-    pub headers: Headers,
-    /// Its flow, if it has one.
-    pub key: Option<FlowKey>,
-    /// Its session, if it has one.
-    pub hit: Option<Hit>,
-    /// Its route, once known.
-    pub adjacency: AdjacencyId,
-    /// Whether it came in fragments and may therefore be cut again.
-    pub refragment: bool,
-    /// Whether the router made it, or has charged it a hop already.
-    pub generated: bool,
-}
-
-impl Packet {
-    /// A packet that just came in.
-    pub fn new(buffer: Buffer, rx: InterfaceId) -> Self {
-        Self {
-            buffer,
-            rx,
-            out: rx,
-            headers: Headers::NONE,
-            key: None,
-            hit: None,
-            adjacency: AdjacencyId(0),
-            refragment: false,
-            generated: false,
-        }
-    }
-
-    /// Hash of its flow, the same in both directions; 0 for what has none.
-    pub(crate) fn flow_hash(&self) -> u64 {
-        self.key.map_or(0, |key| key.hash(0))
-    }
-
-    /// Removes a link header; offsets in the metadata move along. `false` when the metadata
-    /// points into the header.
-    #[must_use]
-    pub(crate) fn strip(&mut self, n: usize) -> bool {
-        let Ok(offload) = self.buffer.meta.offload.shift(-(n as isize)) else {
-            return false;
-        };
-        self.buffer.meta.offload = offload;
-        self.buffer.strip(n)
-    }
-
-    /// Makes room for a link header; offsets in the metadata move along.
-    pub(crate) fn prepend(&mut self, n: usize) -> Option<&mut [u8]> {
-        self.buffer.meta.offload = self.buffer.meta.offload.shift(n as isize).ok()?;
-        self.buffer.prepend(n)
-    }
-
-    /// Takes over what was decided for the packet this one was cut from.
-    pub(crate) fn inherit(&mut self, parent: &Self) {
-        self.headers = parent.headers;
-        self.key = parent.key;
-        self.hit = parent.hit;
-        self.adjacency = parent.adjacency;
-        self.generated = true;
-    }
-}
-
-impl Growing for Packet {
-    fn bytes(&self) -> &[u8] {
-        self.buffer.bytes()
-    }
-
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        self.buffer.bytes_mut()
-    }
-
-    fn offload(&self) -> Offload {
-        self.buffer.meta.offload
-    }
-
-    fn append(&mut self, payload: &[u8]) -> bool {
-        self.buffer.append(payload)
-    }
-}
-
-/// What nodes work with: everything of a worker but its devices.
-pub struct Core {
-    pub(crate) pool: Pool,
-    pub(crate) flows: Arc<FlowTable>,
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) limiter: Limiter,
-    pub(crate) reassembler: Reassembler,
-    /// Identification of the last IPv6 packet cut here.
-    pub(crate) fragment_id: u32,
-    /// Milliseconds since the process started.
-    pub(crate) now: u64,
-    /// Scratch of the tunnel's input.
-    pub(crate) spans: Vec<encap::coalesce::Span>,
-    events: Arc<ArrayQueue<Event>>,
-    capabilities: Vec<Capabilities>,
-    spawned: Vec<(Packet, NodeId)>,
-    waiting: Vec<Packet>,
-    queues: Vec<Vector>,
-    dirty: Vec<InterfaceId>,
-}
-
-impl Core {
-    /// What the device of an interface takes as it is.
-    pub(crate) fn capabilities(&self, id: InterfaceId) -> Capabilities {
-        self.capabilities
-            .get(id.index())
-            .copied()
-            .unwrap_or_default()
-    }
-
-    /// Sets a packet the node made on its way, right behind the one in hand.
-    pub(crate) fn spawn(&mut self, packet: Packet, node: NodeId) {
-        self.spawned.push((packet, node));
-    }
-
-    /// Makes a packet: `write` fills memory and returns how much. `None`, counted, when no buffer
-    /// is free.
-    pub(crate) fn generate(
-        &mut self,
-        rx: InterfaceId,
-        reason: GenerateReason,
-        write: impl FnOnce(&mut [u8]) -> usize,
-    ) -> Option<Packet> {
-        self.counters.generated(reason).add(1);
-        let Some(mut buffer) = self.pool.take() else {
-            self.counters.dropped(DropReason::NoBuffer).add(1);
-            return None;
-        };
-        let length = write(buffer.blank());
-        buffer.received(length);
-        let mut packet = Packet::new(buffer, rx);
-        packet.generated = true;
-        Some(packet)
-    }
-
-    /// Sends a packet back on a workload's own link, from the gateway.
-    pub(crate) fn on_link(&mut self, packet: Option<Packet>, to: &Workload, ethertype: u16) {
-        let Some(mut packet) = packet else { return };
-        let Some(header) = packet.buffer.prepend(14) else {
-            return self.drop_packet(packet, DropReason::NoBuffer);
-        };
-        header[..6].copy_from_slice(&to.mac);
-        header[6..12].copy_from_slice(&GATEWAY_MAC);
-        header[12..].copy_from_slice(&ethertype.to_be_bytes());
-        packet.out = packet.rx;
-        self.spawn(packet, NodeId::Transmit);
-    }
-
-    /// What a packet adds to its session.
-    pub(crate) fn seen(&self, packet: &Packet) -> Seen {
-        let tcp_flags = match packet.headers.transport {
-            Transport::Tcp { flags } => flags,
-            Transport::Ports
-            | Transport::IcmpQuery { .. }
-            | Transport::IcmpError { .. }
-            | Transport::IcmpOther { .. } => 0,
-        };
-        let bytes = packet.buffer.len() as u32;
-        let packets = packet
-            .buffer
-            .meta
-            .offload
-            .gso()
-            .map_or(1, |gso| bytes.div_ceil(u32::from(gso.size.get())).max(1));
-        Seen {
-            tcp_flags,
-            packets,
-            bytes,
-        }
-    }
-
-    /// Notes a packet in its session.
-    pub(crate) fn touch(&self, packet: &Packet, hit: Hit) -> Touch {
-        self.flows.touch(hit, self.now, self.seen(packet))
-    }
-
-    /// Tells the agent, if there is room.
-    pub(crate) fn report(&self, event: Event) {
-        if self.events.push(event).is_err() {
-            self.counters.events_lost.add(1);
-        }
-    }
-
-    /// The end of a packet that is lost.
-    pub(crate) fn drop_packet(&mut self, packet: Packet, reason: DropReason) {
-        self.counters.dropped(reason).add(1);
-        self.counters.interface(packet.rx).rx_dropped.add(1);
-        self.pool.give(packet.buffer);
-    }
-
-    /// Takes a packet as far as it goes: out, away, or to where its vector waits.
-    fn run(&mut self, tables: &Tables, mut packet: Packet, mut node: NodeId) {
-        loop {
-            self.counters.node(node).add(1);
-            match node::run(node, self, tables, &mut packet) {
-                Next::To(NodeId::Flow) if packet.hit.is_none() && packet.key.is_none() => {
-                    packet.key = node::flow_key(&packet.headers);
-                    self.waiting.push(packet);
-                    return;
-                }
-                Next::To(next) => node = next,
-                Next::Tx(out) => return self.enqueue(packet, out),
-                Next::Drop(reason) => return self.drop_packet(packet, reason),
-                Next::Reject(reason, error) => {
-                    node::reject(self, tables, &packet, error);
-                    return self.drop_packet(packet, reason);
-                }
-                Next::Consume(reason) => {
-                    self.counters.consumed(reason).add(1);
-                    return self.pool.give(packet.buffer);
-                }
-            }
-        }
-    }
-
-    /// Runs a packet and all that its nodes made, in order.
-    fn run_all(&mut self, tables: &Tables, packet: Packet, node: NodeId) {
-        self.run(tables, packet, node);
-        while !self.spawned.is_empty() {
-            let mut made = std::mem::take(&mut self.spawned);
-            for (packet, node) in made.drain(..) {
-                self.run(tables, packet, node);
-            }
-            if self.spawned.is_empty() {
-                self.spawned = made;
-            }
-        }
-    }
-
-    fn enqueue(&mut self, packet: Packet, out: InterfaceId) {
-        let Some(queue) = self.queues.get_mut(out.index()) else {
-            return self.drop_packet(packet, DropReason::InterfaceDown);
-        };
-        if queue.is_empty() {
-            self.dirty.push(out);
-        }
-        queue.push(packet.buffer);
-    }
-}
+pub use core::Core;
+pub use packet::Packet;
 
 /// How a worker is made.
 #[derive(Debug, Clone)]

@@ -1,0 +1,98 @@
+//! A packet on its way, and what is known of it so far.
+
+use encap::coalesce::Growing;
+use encap::offload::Offload;
+use policy::flow::{FlowKey, Hit};
+
+use crate::buffer::Buffer;
+use crate::id::{AdjacencyId, InterfaceId};
+use crate::packet::Headers;
+
+/// A packet on its way through the graph.
+#[derive(Debug)]
+pub struct Packet {
+    /// Its bytes; after the link's input node they start with the IP header.
+    pub buffer: Buffer,
+    /// Where it came in.
+    pub rx: InterfaceId,
+    /// Where it goes out, once known.
+    pub out: InterfaceId,
+    /// Its headers, once parsed.
+    pub headers: Headers,
+    /// Its flow, if it has one.
+    pub key: Option<FlowKey>,
+    /// Its session, if it has one.
+    pub hit: Option<Hit>,
+    /// Its route, once known.
+    pub adjacency: AdjacencyId,
+    /// Whether it came in fragments and may therefore be cut again.
+    pub refragment: bool,
+    /// Whether the router made it, or has charged it a hop already.
+    pub generated: bool,
+}
+
+impl Packet {
+    /// A packet that just came in.
+    pub fn new(buffer: Buffer, rx: InterfaceId) -> Self {
+        Self {
+            buffer,
+            rx,
+            out: rx,
+            headers: Headers::NONE,
+            key: None,
+            hit: None,
+            adjacency: AdjacencyId(0),
+            refragment: false,
+            generated: false,
+        }
+    }
+
+    /// Hash of its flow, the same in both directions; 0 for what has none.
+    pub(crate) fn flow_hash(&self) -> u64 {
+        self.key.map_or(0, |key| key.hash(0))
+    }
+
+    /// Removes a link header; offsets in the metadata move along. `false` when the metadata
+    /// points into the header.
+    #[must_use]
+    pub(crate) fn strip(&mut self, n: usize) -> bool {
+        let Ok(offload) = self.buffer.meta.offload.shift(-(n as isize)) else {
+            return false;
+        };
+        self.buffer.meta.offload = offload;
+        self.buffer.strip(n)
+    }
+
+    /// Makes room for a link header; offsets in the metadata move along.
+    pub(crate) fn prepend(&mut self, n: usize) -> Option<&mut [u8]> {
+        self.buffer.meta.offload = self.buffer.meta.offload.shift(n as isize).ok()?;
+        self.buffer.prepend(n)
+    }
+
+    /// Takes over what was decided for the packet this one was cut from.
+    pub(crate) fn inherit(&mut self, parent: &Self) {
+        self.headers = parent.headers;
+        self.key = parent.key;
+        self.hit = parent.hit;
+        self.adjacency = parent.adjacency;
+        self.generated = true;
+    }
+}
+
+impl Growing for Packet {
+    fn bytes(&self) -> &[u8] {
+        self.buffer.bytes()
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        self.buffer.bytes_mut()
+    }
+
+    fn offload(&self) -> Offload {
+        self.buffer.meta.offload
+    }
+
+    fn append(&mut self, payload: &[u8]) -> bool {
+        self.buffer.append(payload)
+    }
+}
