@@ -15,7 +15,7 @@ use crossbeam::channel::{Receiver, select, tick, unbounded};
 use crossbeam::queue::ArrayQueue;
 use ipnet::IpNet;
 use policy::flow::{self, FlowTable};
-use vrouter_api::{FlowTimeouts, Notice, ParseError};
+use vrouter_api::{FlowTimeouts, Kind, Notice, ParseError};
 use vrouter_dataplane::id::InterfaceId;
 use vrouter_dataplane::tables::{Host as HostTable, Tables};
 use vrouter_dataplane::worker;
@@ -179,7 +179,7 @@ impl Agent {
             &death,
         )?;
         workers.add(HOST, queues.into_iter().map(AnyDevice::Tun));
-        let watch = Box::new(directory).watch()?;
+        let watch = directory.watch(Kind::ALL)?;
         Ok(Self {
             desired: desired(&resources, &settings.node),
             settings,

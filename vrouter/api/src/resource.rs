@@ -32,6 +32,15 @@ macro_rules! resources {
                 }
             }
 
+            /// The same, to be changed.
+            #[must_use]
+            pub fn metadata_mut(&mut self) -> &mut Metadata {
+                match self {
+                    $(Resource::$kind(object) => &mut object.metadata,)*
+                    Resource::Other(other) => &mut other.metadata,
+                }
+            }
+
             /// The kind.
             #[must_use]
             pub fn kind(&self) -> Kind {

@@ -1,6 +1,5 @@
-//! What every datastore has in common: events, and how one gets them.
+//! What a watch tells: events, and the thread they come from.
 
-use std::path::PathBuf;
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{Receiver, Sender};
@@ -30,45 +29,6 @@ pub enum Event {
     /// The events so far are all there is: sent after the first list and after every batch of
     /// changes, so that tables are compiled once a batch.
     InSync,
-}
-
-/// Why a datastore cannot be watched.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Nothing is there.
-    #[error("resource directory {path}: {source}")]
-    Open {
-        /// The directory.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// Something else is there.
-    #[error("resource directory {path}: is not a directory")]
-    NotADirectory {
-        /// The path.
-        path: PathBuf,
-    },
-    /// The system does not let us watch.
-    #[error("resource directory {path}: cannot be watched: {source}")]
-    Watch {
-        /// The directory.
-        path: PathBuf,
-        /// What the system said.
-        source: notify::Error,
-    },
-    /// No thread could be started.
-    #[error("the thread that watches resources cannot be started: {0}")]
-    Thread(std::io::Error),
-}
-
-/// A source of resources.
-pub trait Datastore: Send {
-    /// Starts sending events, from a thread of its own.
-    ///
-    /// # Errors
-    /// When the store cannot be reached at all; later faults are [`Event::Broken`].
-    fn watch(self: Box<Self>) -> Result<Watch, StoreError>;
 }
 
 /// A running watch; dropping it ends the thread behind it.

@@ -1,19 +1,23 @@
-//! Where resources come from: a watched directory.
+//! Where resources are kept: a directory of files, or etcd.
 //!
-//! A [`Datastore`] is asked once for a [`Watch`]: a channel of [`Event`]s that first carries
-//! every resource there is, then every change. Whoever folds the events into a map of resources
-//! has, after each [`Event::InSync`], what the store says, whatever the order of changes was.
+//! A [`Datastore`] gives, lists, makes, changes and removes resources by key, each change against
+//! a revision. A [`Watch`] of it is a channel of [`Event`]s that first carries every resource there
+//! is, then every change: whoever folds the events into a map of resources has, after each
+//! [`Event::InSync`], what the store says, whatever the order of changes was.
 //!
-//! The crate owns the directory's file watching and the rules for faulty, duplicate and vanished
-//! files; what a file says is `vrouter-api`'s.
+//! [`Connection`] says which store, as Calico's tools are told; what a resource says is
+//! `vrouter-api`'s.
 
 #![forbid(unsafe_code)]
 
+mod connection;
 mod directory;
+mod error;
 mod event;
-mod index;
-mod scan;
-mod writers;
+mod store;
 
+pub use connection::{Connection, Etcd, Lookup};
 pub use directory::{Directory, Timing};
-pub use event::{Datastore, Event, StoreError, Watch};
+pub use error::StoreError;
+pub use event::{Event, Watch};
+pub use store::{Datastore, List, Scope};

@@ -34,7 +34,9 @@ impl Follower {
         let directory = Directory::open(path)
             .expect("the directory is there")
             .with_timing(timing);
-        let watch = Box::new(directory).watch().expect("inotify works");
+        let watch = directory
+            .watch(vrouter_api::Kind::ALL)
+            .expect("inotify works");
         let (resources, errors) = Default::default();
         let mut follower = Follower {
             watch,
@@ -291,8 +293,9 @@ fn dropping_the_watch_ends_the_thread_even_when_nobody_reads() {
         .map(|i| tier(&format!("t{i}"), i) + "---\n")
         .collect();
     fs::write(temporary.path().join("many.yaml"), text).unwrap();
-    let watch = Box::new(Directory::open(temporary.path()).unwrap())
-        .watch()
+    let watch = Directory::open(temporary.path())
+        .unwrap()
+        .watch(vrouter_api::Kind::ALL)
         .unwrap();
     std::thread::sleep(Duration::from_millis(100));
     let start = Instant::now();

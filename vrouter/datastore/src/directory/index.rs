@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use vrouter_api::{Key, Notice, ParseError, Parsed, Resource};
+use vrouter_api::{Key, Kind, Notice, ParseError, Parsed, Resource};
 
 use crate::event::Event;
 
@@ -87,7 +87,34 @@ impl Index {
         self.files.len()
     }
 
-    fn in_force(&self, key: &Key) -> Option<&Resource> {
+    /// Everything in force, by key.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Resource> {
+        let mut keys: Vec<&Key> = self.sources.keys().collect();
+        keys.sort_unstable();
+        keys.into_iter().filter_map(|key| self.in_force(key))
+    }
+
+    /// The files that name a key, the one in force first.
+    pub(crate) fn files_of(&self, key: &Key) -> impl Iterator<Item = &str> {
+        let files = self.sources.get(key).into_iter().flatten();
+        files.map(String::as_str)
+    }
+
+    /// What is wrong with resources of a kind, and with files of which nobody knows what they
+    /// hold.
+    pub(crate) fn faults(&self, kind: Kind) -> impl Iterator<Item = &ParseError> {
+        let errors = self.files.values().flat_map(|file| &file.errors);
+        errors.filter(move |error| error.key.as_ref().is_none_or(|key| key.kind == kind))
+    }
+
+    /// What is wrong with one resource.
+    pub(crate) fn faults_of(&self, key: &Key) -> impl Iterator<Item = &ParseError> {
+        let errors = self.files.values().flat_map(|file| &file.errors);
+        errors.filter(move |error| error.key.as_ref() == Some(key))
+    }
+
+    /// What is believed of a key.
+    pub(crate) fn in_force(&self, key: &Key) -> Option<&Resource> {
         let first = self.sources.get(key)?.first()?;
         self.files
             .get(first)?

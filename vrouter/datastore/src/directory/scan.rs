@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rustc_hash::FxBuildHasher;
 use vrouter_api::{MAX_FILE_BYTES, ParseError, Parsed, parse};
 
-use crate::index::Change;
+use crate::directory::index::Change;
 
 /// A file whose last change is younger than this when read may change again without its times
 /// telling (they have the granularity of a kernel tick), so it is read again.

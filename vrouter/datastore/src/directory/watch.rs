@@ -3,18 +3,20 @@
 //! inotify says that something happened, a scan says what: so a lost or misunderstood event
 //! delays a change until the next regular scan and never loses it.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, after, bounded, select, unbounded};
 use notify::{Config, RecommendedWatcher, RecursiveMode, Watcher};
+use vrouter_api::Kind;
 
-use crate::event::{Datastore, Event, StoreError, Watch};
-use crate::index::Index;
-use crate::scan::{REST, RootGone, Scanner, whole_file};
-use crate::writers::Writers;
+use crate::directory::Timing;
+use crate::directory::index::Index;
+use crate::directory::scan::{REST, RootGone, Scanner, whole_file};
+use crate::directory::writers::Writers;
+use crate::error::StoreError;
+use crate::event::{Event, Watch};
 
 /// Events waiting for their reader; a slow reader makes the directory wait, not grow.
 const CHANNEL: usize = 1024;
@@ -26,126 +28,42 @@ const LONGEST_RESCAN: Duration = Duration::from_secs(60);
 /// The directory itself, in [`Event::Broken`].
 const ROOT: &str = ".";
 
-/// How patient a [`Directory`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timing {
-    /// A change takes effect when nothing else happened for this long…
-    pub quiet: Duration,
-    /// …or this long after it, whatever else happens.
-    pub longest: Duration,
-    /// Between two scans that nothing asked for; longer when a scan is so long that these would
-    /// cost more than 0.2 % of a processor.
-    pub rescan: Duration,
-    /// A directory that was gone is believed again when it was there, unchanged, for this long:
-    /// whoever makes it anew needs time to fill it.
-    pub settle: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Timing {
-        Timing {
-            quiet: Duration::from_millis(10),
-            longest: Duration::from_millis(50),
-            rescan: Duration::from_secs(5),
-            settle: Duration::from_secs(1),
-        }
-    }
-}
-
-/// A directory of resource files.
-#[derive(Clone, Debug)]
-pub struct Directory {
-    path: PathBuf,
-    timing: Timing,
-}
-
-impl Directory {
-    /// The directory at that path, which must be there.
-    ///
-    /// # Errors
-    /// When it is not there, not readable or not a directory.
-    pub fn open(path: impl Into<PathBuf>) -> Result<Directory, StoreError> {
-        let path = path.into();
-        let metadata = match fs::metadata(&path) {
-            Ok(metadata) => metadata,
-            Err(source) => return Err(StoreError::Open { path, source }),
-        };
-        if !metadata.is_dir() {
-            return Err(StoreError::NotADirectory { path });
-        }
-        match fs::read_dir(&path) {
-            Ok(_) => Ok(Directory {
-                path,
-                timing: Timing::default(),
-            }),
-            Err(source) => Err(StoreError::Open { path, source }),
-        }
-    }
-
-    /// The same directory with another patience.
-    #[must_use]
-    pub fn with_timing(self, timing: Timing) -> Directory {
-        Directory { timing, ..self }
-    }
-
-    /// Where it is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Reads everything once, watching nothing: what [`Datastore::watch`] sends first, without
-    /// its [`Event::InSync`].
-    ///
-    /// # Errors
-    /// When the directory cannot be read.
-    pub fn load(&self) -> Result<Vec<Event>, StoreError> {
-        match Scanner::new(self.path.clone()).scan(&BTreeSet::new(), false) {
-            Ok(changes) => Ok(Index::default().apply(changes)),
-            Err(RootGone(source)) => Err(StoreError::Open {
-                path: self.path.clone(),
-                source,
-            }),
-        }
-    }
-}
-
-impl Datastore for Directory {
-    fn watch(self: Box<Self>) -> Result<Watch, StoreError> {
-        let (happened, happenings) = unbounded();
-        // Watching starts before the first scan, so that nothing falls between the two.
-        let watcher = watcher(&self.path, &happened).map_err(|source| StoreError::Watch {
-            path: self.path.clone(),
-            source,
-        })?;
-        let (sender, events) = bounded(CHANNEL);
-        let (stop, stopped) = bounded(0);
-        let watching = Watching {
-            scanner: Scanner::new(self.path.clone()),
-            index: Index::default(),
-            writers: Writers::default(),
-            watcher: Some(watcher),
-            identity: identity(&self.path).ok(),
-            believe_at: None,
-            lost: false,
-            look_again: false,
-            scan_took: Duration::ZERO,
-            root: self.path,
-            timing: self.timing,
-            happened,
-            happenings,
-            events: sender,
-            stopped,
-        };
-        let thread = std::thread::Builder::new()
-            .name("resources".to_owned())
-            .spawn(move || {
-                // Its end is the reader's wish; there is nobody else to tell.
-                let _ = watching.run();
-            })
-            .map_err(StoreError::Thread)?;
-        Ok(Watch::new(events, stop, thread))
-    }
+/// Starts the thread behind a [`Watch`] of these kinds.
+pub(super) fn start(root: PathBuf, timing: Timing, kinds: &[Kind]) -> Result<Watch, StoreError> {
+    let (happened, happenings) = unbounded();
+    // Watching starts before the first scan, so that nothing falls between the two.
+    let watcher = watcher(&root, &happened).map_err(|source| StoreError::Watch {
+        path: root.clone(),
+        source,
+    })?;
+    let (sender, events) = bounded(CHANNEL);
+    let (stop, stopped) = bounded(0);
+    let watching = Watching {
+        scanner: Scanner::new(root.clone()),
+        index: Index::default(),
+        writers: Writers::default(),
+        watcher: Some(watcher),
+        identity: identity(&root).ok(),
+        kinds: kinds.to_vec(),
+        believe_at: None,
+        lost: false,
+        look_again: false,
+        scan_took: Duration::ZERO,
+        root,
+        timing,
+        happened,
+        happenings,
+        events: sender,
+        stopped,
+    };
+    let thread = std::thread::Builder::new()
+        .name("resources".to_owned())
+        .spawn(move || {
+            // Its end is the reader's wish; there is nobody else to tell.
+            let _ = watching.run();
+        })
+        .map_err(StoreError::Thread)?;
+    Ok(Watch::new(events, stop, thread))
 }
 
 type Happening = notify::Result<notify::Event>;
@@ -175,6 +93,8 @@ struct Finished;
 
 /// The thread behind a [`Watch`].
 struct Watching {
+    /// What is told; the rest is read all the same, for its faults.
+    kinds: Vec<Kind>,
     root: PathBuf,
     timing: Timing,
     scanner: Scanner,
@@ -277,7 +197,13 @@ impl Watching {
             self.look_again = true;
             tracing::debug!(files = changes.len(), "resource files changed");
         }
-        events.extend(self.index.apply(changes));
+        let kinds = &self.kinds;
+        let told = |event: &Event| match event {
+            Event::Upsert(resource) => kinds.contains(&resource.kind()),
+            Event::Delete(key) => kinds.contains(&key.kind),
+            Event::Broken { .. } | Event::Notice(_) | Event::InSync => true,
+        };
+        events.extend(self.index.apply(changes).into_iter().filter(told));
         if first || !events.is_empty() {
             for event in events {
                 self.send(event)?;

@@ -1,0 +1,277 @@
+//! Reading and changing single resources of a directory.
+//!
+//! Who changes something holds a lock between processes; a file is replaced as a whole, by
+//! renaming, so that readers need none. A revision is the number under which one of us wrote the
+//! resource and a hash of what it says now: whoever edits a file by hand changes it too.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::hash::BuildHasher;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use rustc_hash::FxBuildHasher;
+use vrouter_api::{Key, Kind, Resource, to_json};
+
+use super::documents::{Edit, edit, print};
+use super::scan::RootGone;
+use super::{Directory, Seen, watch};
+use crate::error::StoreError;
+use crate::event::Watch;
+use crate::store::{Datastore, List, Scope, stamp};
+
+/// Held by whoever changes something.
+const LOCK: &str = ".vrouter.lock";
+/// The last number given to a revision.
+const COUNTER: &str = ".vrouter.revision";
+/// Longer names are cut for the file's.
+const LONGEST_NAME: usize = 180;
+
+impl Datastore for Directory {
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn get(&self, key: &Key) -> Result<Resource, StoreError> {
+        self.read(|seen| seen.find(key))
+    }
+
+    fn list(&self, kind: Kind, scope: Scope<'_>) -> Result<List, StoreError> {
+        self.read(|seen| {
+            let of_kind = seen.index.all().filter(|it| it.kind() == kind);
+            Ok(List {
+                resources: of_kind
+                    .filter(|it| scope.holds(it))
+                    .map(with_revision)
+                    .collect(),
+                faults: seen.index.faults(kind).cloned().collect(),
+            })
+        })
+    }
+
+    fn create(&self, resource: &Resource) -> Result<Resource, StoreError> {
+        let key = resource.key();
+        self.write(|seen| {
+            match seen.find(&key) {
+                Ok(_) => return Err(StoreError::AlreadyExists { key: key.clone() }),
+                Err(StoreError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            let mut new = resource.clone();
+            stamp::new(&mut new);
+            self.number(&mut new)?;
+            let mut path = self.place(&key);
+            if path.exists() {
+                // Somebody's file of another content under our name: not ours to overwrite.
+                path.set_file_name(format!("{}.yaml", uuid::Uuid::new_v4()));
+            }
+            put(&path, &print(&new, ".yaml"))?;
+            Ok(with_revision(&new))
+        })
+    }
+
+    fn update(&self, resource: &Resource) -> Result<Resource, StoreError> {
+        let key = resource.key();
+        self.write(|seen| {
+            let before = seen.find(&key)?;
+            same(
+                &key,
+                resource.metadata().resource_version.as_deref(),
+                &before,
+            )?;
+            let mut new = resource.clone();
+            stamp::kept(&mut new, &before);
+            self.number(&mut new)?;
+            self.change(seen, &key, &Edit::Replace(&new))?;
+            Ok(with_revision(&new))
+        })
+    }
+
+    fn delete(&self, key: &Key, revision: Option<&str>) -> Result<Resource, StoreError> {
+        self.write(|seen| {
+            let before = seen.find(key)?;
+            same(key, revision, &before)?;
+            self.change(seen, key, &Edit::Remove)?;
+            Ok(before)
+        })
+    }
+
+    fn watch(&self, kinds: &[Kind]) -> Result<Watch, StoreError> {
+        watch::start(self.path.clone(), self.timing, kinds)
+    }
+}
+
+impl Directory {
+    /// Looks at what changed, then reads.
+    fn read<T>(&self, body: impl FnOnce(&Seen) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut seen = self
+            .seen
+            .lock()
+            .expect("nothing panics while it reads files");
+        seen.refresh(&self.path)?;
+        body(&seen)
+    }
+
+    /// The same while nobody else changes anything.
+    fn write<T>(&self, body: impl FnOnce(&Seen) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let path = self.path.join(LOCK);
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .and_then(|file| file.lock().map(|()| file))
+            .map_err(|source| StoreError::File { path, source })?;
+        let outcome = self.read(body);
+        drop(lock);
+        outcome
+    }
+
+    /// Where a resource without a file goes.
+    fn place(&self, key: &Key) -> PathBuf {
+        let mut path = self.path.join(folder(key.kind));
+        if !key.namespace.is_empty() {
+            path.push(&key.namespace);
+        }
+        // Room for what is put around the name in a name of at most 255 bytes.
+        let name = match key.name.char_indices().nth(LONGEST_NAME) {
+            None => key.name.clone(),
+            Some((cut, _)) => {
+                let hash = FxBuildHasher.hash_one(&key.name);
+                format!("{}-{hash:016x}", &key.name[..cut])
+            }
+        };
+        path.join(format!("{name}.yaml"))
+    }
+
+    /// Gives the resource the next number; the lock is held.
+    fn number(&self, resource: &mut Resource) -> Result<(), StoreError> {
+        let path = self.path.join(COUNTER);
+        let last = match fs::read_to_string(&path) {
+            Ok(text) => text.trim().parse::<u64>().unwrap_or_default(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+            Err(source) => return Err(StoreError::File { path, source }),
+        };
+        let next = last.saturating_add(1);
+        put(&path, &format!("{next}\n"))?;
+        resource.metadata_mut().resource_version = Some(next.to_string());
+        Ok(())
+    }
+
+    /// Writes the file of a resource anew, or removes it when nothing else is in it.
+    fn change(&self, seen: &Seen, key: &Key, wanted: &Edit<'_>) -> Result<(), StoreError> {
+        // A second file with the same key would come into force when the first loses it.
+        let files = match wanted {
+            Edit::Replace(_) => seen.index.files_of(key).take(1).collect::<Vec<_>>(),
+            Edit::Remove => seen.index.files_of(key).collect(),
+        };
+        let mut done = Vec::new();
+        for file in files {
+            let path = self.path.join(file);
+            let text = fs::read_to_string(&path).map_err(|source| StoreError::File {
+                path: path.clone(),
+                source,
+            })?;
+            let text =
+                edit(&text, file, key, wanted).map_err(|errors| StoreError::Invalid { errors })?;
+            done.push((path, text));
+        }
+        for (path, text) in done {
+            match text {
+                Some(text) => put(&path, &text)?,
+                None => {
+                    fs::remove_file(&path).map_err(|source| StoreError::File { path, source })?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Seen {
+    fn refresh(&mut self, root: &Path) -> Result<(), StoreError> {
+        match self.scanner.scan(&BTreeSet::new(), false) {
+            Ok(changes) => {
+                self.index.apply(changes);
+                Ok(())
+            }
+            Err(RootGone(source)) => Err(StoreError::Open {
+                path: root.to_owned(),
+                source,
+            }),
+        }
+    }
+
+    fn find(&self, key: &Key) -> Result<Resource, StoreError> {
+        let errors: Vec<_> = self.index.faults_of(key).cloned().collect();
+        match self.index.in_force(key) {
+            _ if !errors.is_empty() => Err(StoreError::Invalid { errors }),
+            Some(resource) => Ok(with_revision(resource)),
+            None => Err(StoreError::NotFound { key: key.clone() }),
+        }
+    }
+}
+
+/// Whether the revision somebody saw, if any, is the current one.
+fn same(key: &Key, seen: Option<&str>, now: &Resource) -> Result<(), StoreError> {
+    match seen {
+        Some(seen) if now.metadata().resource_version.as_deref() != Some(seen) => {
+            Err(StoreError::Conflict { key: key.clone() })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The resource as it leaves the store.
+fn with_revision(resource: &Resource) -> Resource {
+    let mut out = resource.clone();
+    let number = out.metadata_mut().resource_version.take();
+    let number = number.as_deref().and_then(|text| text.split('-').next());
+    let number = number
+        .and_then(|text| text.parse::<u64>().ok())
+        .unwrap_or(0);
+    let hash = FxBuildHasher.hash_one(to_json(&out));
+    out.metadata_mut().resource_version = Some(format!("{number}-{hash:016x}"));
+    out
+}
+
+/// The folder of a kind; Kubernetes' own policies share a plural with Calico's.
+fn folder(kind: Kind) -> &'static str {
+    match kind {
+        Kind::KubernetesNetworkPolicy => "kubernetesnetworkpolicies",
+        _ => kind.plural(),
+    }
+}
+
+/// Writes a file as a whole: whoever looks sees the old one or the new one, also after a crash.
+fn put(path: &Path, text: &str) -> Result<(), StoreError> {
+    let fault = |source| StoreError::File {
+        path: path.to_owned(),
+        source,
+    };
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(fault)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // Starts with a dot: no scan takes it for a resource file.
+    let temporary = folder.join(format!(".{name}.new"));
+    let written = File::create(&temporary)
+        .and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        })
+        .and_then(|()| keep_mode(path, &temporary))
+        .and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        // The first fault is the one to tell.
+        let _ = fs::remove_file(&temporary);
+    }
+    written.map_err(fault)
+}
+
+/// A replaced file keeps the rights it had.
+fn keep_mode(path: &Path, temporary: &Path) -> std::io::Result<()> {
+    match fs::metadata(path) {
+        Ok(before) => fs::set_permissions(temporary, before.permissions()),
+        Err(_) => Ok(()),
+    }
+}
