@@ -15,6 +15,7 @@ pub mod explain;
 pub mod hits;
 pub mod host;
 pub mod interfaces;
+pub mod pace;
 pub mod policies;
 pub mod resources;
 pub mod rib;

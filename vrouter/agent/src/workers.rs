@@ -20,6 +20,8 @@ use vrouter_io::any::AnyDevice;
 use vrouter_io::cpu;
 use vrouter_io::poller::Poller;
 
+use crate::pace::Pace;
+
 /// What is shared by all workers.
 #[derive(Clone)]
 pub struct Shared {
@@ -262,7 +264,7 @@ impl Loop {
             source,
         };
         let counters = self.worker.observer().counters;
-        let mut last_packet = Instant::now();
+        let mut pace = Pace::new(self.busy, Instant::now());
         let mut turns = 0u32;
         loop {
             while let Ok(command) = self.inbox.try_recv() {
@@ -273,13 +275,16 @@ impl Loop {
             let now = Instant::now();
             turns = turns.wrapping_add(1);
             if !self.worker.has_ready() || turns.is_multiple_of(TURNS_PER_LOOK) {
-                let rest = now.duration_since(last_packet) >= self.busy && !self.worker.has_ready();
+                let rest = !self.worker.has_ready() && pace.rests(now);
                 let timeout = if rest { None } else { Some(Duration::ZERO) };
                 if rest {
                     counters.sleeps.add(1);
                 }
                 for id in self.poller.wait(timeout).map_err(wait_failed)? {
                     self.worker.mark_ready(id);
+                }
+                if rest {
+                    pace.woke(Instant::now());
                 }
             }
             if !self.worker.has_ready() {
@@ -292,7 +297,7 @@ impl Loop {
                 .turn(now.duration_since(self.start).as_millis() as u64)
                 > 0
             {
-                last_packet = now;
+                pace.packets(now);
             }
         }
     }

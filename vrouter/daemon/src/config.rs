@@ -16,7 +16,7 @@ const DEFAULT_FILE: &str = "/etc/vrouter/vrouterd.yaml";
 const DEFAULT_DIRECTORY: &str = "/etc/vrouter/resources";
 const DEFAULT_SOCKET: &str = "/run/vrouter/vrouterd.sock";
 const DEFAULT_TUNNEL: &str = "tunl0";
-const DEFAULT_BUSY_POLL_US: u64 = 50;
+const DEFAULT_BUSY_POLL_US: u64 = 1_500;
 const DEFAULT_FLOWS: usize = 262_144;
 const DEFAULT_BUFFERS: usize = 1024;
 
@@ -53,7 +53,7 @@ struct Values {
     /// Give each worker a core of its own.
     #[arg(long, env = "VROUTER_PIN_WORKERS", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pin_workers: Option<bool>,
-    /// Microseconds a worker looks for packets before it sleeps [default: 50].
+    /// Microseconds a worker looks for packets before it sleeps [default: 1500].
     #[arg(
         long = "busy-poll-us",
         env = "VROUTER_BUSY_POLL_MICROSECONDS",
