@@ -42,6 +42,17 @@ pub struct Parsed {
 /// Never panics and never reads anything else, whatever the bytes are.
 #[must_use]
 pub fn parse(bytes: &[u8], file: &str) -> Parsed {
+    read(bytes, file, false)
+}
+
+/// The same for what a store holds and something newer than we may have written: unknown fields
+/// are notices, not errors.
+#[must_use]
+pub fn parse_stored(bytes: &[u8], file: &str) -> Parsed {
+    read(bytes, file, true)
+}
+
+fn read(bytes: &[u8], file: &str, lenient: bool) -> Parsed {
     let mut parsed = Parsed::default();
     let whole = |line, reason: String| ParseError {
         file: file.to_owned(),
@@ -73,7 +84,7 @@ pub fn parse(bytes: &[u8], file: &str) -> Parsed {
     let (trees, fault) = documents(text);
     for tree in &trees {
         if !tree.is_null() {
-            document(tree, file, &mut parsed);
+            document(tree, file, lenient, &mut parsed);
         }
     }
     if let Some(fault) = fault {
@@ -86,7 +97,7 @@ pub fn parse(bytes: &[u8], file: &str) -> Parsed {
 }
 
 /// One document: a resource, or a List of them.
-fn document(tree: &Tree, file: &str, parsed: &mut Parsed) {
+fn document(tree: &Tree, file: &str, lenient: bool, parsed: &mut Parsed) {
     if let Value::Mapping(entries) = &tree.value {
         let text = |name: &str| {
             entries
@@ -99,12 +110,12 @@ fn document(tree: &Tree, file: &str, parsed: &mut Parsed) {
             && let Some(Value::Sequence(items)) = text("items")
         {
             for item in items {
-                resource(item, file, parsed);
+                resource(item, file, lenient, parsed);
             }
             return;
         }
     }
-    resource(tree, file, parsed);
+    resource(tree, file, lenient, parsed);
 }
 
 /// `List`, or a kind's own list such as `IPPoolList`.
@@ -113,8 +124,8 @@ fn is_list(kind: &str) -> bool {
         .is_some_and(|of| of.is_empty() || Kind::ALL.iter().any(|kind| kind.name() == of))
 }
 
-fn resource(tree: &Tree, file: &str, parsed: &mut Parsed) {
-    let report = Report::new(file);
+fn resource(tree: &Tree, file: &str, lenient: bool, parsed: &mut Parsed) {
+    let report = Report::new(file, lenient);
     let read = read_resource(tree, &report);
     let failed = report.failed();
     let (errors, notices) = report.into_parts();

@@ -30,12 +30,15 @@ pub(crate) struct Report<'a> {
     key: RefCell<Option<Key>>,
     errors: RefCell<Vec<ParseError>>,
     notices: RefCell<Vec<Notice>>,
+    /// Unknown fields are no errors: whoever wrote them knows more than we.
+    lenient: bool,
 }
 
 impl<'a> Report<'a> {
-    pub(crate) fn new(file: &'a str) -> Report<'a> {
+    pub(crate) fn new(file: &'a str, lenient: bool) -> Report<'a> {
         Report {
             file,
+            lenient,
             resource: RefCell::default(),
             key: RefCell::default(),
             errors: RefCell::default(),
@@ -452,8 +455,13 @@ impl<'a> Fields<'a> {
     /// Ends the reading: what nobody read is unknown.
     pub(crate) fn finish(&self) {
         for (_, place) in self.rest() {
-            self.report
-                .error(place.line, &place.path, "", "unknown field");
+            if self.report.lenient {
+                let text = "not understood, not acted on: unknown field";
+                self.report.notice(place.line, &place.path, "", text);
+            } else {
+                self.report
+                    .error(place.line, &place.path, "", "unknown field");
+            }
         }
     }
 }

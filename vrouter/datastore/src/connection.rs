@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::directory::Directory;
 use crate::error::StoreError;
+use crate::etcd::EtcdStore;
 use crate::store::Datastore;
 
 /// Where calicoctl looks.
@@ -166,14 +167,11 @@ impl Connection {
     /// Opens the store; an etcd is not asked yet.
     ///
     /// # Errors
-    /// When the directory is not there, or the settings make no connection.
+    /// When the directory is not there, or no thread can be started.
     pub fn open(&self) -> Result<Arc<dyn Datastore>, StoreError> {
         match self {
             Connection::Directory(path) => Ok(Arc::new(Directory::open(path)?)),
-            Connection::Etcd(_) => Err(StoreError::Setting {
-                setting: "DATASTORE_TYPE".to_owned(),
-                reason: "etcdv3 is not supported yet".to_owned(),
-            }),
+            Connection::Etcd(etcd) => Ok(Arc::new(EtcdStore::new(etcd.clone(), None)?)),
         }
     }
 }

@@ -13,11 +13,14 @@
 mod connection;
 mod directory;
 mod error;
+mod etcd;
 mod event;
+mod fault;
 mod store;
 
 pub use connection::{Connection, Etcd, Lookup};
 pub use directory::{Directory, Timing};
 pub use error::StoreError;
+pub use etcd::{EtcdStore, Lease};
 pub use event::{Event, Watch};
 pub use store::{Datastore, List, Scope};

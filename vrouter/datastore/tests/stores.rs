@@ -216,7 +216,8 @@ fn stores_do_what_a_map_does() {
     for made in support::all() {
         let config = ProptestConfig {
             cases: match made {
-                Made::Directory(_) => 48,
+                Made::Directory(_) => 64,
+                Made::Etcd(_) => 32,
             },
             ..ProptestConfig::default()
         };

@@ -15,9 +15,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustc_hash::FxBuildHasher;
-use vrouter_api::{MAX_FILE_BYTES, ParseError, Parsed, parse};
+use vrouter_api::{MAX_FILE_BYTES, Parsed, parse};
 
 use crate::directory::index::Change;
+use crate::fault::whole_file;
 
 /// A file whose last change is younger than this when read may change again without its times
 /// telling (they have the granularity of a kernel tick), so it is read again.
@@ -238,19 +239,6 @@ impl Scanner {
                 ..Parsed::default()
             }),
         ))
-    }
-}
-
-/// A fault of a file as a whole.
-pub(crate) fn whole_file(name: &str, reason: &str) -> ParseError {
-    ParseError {
-        file: name.to_owned(),
-        line: 0,
-        resource: String::new(),
-        key: None,
-        field: String::new(),
-        value: String::new(),
-        reason: reason.to_owned(),
     }
 }
 

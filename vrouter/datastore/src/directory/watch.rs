@@ -13,10 +13,11 @@ use vrouter_api::Kind;
 
 use crate::directory::Timing;
 use crate::directory::index::Index;
-use crate::directory::scan::{REST, RootGone, Scanner, whole_file};
+use crate::directory::scan::{REST, RootGone, Scanner};
 use crate::directory::writers::Writers;
 use crate::error::StoreError;
 use crate::event::{Event, Watch};
+use crate::fault::whole_file;
 
 /// Events waiting for their reader; a slow reader makes the directory wait, not grow.
 const CHANNEL: usize = 1024;

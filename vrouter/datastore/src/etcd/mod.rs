@@ -1,0 +1,299 @@
+//! etcd v3 in Calico's layout: what a Calico installation wrote is read in place, and what we
+//! write its tools read.
+//!
+//! [`layout`] knows paths and values, [`session`] keeps a connection to one of the endpoints,
+//! [`watch`] follows changes across lost connections and compactions, [`cache`] is what a node
+//! starts from while etcd is away.
+
+mod cache;
+pub(crate) mod layout;
+mod lease;
+mod session;
+mod watch;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use etcd_client::{
+    Client, Compare, CompareOp, Error, GetOptions, KeyValue, Txn, TxnOp, TxnOpResponse,
+};
+use tokio::runtime::Runtime;
+use vrouter_api::{Key, Kind, Resource};
+
+pub use self::lease::Lease;
+use self::session::{LARGEST_ANSWER, Session};
+use crate::connection::Etcd as Settings;
+use crate::error::StoreError;
+use crate::event::Watch;
+use crate::store::{Datastore, List, Scope, stamp};
+
+/// Keys of one answer.
+const PAGE: i64 = 2_000;
+/// How often a change without a revision is tried against others who change the same.
+const AGAIN: usize = 100;
+
+/// An etcd.
+#[derive(Clone)]
+pub struct EtcdStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    session: Session,
+    cache: Option<PathBuf>,
+    /// Last, so that everything that runs in it is gone before.
+    runtime: Runtime,
+}
+
+/// How a change ended.
+enum Outcome {
+    Done(i64),
+    /// What is there instead.
+    Refused(Option<KeyValue>),
+}
+
+impl EtcdStore {
+    /// An etcd that is not asked yet. With a cache, a watch that cannot reach etcd starts from
+    /// what the last one had.
+    ///
+    /// # Errors
+    /// When no thread can be started for the connection.
+    pub fn new(settings: Settings, cache: Option<PathBuf>) -> Result<EtcdStore, StoreError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("etcd")
+            .enable_all()
+            .build()
+            .map_err(StoreError::Thread)?;
+        Ok(EtcdStore {
+            inner: Arc::new(Inner {
+                session: Session::new(settings),
+                cache,
+                runtime,
+            }),
+        })
+    }
+
+    fn run<T, F>(&self, call: impl Fn(Client, usize) -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        self.inner.runtime.block_on(self.inner.session.call(call))
+    }
+
+    /// What is at the first of these paths that has something.
+    fn read(&self, paths: &[String]) -> Result<Option<KeyValue>, StoreError> {
+        for path in paths {
+            let found = self.run(|client, _| async move {
+                let mut answer = client.kv_client().get(path.as_str(), None).await?;
+                Ok(answer.take_kvs().pop())
+            })?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Makes a change if the path is as it was: `before` is its revision, 0 if nothing was there.
+    fn change(&self, path: &str, before: i64, value: Option<&[u8]>) -> Result<Outcome, StoreError> {
+        self.run(|client, tries| async move {
+            let compare = Compare::mod_revision(path, CompareOp::Equal, before);
+            let action = match value {
+                Some(value) => TxnOp::put(path, value, None),
+                None => TxnOp::delete(path, None),
+            };
+            let txn = Txn::new()
+                .when([compare])
+                .and_then([action])
+                .or_else([TxnOp::get(path, None)]);
+            let answer = client.kv_client().txn(txn).await?;
+            let revision = answer.header().map_or(0, |header| header.revision());
+            if answer.succeeded() {
+                return Ok(Outcome::Done(revision));
+            }
+            let mut there = None;
+            for response in answer.op_responses() {
+                if let TxnOpResponse::Get(mut get) = response {
+                    there = get.take_kvs().pop();
+                }
+            }
+            // A try whose answer was lost may have made the change.
+            if tries > 0 {
+                match (&there, value) {
+                    (Some(now), Some(value)) if now.value() == value => {
+                        return Ok(Outcome::Done(now.mod_revision()));
+                    }
+                    (None, None) => return Ok(Outcome::Done(revision)),
+                    (Some(_) | None, _) => {}
+                }
+            }
+            Ok(Outcome::Refused(there))
+        })
+    }
+
+    /// Changes what is there, against its revision if one is given.
+    fn replace(
+        &self,
+        key: &Key,
+        paths: &[String],
+        revision: Option<&str>,
+        next: impl Fn(&Resource) -> Option<Vec<u8>>,
+    ) -> Result<(Resource, i64), StoreError> {
+        let not_found = || StoreError::NotFound { key: key.clone() };
+        let conflict = || StoreError::Conflict { key: key.clone() };
+        let mut there = self.read(paths)?.ok_or_else(not_found)?;
+        for _ in 0..AGAIN {
+            let before = decode(&there)?;
+            if revision.is_some_and(|it| it != there.mod_revision().to_string()) {
+                return Err(conflict());
+            }
+            let path = String::from_utf8_lossy(there.key()).into_owned();
+            match self.change(&path, there.mod_revision(), next(&before).as_deref())? {
+                Outcome::Done(now) => return Ok((before, now)),
+                Outcome::Refused(None) => return Err(not_found()),
+                Outcome::Refused(Some(_)) if revision.is_some() => return Err(conflict()),
+                Outcome::Refused(Some(other)) => there = other,
+            }
+        }
+        Err(conflict())
+    }
+}
+
+impl Datastore for EtcdStore {
+    fn name(&self) -> String {
+        self.inner.session.name()
+    }
+
+    fn get(&self, key: &Key) -> Result<Resource, StoreError> {
+        match self.read(&layout::paths(key))? {
+            Some(there) => decode(&there),
+            None => Err(StoreError::NotFound { key: key.clone() }),
+        }
+    }
+
+    fn list(&self, kind: Kind, scope: Scope<'_>) -> Result<List, StoreError> {
+        let prefix = layout::prefix(kind, scope);
+        let mut list = List::default();
+        let session = &self.inner.session;
+        let all = self.inner.runtime.block_on(range(session, &prefix, None))?;
+        for there in all.0 {
+            match decode(&there) {
+                Ok(resource) if scope.holds(&resource) => list.resources.push(resource),
+                Ok(_) => {}
+                Err(StoreError::Invalid { errors }) => list.faults.extend(errors),
+                Err(error) => return Err(error),
+            }
+        }
+        list.resources.sort_by_cached_key(Resource::key);
+        Ok(list)
+    }
+
+    fn create(&self, resource: &Resource) -> Result<Resource, StoreError> {
+        let (key, mut new) = (resource.key(), resource.clone());
+        let path = writable(resource, "create")?;
+        stamp::new(&mut new);
+        match self.change(&path, 0, Some(&layout::encode(&new)))? {
+            Outcome::Done(revision) => Ok(at(new, revision)),
+            Outcome::Refused(_) => Err(StoreError::AlreadyExists { key }),
+        }
+    }
+
+    fn update(&self, resource: &Resource) -> Result<Resource, StoreError> {
+        let key = resource.key();
+        let path = writable(resource, "update")?;
+        let revision = resource.metadata().resource_version.as_deref();
+        let next = |before: &Resource| {
+            let mut new = resource.clone();
+            stamp::kept(&mut new, before);
+            new
+        };
+        let paths = std::slice::from_ref(&path);
+        let encoded = |before: &Resource| Some(layout::encode(&next(before)));
+        let (before, now) = self.replace(&key, paths, revision, encoded)?;
+        Ok(at(next(&before), now))
+    }
+
+    fn delete(&self, key: &Key, revision: Option<&str>) -> Result<Resource, StoreError> {
+        let (before, _) = self.replace(key, &layout::paths(key), revision, |_| None)?;
+        Ok(before)
+    }
+
+    fn watch(&self, kinds: &[Kind]) -> Result<Watch, StoreError> {
+        watch::start(Arc::clone(&self.inner), kinds)
+    }
+}
+
+impl fmt::Debug for EtcdStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("EtcdStore").field(&self.name()).finish()
+    }
+}
+
+/// Everything below a prefix at one revision, page by page: so that no answer is too large.
+async fn range(
+    session: &Session,
+    prefix: &str,
+    mut revision: Option<i64>,
+) -> Result<(Vec<KeyValue>, i64), StoreError> {
+    let mut all: Vec<KeyValue> = Vec::new();
+    let end = etcd_client_end(prefix);
+    loop {
+        let from = match all.last() {
+            // The least key after the last one.
+            Some(last) => [last.key(), &[0]].concat(),
+            None => prefix.as_bytes().to_vec(),
+        };
+        let (from, end) = (&from, &end);
+        let mut answer = session
+            .call(|client, _| async move {
+                let mut options = GetOptions::new().with_range(end.clone()).with_limit(PAGE);
+                if let Some(revision) = revision {
+                    options = options.with_revision(revision);
+                }
+                let kv = client.kv_client();
+                let mut kv = kv.max_decoding_message_size(LARGEST_ANSWER);
+                kv.get(from.clone(), Some(options)).await
+            })
+            .await?;
+        let at = answer.header().map_or(0, |header| header.revision());
+        let at = *revision.get_or_insert(at);
+        all.append(&mut answer.take_kvs());
+        if !answer.more() {
+            return Ok((all, at));
+        }
+    }
+}
+
+/// The least key that is greater than all with the prefix.
+fn etcd_client_end(prefix: &str) -> Vec<u8> {
+    let mut end = prefix.as_bytes().to_vec();
+    // Our prefixes are ASCII, so the last byte can grow.
+    if let Some(last) = end.last_mut() {
+        *last += 1;
+    }
+    end
+}
+
+fn decode(there: &KeyValue) -> Result<Resource, StoreError> {
+    let path = String::from_utf8_lossy(there.key());
+    match layout::decode(&path, there.value(), there.mod_revision()) {
+        Ok((resource, _)) => Ok(resource),
+        Err(errors) => Err(StoreError::Invalid { errors }),
+    }
+}
+
+fn at(mut resource: Resource, revision: i64) -> Resource {
+    resource.metadata_mut().resource_version = Some(revision.to_string());
+    resource
+}
+
+/// The path of a resource that has one.
+fn writable(resource: &Resource, operation: &'static str) -> Result<String, StoreError> {
+    layout::path(resource).ok_or_else(|| StoreError::NotSupported {
+        operation,
+        key: resource.key(),
+        reason: "Calico keeps none of that name in etcd".to_owned(),
+    })
+}
