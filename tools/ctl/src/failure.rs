@@ -14,6 +14,9 @@ pub(crate) enum Failure {
     /// Nobody takes our output.
     #[error("cannot write: {0}")]
     Output(#[from] io::Error),
+    /// An etcd cannot be reached or says no.
+    #[error("{0}")]
+    Etcd(String),
     /// What was to be changed is not there.
     #[error("{0}")]
     Missing(String),
@@ -28,9 +31,11 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Daemon(_) | Self::Output(_) | Self::Missing(_) | Self::Differs(_) => {
-                ExitCode::from(1)
-            }
+            Self::Daemon(_)
+            | Self::Output(_)
+            | Self::Etcd(_)
+            | Self::Missing(_)
+            | Self::Differs(_) => ExitCode::from(1),
             Self::Usage(_) => ExitCode::from(2),
         }
     }

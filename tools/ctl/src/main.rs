@@ -8,6 +8,9 @@
 mod args;
 mod explain;
 mod failure;
+mod kube;
+mod manual;
+mod moment;
 mod output;
 mod page;
 mod policy;
@@ -32,7 +35,14 @@ use output::Output;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let mut out = Output::new(io::stdout().lock(), cli.output);
+    let format = match cli.output.parse() {
+        Ok(format) => format,
+        Err(error) => {
+            eprintln!("vrouterctl: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let mut out = Output::new(io::stdout().lock(), format);
     match run(&cli, &mut out).and_then(|()| out.flush()) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough.
@@ -53,6 +63,9 @@ fn connect(cli: &Cli) -> Result<Client, Failure> {
 
 fn run(cli: &Cli, out: &mut Output<impl io::Write>) -> Result<(), Failure> {
     match &cli.command {
+        Command::Kube { command } => {
+            kube::run(out, command, Duration::from_secs(cli.timeout.into()))
+        }
         Command::Show { what, watch: None } => show::run(&mut connect(cli)?, out, what),
         Command::Show {
             what,
@@ -99,5 +112,7 @@ fn run(cli: &Cli, out: &mut Output<impl io::Write>) -> Result<(), Failure> {
             let result = connect(cli)?.call_raw(method, params)?;
             explain::print_raw(out, &result)
         }
+        Command::Completion { shell } => manual::completion(out, *shell),
+        Command::Man { dir } => manual::pages(out, dir.as_deref()),
     }
 }

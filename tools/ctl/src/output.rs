@@ -4,7 +4,7 @@ use std::io::{BufWriter, Write};
 
 use serde::Serialize;
 
-use crate::args::Format;
+use crate::args::format::Format;
 use crate::failure::{Failure, nonsense};
 use crate::table::Table;
 

@@ -7,7 +7,7 @@ use vrouter_control::model::Page;
 use vrouter_control::params::MAX_LIMIT;
 use vrouter_control::{Call, Client};
 
-use crate::args::PageArgs;
+use crate::args::show::PageArgs;
 use crate::failure::{Failure, nonsense};
 use crate::output::Output;
 

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use vrouter_control::Client;
 use vrouter_control::params::{AddRoutes, DeleteRoutes, StaticRoute};
 
-use crate::args::RouteCommand;
+use crate::args::route::RouteCommand;
 use crate::failure::Failure;
 use crate::output::Output;
 

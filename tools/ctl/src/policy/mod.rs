@@ -11,7 +11,7 @@ use vrouter_control::model::Explanation;
 use vrouter_control::params::Explain;
 use vrouter_control::{Client, ErrorBody};
 
-use crate::args::{OfflineArgs, PolicyCommand};
+use crate::args::policy::{OfflineArgs, PolicyCommand};
 use crate::explain;
 use crate::failure::Failure;
 use crate::output::Output;

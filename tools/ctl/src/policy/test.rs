@@ -18,7 +18,7 @@ use vrouter_control::model::Family;
 use vrouter_control::params::Explain;
 
 use super::{Outcome, cannot_read};
-use crate::args::Destined;
+use crate::args::policy::Destined;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::table::Table;
@@ -183,7 +183,7 @@ fn print<W: Write>(out: &mut Output<W>, rows: &[Row<'_>]) -> Result<(), Failure>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::Format;
+    use crate::args::format::Format;
 
     const FILE: &str = "
 - {name: web, source: a/b, destination: 10.0.0.1, to: tcp/80, expect: Allow}

@@ -17,7 +17,7 @@ use vrouter_control::params::{
     ShowResources, ShowRoutes, ShowTunnels, ShowWorkers,
 };
 
-use crate::args::{Destination, Show};
+use crate::args::show::{Destination, Show};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::page;

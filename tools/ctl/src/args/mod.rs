@@ -1,0 +1,114 @@
+//! The command line.
+
+pub(crate) mod format;
+pub(crate) mod kube;
+pub(crate) mod policy;
+pub(crate) mod route;
+pub(crate) mod show;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+use vrouter_control::DEFAULT_SOCKET;
+
+use kube::KubeCommand;
+use policy::PolicyCommand;
+use route::RouteCommand;
+use show::Show;
+
+/// Looks into a running vrouterd
+#[derive(Debug, Parser)]
+#[command(name = "vrouterctl", version, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    /// The control socket of vrouterd
+    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(env = "VROUTER_CONTROL_SOCKET", default_value = DEFAULT_SOCKET)]
+    pub(crate) socket: PathBuf,
+
+    /// How to print: ps, wide, json or yaml
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORMAT",
+        default_value = "ps"
+    )]
+    pub(crate) output: String,
+
+    /// Seconds to wait for an answer
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) timeout: u32,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Read the etcd of a Kubernetes cluster
+    Kube {
+        #[command(subcommand)]
+        command: KubeCommand,
+    },
+    /// Show state and counters
+    Show {
+        #[command(subcommand)]
+        what: Show,
+
+        /// Show it again every so many seconds
+        #[arg(short, long, global = true, value_name = "SECONDS")]
+        #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+        watch: Option<u32>,
+    },
+    /// Add and delete static routes to other nodes
+    Route {
+        #[command(subcommand)]
+        command: RouteCommand,
+    },
+    /// Explain what policy does
+    Policy {
+        #[command(subcommand)]
+        command: PolicyCommand,
+    },
+    /// Print the versions of vrouterctl and vrouterd
+    Version {
+        /// Only that of vrouterctl; needs no daemon
+        #[arg(long)]
+        client: bool,
+    },
+    /// Read configuration and resources again, as SIGHUP does
+    Reload,
+    /// Stop vrouterd in order, as SIGTERM does
+    Shutdown,
+    /// Call a method of the control protocol, print its result as JSON (docs/control.md)
+    Call {
+        /// The method, such as show.routes
+        method: String,
+        /// Its parameters, a JSON object
+        params: Option<String>,
+    },
+    /// Print a script that completes vrouterctl's words in a shell
+    Completion {
+        /// For which shell
+        shell: Shell,
+    },
+    /// Write the manual, a page a command
+    Man {
+        /// Where to; without it the first page goes to standard output
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}
