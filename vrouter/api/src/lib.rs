@@ -29,6 +29,6 @@ pub use key::{Key, Kind};
 pub use kinds::*;
 pub use metadata::Metadata;
 pub use object::{Object, Spec};
-pub use parse::{Located, MAX_FILE_BYTES, Parsed, parse, parse_stored};
+pub use parse::{Located, MAX_FILE_BYTES, Parsed, parse, parse_in, parse_stored};
 pub use print::{to_json, to_yaml};
 pub use resource::{Other, Resource};

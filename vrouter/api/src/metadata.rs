@@ -83,8 +83,13 @@ impl Metadata {
     }
 
     /// Reads and checks everything. A missing name is left empty and not reported when the kind
-    /// can do without (a WorkloadEndpoint's follows from its spec).
-    pub(crate) fn read(kind: Kind, fields: &Fields<'_>) -> Metadata {
+    /// can do without (a WorkloadEndpoint's follows from its spec). A missing namespace is the
+    /// default one, if there is one.
+    pub(crate) fn read(
+        kind: Kind,
+        default_namespace: Option<&str>,
+        fields: &Fields<'_>,
+    ) -> Metadata {
         let name = match fields.optional("name") {
             Some(place) => place.checked(check_subdomain).unwrap_or_default(),
             None if kind == Kind::WorkloadEndpoint => String::new(),
@@ -95,6 +100,9 @@ impl Metadata {
         };
         let namespace = match (kind.namespaced(), fields.optional("namespace")) {
             (true, Some(place)) => place.checked(check_label).unwrap_or_default(),
+            (true, None) if default_namespace.is_some() => {
+                default_namespace.unwrap_or_default().to_owned()
+            }
             (true, None) => {
                 fields.error_at("namespace", format!("must be set: {kind} is namespaced"));
                 String::new()

@@ -42,17 +42,41 @@ pub struct Parsed {
 /// Never panics and never reads anything else, whatever the bytes are.
 #[must_use]
 pub fn parse(bytes: &[u8], file: &str) -> Parsed {
-    read(bytes, file, false)
+    read(bytes, file, How::default())
+}
+
+/// The same for what a user of calicoctl wrote: a resource of a namespaced kind that names no
+/// namespace is in `namespace`.
+#[must_use]
+pub fn parse_in(bytes: &[u8], file: &str, namespace: &str) -> Parsed {
+    let how = How {
+        namespace: Some(namespace),
+        ..How::default()
+    };
+    read(bytes, file, how)
 }
 
 /// The same for what a store holds and something newer than we may have written: unknown fields
 /// are notices, not errors.
 #[must_use]
 pub fn parse_stored(bytes: &[u8], file: &str) -> Parsed {
-    read(bytes, file, true)
+    let how = How {
+        lenient: true,
+        ..How::default()
+    };
+    read(bytes, file, how)
 }
 
-fn read(bytes: &[u8], file: &str, lenient: bool) -> Parsed {
+/// How strictly a file is read.
+#[derive(Clone, Copy, Default)]
+struct How<'a> {
+    /// Unknown fields are notices.
+    lenient: bool,
+    /// Of resources that name none.
+    namespace: Option<&'a str>,
+}
+
+fn read(bytes: &[u8], file: &str, how: How<'_>) -> Parsed {
     let mut parsed = Parsed::default();
     let whole = |line, reason: String| ParseError {
         file: file.to_owned(),
@@ -84,7 +108,7 @@ fn read(bytes: &[u8], file: &str, lenient: bool) -> Parsed {
     let (trees, fault) = documents(text);
     for tree in &trees {
         if !tree.is_null() {
-            document(tree, file, lenient, &mut parsed);
+            document(tree, file, how, &mut parsed);
         }
     }
     if let Some(fault) = fault {
@@ -97,7 +121,7 @@ fn read(bytes: &[u8], file: &str, lenient: bool) -> Parsed {
 }
 
 /// One document: a resource, or a List of them.
-fn document(tree: &Tree, file: &str, lenient: bool, parsed: &mut Parsed) {
+fn document(tree: &Tree, file: &str, how: How<'_>, parsed: &mut Parsed) {
     if let Value::Mapping(entries) = &tree.value {
         let text = |name: &str| {
             entries
@@ -110,12 +134,12 @@ fn document(tree: &Tree, file: &str, lenient: bool, parsed: &mut Parsed) {
             && let Some(Value::Sequence(items)) = text("items")
         {
             for item in items {
-                resource(item, file, lenient, parsed);
+                resource(item, file, how, parsed);
             }
             return;
         }
     }
-    resource(tree, file, lenient, parsed);
+    resource(tree, file, how, parsed);
 }
 
 /// `List`, or a kind's own list such as `IPPoolList`.
@@ -124,9 +148,9 @@ fn is_list(kind: &str) -> bool {
         .is_some_and(|of| of.is_empty() || Kind::ALL.iter().any(|kind| kind.name() == of))
 }
 
-fn resource(tree: &Tree, file: &str, lenient: bool, parsed: &mut Parsed) {
-    let report = Report::new(file, lenient);
-    let read = read_resource(tree, &report);
+fn resource(tree: &Tree, file: &str, how: How<'_>, parsed: &mut Parsed) {
+    let report = Report::new(file, how.lenient);
+    let read = read_resource(tree, how.namespace, &report);
     let failed = report.failed();
     let (errors, notices) = report.into_parts();
     parsed.errors.extend(errors);
@@ -139,7 +163,11 @@ fn resource(tree: &Tree, file: &str, lenient: bool, parsed: &mut Parsed) {
     }
 }
 
-fn read_resource(tree: &Tree, report: &Report<'_>) -> Option<Resource> {
+fn read_resource(
+    tree: &Tree,
+    default_namespace: Option<&str>,
+    report: &Report<'_>,
+) -> Option<Resource> {
     let top = Place::root(report, tree).fields()?;
     let api_version = top.required("apiVersion");
     let kind_place = top.required("kind");
@@ -159,9 +187,11 @@ fn read_resource(tree: &Tree, report: &Report<'_>) -> Option<Resource> {
     };
     let metadata_place = top.required("metadata");
     let metadata_fields = metadata_place.and_then(|place| place.fields())?;
+    let default_namespace = default_namespace.filter(|_| kind.namespaced());
     let (name, namespace) = Metadata::identity(kind, &metadata_fields);
+    let namespace = namespace.or(default_namespace.map(str::to_owned));
     identify(report, kind, name.as_deref(), namespace.as_deref());
-    let mut metadata = Metadata::read(kind, &metadata_fields);
+    let mut metadata = Metadata::read(kind, default_namespace, &metadata_fields);
     metadata_fields.finish();
     let resource = read_kind(kind, &top, &mut metadata, report, tree.line);
     // A WorkloadEndpoint's name may only be known now.

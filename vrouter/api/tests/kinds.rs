@@ -390,3 +390,36 @@ fn wrong_heads() {
         assert_eq!(errors.first().map(String::as_str), Some(expected), "{text}");
     }
 }
+
+#[test]
+fn a_namespace_may_be_given_from_outside() {
+    let text = "
+apiVersion: projectcalico.org/v3
+kind: NetworkSet
+metadata: {name: a}
+---
+apiVersion: projectcalico.org/v3
+kind: NetworkSet
+metadata: {name: b, namespace: own}
+---
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkSet
+metadata: {name: c}
+";
+    let parsed = vrouter_api::parse_in(text.as_bytes(), "f", "given");
+    assert_eq!(parsed.errors, []);
+    let keys: Vec<String> = parsed
+        .resources
+        .iter()
+        .map(|located| located.value.key().to_string())
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            "NetworkSet(given/a)",
+            "NetworkSet(own/b)",
+            "GlobalNetworkSet(c)"
+        ]
+    );
+    assert_eq!(vrouter_api::parse(text.as_bytes(), "f").errors.len(), 1);
+}
