@@ -43,6 +43,7 @@
 //! | covering, covered, iteration | one descent, then the matching part of the trie in order |
 //! | load | the trie, then one pass over it; readers go on with the old content meanwhile |
 
+mod batch;
 mod family;
 mod fib;
 mod link;
@@ -57,6 +58,8 @@ mod store;
 mod sync;
 mod table;
 mod value;
+#[cfg(target_arch = "x86_64")]
+mod vector;
 mod words;
 
 pub use family::{Family, V4, V6};

@@ -19,8 +19,9 @@ pub(crate) enum Target {
 /// Set in links that are no value.
 pub(crate) const POINTER: u32 = 1 << 31;
 /// Set in links to words.
-const WORDS: u32 = 1 << 30;
-const PLACE: u32 = WORDS - 1;
+pub(crate) const WORDS: u32 = 1 << 30;
+/// The bits of a pointer that tell where it points to.
+pub(crate) const PLACE: u32 = WORDS - 1;
 
 impl Link {
     #[inline]

@@ -12,9 +12,8 @@ use std::sync::atomic::Ordering::{self, Acquire, Relaxed};
 use crossbeam::epoch::{self, Atomic, Owned, Shared};
 use crossbeam::queue::SegQueue;
 
-use crate::fib::{Fib4, Fib6, follow};
+use crate::batch;
 use crate::link::Link;
-use crate::list;
 use crate::store::Tables;
 use crate::value::Value;
 use crate::words::Word;
@@ -145,13 +144,13 @@ impl Pinned<'_> {
     /// Looks up one IPv4 address.
     #[inline(always)]
     pub(crate) fn lookup4(&self, key: Ipv4Addr) -> u16 {
-        lookup4(self, key, self.popcnt)
+        batch::one4(self, key, self.popcnt)
     }
 
     /// Looks up one IPv6 address.
     #[inline]
     pub(crate) fn lookup6(&self, key: Ipv6Addr) -> u16 {
-        lookup6(self, key)
+        batch::one6(self, key)
     }
 }
 
@@ -179,7 +178,7 @@ pub(crate) fn has_popcnt() -> bool {
 
 /// The set bits of `x`. `popcnt`: [`has_popcnt`] said so.
 #[inline(always)]
-fn ones(x: u32, popcnt: bool) -> usize {
+pub(crate) fn ones(x: u32, popcnt: bool) -> usize {
     #[cfg(all(target_arch = "x86_64", not(target_feature = "popcnt")))]
     if popcnt {
         let count: u32;
@@ -200,7 +199,7 @@ fn ones(x: u32, popcnt: bool) -> usize {
 /// Sound because of what the writer keeps: an IPv4 table has a word for each of the first 19 bits,
 /// an IPv6 table a link for each of the first 16; what a published cell names lies in the arrays it
 /// was published with, which never shrink; and arrays are replaced together.
-trait Named {
+pub(crate) trait Named {
     fn named_word(&self, at: usize) -> Word;
     fn named_leaf(&self, at: usize) -> u16;
     fn named_link(&self, at: usize) -> Link;
@@ -229,98 +228,9 @@ impl Named for Tables {
     }
 }
 
-/// Looks up one IPv4 address.
-#[inline(always)]
-fn lookup4(tables: &Tables, key: Ipv4Addr, popcnt: bool) -> u16 {
-    let key = key.to_bits();
-    let word = tables.named_word((key >> 13) as usize);
-    let at = word.place() + ones(word.ends() >> (key >> 8 & 31), popcnt);
-    if word.is_wide() {
-        deeper4(tables, at, key)
-    } else {
-        tables.named_leaf(at)
-    }
-}
-
-/// Looks up one IPv6 address.
-#[inline]
-fn lookup6(tables: &Tables, key: Ipv6Addr) -> u16 {
-    let key = key.to_bits();
-    follow::<Fib6>(tables, tables.named_link((key >> 112) as usize), key, 16)
-}
-
-/// Goes on where the 24 bits of the root do not suffice.
-#[inline(never)]
-fn deeper4(tables: &Tables, at: usize, key: u32) -> u16 {
-    follow::<Fib4>(tables, Link(tables.link(at)), key, 24)
-}
-
-/// Looks up IPv4 addresses in a batch.
-#[inline]
-pub(crate) fn batch4(tables: &Tables, keys: &[Ipv4Addr], values: &mut [Option<Value>]) {
-    #[cfg(target_arch = "x86_64")]
-    if std::is_x86_feature_detected!("popcnt") && std::is_x86_feature_detected!("bmi2") {
-        // SAFETY: the processor has what the function is compiled for.
-        return unsafe { batch4_bmi2(tables, keys, values) };
-    }
-    batch4_portable(tables, keys, values);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "popcnt,bmi1,bmi2")]
-fn batch4_bmi2(tables: &Tables, keys: &[Ipv4Addr], values: &mut [Option<Value>]) {
-    batch4_portable(tables, keys, values);
-}
-
-/// How many keys ahead words are fetched into the cache.
-const AHEAD: usize = 24;
-
-/// Two loads a key that depend on each other and on no branch: the processor keeps a score of keys
-/// under way by itself. Words are asked for earlier still, so that it waits for leaves only.
-#[inline(always)]
-fn batch4_portable(tables: &Tables, keys: &[Ipv4Addr], values: &mut [Option<Value>]) {
-    let look_up = |key: Ipv4Addr| {
-        let key = key.to_bits();
-        let word = tables.named_word((key >> 13) as usize);
-        let at = word.place_of(key >> 8);
-        Value::from_raw(if word.is_wide() {
-            deeper4(tables, at, key)
-        } else {
-            tables.named_leaf(at)
-        })
-    };
-    let ahead = keys.get(AHEAD..).unwrap_or_default();
-    let (first, last) = values.split_at_mut(ahead.len());
-    for ((key, ahead), value) in keys.iter().zip(ahead).zip(first) {
-        fetch(
-            tables
-                .words
-                .as_ptr()
-                .wrapping_add((ahead.to_bits() >> 13) as usize)
-                .cast(),
-        );
-        *value = look_up(*key);
-    }
-    for (key, value) in keys[ahead.len()..].iter().zip(last) {
-        *value = look_up(*key);
-    }
-}
-
-/// Asks for what a link leads to: its key's next step is far enough away for it to arrive.
-#[inline(always)]
-fn fetch_target(tables: &Tables, link: Link) {
-    let (words, leaves) = (tables.words.as_ptr(), tables.leaves.as_ptr());
-    let list = leaves.wrapping_add(link.place()).cast::<u8>();
-    let word = words.wrapping_add(link.place()).cast::<u8>();
-    let place = if link.is_list() { list } else { word };
-    fetch(place);
-    // Lists and groups often end in the next cache line.
-    fetch(place.wrapping_add(64));
-}
-
 /// Asks for the memory at `place` before it is needed, whatever lies there.
 #[inline(always)]
-fn fetch(place: *const u8) {
+pub(crate) fn fetch(place: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch never faults, and SSE belongs to every x86-64.
     unsafe {
@@ -331,189 +241,298 @@ fn fetch(place: *const u8) {
     let _ = place;
 }
 
+/// What lookups of batches are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Any processor.
+    Any,
+    /// Instructions on bits.
+    Bits,
+    /// AVX-512.
+    Vectors,
+}
+
+/// The kinds this processor has, the fastest last.
+#[cfg(all(test, not(loom)))]
+pub(crate) fn kinds() -> Vec<Kind> {
+    let fastest = kind();
+    let all = [Kind::Any, Kind::Bits, Kind::Vectors];
+    let end = all.iter().position(|kind| *kind == fastest);
+    all[..=end.expect("all kinds are listed")].to_vec()
+}
+
+/// The fastest kind this processor has.
+#[inline]
+fn kind() -> Kind {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if vectors::present() {
+            return Kind::Vectors;
+        }
+        if has_bits() {
+            return Kind::Bits;
+        }
+    }
+    Kind::Any
+}
+
+/// Looks up IPv4 addresses in a batch.
+#[inline]
+pub(crate) fn batch4(tables: &Tables, keys: &[Ipv4Addr], values: &mut [Option<Value>]) {
+    batch4_as(kind(), tables, keys, values);
+}
+
 /// Looks up IPv6 addresses in a batch.
 #[inline]
 pub(crate) fn batch6(tables: &Tables, keys: &[Ipv6Addr], values: &mut [Option<Value>]) {
-    #[cfg(target_arch = "x86_64")]
-    if std::is_x86_feature_detected!("popcnt") && std::is_x86_feature_detected!("bmi2") {
-        if std::is_x86_feature_detected!("avx512bw") {
-            // SAFETY: the processor has what the function is compiled for.
-            return unsafe { batch6_avx512(tables, keys, values) };
-        }
+    batch6_as(kind(), tables, keys, values);
+}
+
+/// [`batch4`], by a kind the processor has.
+#[inline]
+pub(crate) fn batch4_as(
+    kind: Kind,
+    tables: &Tables,
+    keys: &[Ipv4Addr],
+    values: &mut [Option<Value>],
+) {
+    match kind {
+        // SAFETY: the processor has what the function is compiled for, as `kind` says.
+        #[cfg(target_arch = "x86_64")]
+        Kind::Vectors => unsafe { crate::vector::four_vectors(tables, keys, values) },
         // SAFETY: as above.
-        return unsafe { batch6_bmi2(tables, keys, values) };
+        #[cfg(target_arch = "x86_64")]
+        Kind::Bits => unsafe { batch::four_bits(tables, keys, values) },
+        #[cfg(not(target_arch = "x86_64"))]
+        Kind::Vectors | Kind::Bits => batch::four(tables, keys, values),
+        Kind::Any => batch::four(tables, keys, values),
     }
-    batch6_stages::<false>(tables, keys, values);
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "popcnt,bmi1,bmi2")]
-fn batch6_bmi2(tables: &Tables, keys: &[Ipv6Addr], values: &mut [Option<Value>]) {
-    batch6_stages::<false>(tables, keys, values);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "popcnt,bmi1,bmi2,avx512f,avx512bw")]
-fn batch6_avx512(tables: &Tables, keys: &[Ipv6Addr], values: &mut [Option<Value>]) {
-    batch6_stages::<true>(tables, keys, values);
-}
-
-/// Keys that go through the stages together.
-const STAGED: usize = 128;
-
-/// Keys of one kind that wait for their next step.
-type Waiting = [u8; STAGED];
-
-/// Appends, or does not, without a branch; returns how many wait now.
-///
-/// The count is no part of `Waiting`, so that it stays in a register: it is what each key's turn
-/// depends on the last one's by.
-#[inline(always)]
-#[must_use]
-fn push(waiting: &mut Waiting, count: usize, key: usize, really: bool) -> usize {
-    waiting[count % STAGED] = key as u8;
-    count + usize::from(really)
-}
-
-/// All keys take one step, then those that need it the next, sorted by its kind: so no branch
-/// depends on a key, and the loads of many keys are under way together.
-#[inline(always)]
-fn batch6_stages<const VECTOR: bool>(
+/// [`batch6`], by a kind the processor has.
+#[inline]
+pub(crate) fn batch6_as(
+    kind: Kind,
     tables: &Tables,
     keys: &[Ipv6Addr],
     values: &mut [Option<Value>],
 ) {
-    let mut octets = [[0_u8; 16]; STAGED];
-    let mut links = [Link(0); STAGED];
-    // Bytes of each key that were consumed.
-    let mut depths = [0_u8; STAGED];
-    let mut waiting: [Waiting; 3] = [[0; STAGED]; 3];
-    let [mut words, mut lists, mut more] = waiting.each_mut();
-    for (keys, values) in keys.chunks(STAGED).zip(values.chunks_mut(STAGED)) {
-        let (mut words_count, mut lists_count) = (0, 0);
-        for (at, key) in keys.iter().enumerate() {
-            if let Some(ahead) = keys.get(at + AHEAD) {
-                let head = (ahead.to_bits() >> 96) as u32;
-                let window = tables.named_link((head >> 16) as usize).place();
-                let word = window + (head >> 5 & 0x7ff) as usize;
-                fetch(tables.words.as_ptr().wrapping_add(word).cast());
-            }
-            octets[at] = key.octets();
-            let head = (key.to_bits() >> 96) as u32;
-            let mut link = tables.named_link((head >> 16) as usize);
-            let mut depth = 2;
-            if link.is_words() {
-                let word = tables.named_word(link.place() + (head >> 5 & 0x7ff) as usize);
-                link = tables.named_link(word.place_of(head));
-                depth = 4;
-            }
-            links[at] = link;
-            depths[at] = depth;
-            words_count = push(words, words_count, at, link.is_words());
-            lists_count = push(lists, lists_count, at, link.is_list());
-            fetch_target(tables, link);
-        }
-        while words_count + lists_count > 0 {
-            while words_count > 0 {
-                let mut more_count = 0;
-                for at in &words[..words_count] {
-                    let at = usize::from(*at) % STAGED;
-                    let slot = u32::from(octets[at][usize::from(depths[at]) % 16]);
-                    let word = tables.named_word(links[at].place() + (slot >> 5) as usize);
-                    let link = tables.named_link(word.place_of(slot));
-                    links[at] = link;
-                    depths[at] += 1;
-                    more_count = push(more, more_count, at, link.is_words());
-                    lists_count = push(lists, lists_count, at, link.is_list());
-                    fetch_target(tables, link);
-                }
-                std::mem::swap(&mut words, &mut more);
-                words_count = more_count;
-            }
-            let mut more_count = 0;
-            for at in &lists[..lists_count] {
-                let at = usize::from(*at) % STAGED;
-                let depth = usize::from(depths[at]) % 16;
-                let pair = u16::from_be_bytes([octets[at][depth & 14], octets[at][depth | 1]]);
-                // At an odd byte, a list tells only that byte apart.
-                let slot = pair & (0xffff >> (8 * (depth & 1)));
-                let link = find::<VECTOR>(tables, links[at].place(), slot);
-                links[at] = link;
-                depths[at] = (depth as u8 | 1) + 1;
-                words_count = push(words, words_count, at, link.is_words());
-                more_count = push(more, more_count, at, link.is_list());
-            }
-            std::mem::swap(&mut lists, &mut more);
-            lists_count = more_count;
-        }
-        for (link, value) in links.iter().zip(values) {
-            *value = Value::from_raw(link.0 as u16);
-        }
-    }
-}
-
-/// What the list at `at` holds for `slot`.
-#[inline(always)]
-fn find<const VECTOR: bool>(tables: &Tables, at: usize, slot: u16) -> Link {
-    let header = tables.named_leaf(at);
-    let boundaries = usize::from(header & !list::WIDE);
-    let rank = if VECTOR {
+    match kind {
+        // SAFETY: as in `batch4_as`.
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: only functions compiled for AVX-512 ask for it. The list is at `at`.
-        unsafe {
-            rank_avx512(tables, at, boundaries as u32, slot)
-        }
+        Kind::Vectors => unsafe { crate::vector::six_vectors(tables, keys, values) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Kind::Bits => unsafe { batch::six_bits(tables, keys, values) },
         #[cfg(not(target_arch = "x86_64"))]
-        unreachable!("asked for on x86-64 only")
-    } else {
-        rank_portable(tables, at, boundaries, slot)
-    };
-    let runs = at + 1 + boundaries;
-    if header & list::WIDE == 0 {
-        Link::value(tables.named_leaf(runs + rank))
-    } else {
-        let low = u32::from(tables.named_leaf(runs + 2 * rank));
-        Link(low | u32::from(tables.named_leaf(runs + 2 * rank + 1)) << 16)
+        Kind::Vectors | Kind::Bits => batch::six::<false>(tables, keys, values),
+        Kind::Any => batch::six::<false>(tables, keys, values),
     }
 }
 
-/// How many boundaries are not above `slot`: five halvings, whatever the list.
-#[inline(always)]
-fn rank_portable(tables: &Tables, at: usize, boundaries: usize, slot: u16) -> usize {
-    let mut rank = 0;
-    for step in [16, 8, 4, 2, 1] {
-        let middle = rank + step;
-        let start = tables.named_leaf(at + middle.min(boundaries));
-        rank = if (middle <= boundaries) & (start <= slot) {
-            middle
-        } else {
-            rank
-        };
-    }
-    rank
-}
-
-/// The same by one comparison.
-///
-/// # Safety
-///
-/// A list with that many boundaries lies at `at`. Its count and boundaries do not change as long
-/// as a reader may know of it, so reading them together is no race; the mask keeps out what
-/// follows.
+/// Whether the processor has the instructions on bits that all x86-64 of the last decade have.
 #[cfg(target_arch = "x86_64")]
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,popcnt")]
-unsafe fn rank_avx512(tables: &Tables, at: usize, boundaries: u32, slot: u16) -> usize {
-    use std::arch::x86_64::{
-        _mm512_mask_cmple_epu16_mask, _mm512_maskz_loadu_epi16, _mm512_set1_epi16,
-    };
-    debug_assert!(at + (boundaries as usize) < tables.leaves.len());
-    // The lanes of the boundaries: lane 0 is their count.
-    let mask = (2_u32 << boundaries).wrapping_sub(2);
-    // SAFETY: by the contract above, all lanes of the mask are inside the array.
-    let starts =
-        unsafe { _mm512_maskz_loadu_epi16(mask, tables.leaves.as_ptr().add(at).cast::<i16>()) };
-    _mm512_mask_cmple_epu16_mask(mask, starts, _mm512_set1_epi16(slot as i16)).count_ones() as usize
+fn has_bits() -> bool {
+    std::is_x86_feature_detected!("popcnt")
+        && std::is_x86_feature_detected!("bmi1")
+        && std::is_x86_feature_detected!("bmi2")
+}
+
+/// 16 keys at a time: AVX-512.
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod vectors {
+    use std::arch::asm;
+    use std::arch::x86_64::*;
+
+    use super::{Ipv4Addr, Ipv6Addr, Tables};
+
+    /// Lanes of a vector: keys that are looked up together.
+    pub(crate) const LANES: usize = 16;
+
+    /// Whether the processor has the vectors this module and its users are compiled for.
+    #[inline]
+    pub(crate) fn present() -> bool {
+        super::has_bits()
+            && std::is_x86_feature_detected!("avx512f")
+            && std::is_x86_feature_detected!("avx512bw")
+            && std::is_x86_feature_detected!("avx512dq")
+            && std::is_x86_feature_detected!("avx512vpopcntdq")
+    }
+
+    /// Both kinds of addresses are their octets and nothing else: the loads below rely on it.
+    const _: () = assert!(size_of::<Ipv4Addr>() == 4 && size_of::<Ipv6Addr>() == 16);
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn swap_bytes(x: __m512i) -> __m512i {
+        let order = _mm_setr_epi8(3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12);
+        _mm512_shuffle_epi8(x, _mm512_broadcast_i32x4(order))
+    }
+
+    /// Addresses as numbers.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(crate) fn load4(keys: &[Ipv4Addr; LANES]) -> __m512i {
+        // SAFETY: 16 addresses of 4 octets.
+        swap_bytes(unsafe { _mm512_loadu_si512(keys.as_ptr().cast()) })
+    }
+
+    /// The first 32 bits of each address and the next 32, as numbers.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(crate) fn load6(keys: &[Ipv6Addr; LANES]) -> (__m512i, __m512i) {
+        let at = |quarter: usize| keys[4 * quarter..].as_ptr().cast();
+        // SAFETY: four times 4 addresses of 16 octets.
+        let quarters = unsafe {
+            [
+                _mm512_loadu_si512(at(0)),
+                _mm512_loadu_si512(at(1)),
+                _mm512_loadu_si512(at(2)),
+                _mm512_loadu_si512(at(3)),
+            ]
+        };
+        // The first two quarters of 32 bits of each address, of eight addresses.
+        let pairs = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 1, 5, 9, 13, 17, 21, 25, 29);
+        let low = _mm512_permutex2var_epi32(quarters[0], pairs, quarters[1]);
+        let high = _mm512_permutex2var_epi32(quarters[2], pairs, quarters[3]);
+        (
+            swap_bytes(_mm512_shuffle_i64x2::<0b01_00_01_00>(low, high)),
+            swap_bytes(_mm512_shuffle_i64x2::<0b11_10_11_10>(low, high)),
+        )
+    }
+
+    /// The lanes of a vector.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(crate) fn lanes(x: __m512i) -> [u32; LANES] {
+        // SAFETY: both are 64 bytes of which any value is legal.
+        unsafe { std::mem::transmute(x) }
+    }
+
+    /// The low half of each lane.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(crate) fn halves(x: __m512i) -> [u16; LANES] {
+        // SAFETY: both are 32 bytes of which any value is legal.
+        unsafe { std::mem::transmute(_mm512_cvtepi32_epi16(x)) }
+    }
+
+    /// The words at the lanes of `mask`: their low halves, and their high halves. 0 elsewhere.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(crate) fn words(tables: &Tables, at: __m512i, mask: u16) -> (__m512i, __m512i) {
+        check(tables.words.len(), at, mask);
+        let base = tables.words.as_ptr();
+        let gather = |at: __m256i, mask: u8| {
+            let mut words = _mm512_setzero_si512();
+            // SAFETY: as `Named` says, all words named lie in the array. An instruction of assembly
+            // and not the compiler's own: the writer stores to these cells meanwhile, and the
+            // processor loads each of them, which is aligned, whole, and before what depends on it.
+            unsafe {
+                asm!(
+                    "vpgatherdq {words}{{{mask}}}, [{base} + {at}*8]",
+                    words = inout(zmm_reg) words,
+                    mask = inout(kreg) mask => _,
+                    base = in(reg) base,
+                    at = in(ymm_reg) at,
+                    options(readonly, nostack, preserves_flags),
+                );
+            }
+            words
+        };
+        let low = gather(_mm512_castsi512_si256(at), mask as u8);
+        let high = gather(_mm512_extracti64x4_epi64::<1>(at), (mask >> 8) as u8);
+        let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+        let odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+        (
+            _mm512_permutex2var_epi32(low, even, high),
+            _mm512_permutex2var_epi32(low, odd, high),
+        )
+    }
+
+    /// The links at the lanes of `mask`, and `links` elsewhere.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(crate) fn links(tables: &Tables, mut links: __m512i, at: __m512i, mask: u16) -> __m512i {
+        check(tables.links.len(), at, mask);
+        // SAFETY: as in `words`.
+        unsafe {
+            asm!(
+                "vpgatherdd {links}{{{mask}}}, [{base} + {at}*4]",
+                links = inout(zmm_reg) links,
+                mask = inout(kreg) mask => _,
+                base = in(reg) tables.links.as_ptr(),
+                at = in(zmm_reg) at,
+                options(readonly, nostack, preserves_flags),
+            );
+        }
+        links
+    }
+
+    /// The leaves at the lanes of `mask`, in their low halves.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(crate) fn leaves(tables: &Tables, at: __m512i, mask: u16) -> __m512i {
+        // Each lane loads the next leaf too, which is why the last is never named.
+        check(tables.leaves.len() - 1, at, mask);
+        let mut leaves = _mm512_setzero_si512();
+        // SAFETY: as in `words`. A load that straddles two lines of the cache may come in two
+        // halves, but those are two leaves.
+        unsafe {
+            asm!(
+                "vpgatherdd {leaves}{{{mask}}}, [{base} + {at}*2]",
+                leaves = inout(zmm_reg) leaves,
+                mask = inout(kreg) mask => _,
+                base = in(reg) tables.leaves.as_ptr(),
+                at = in(zmm_reg) at,
+                options(readonly, nostack, preserves_flags),
+            );
+        }
+        leaves
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn check(len: usize, at: __m512i, mask: u16) {
+        if cfg!(debug_assertions) {
+            for (lane, at) in lanes(at).iter().enumerate() {
+                assert!(mask >> lane & 1 == 0 || (*at as usize) < len);
+            }
+        }
+    }
+
+    /// How many of a list's boundaries are not above `slot`.
+    ///
+    /// # Safety
+    ///
+    /// A list with that many boundaries lies at `at`. Its count and boundaries do not change as
+    /// long as a reader may know of it, so reading them together is no race; the mask keeps out
+    /// what follows.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,popcnt")]
+    pub(super) unsafe fn rank(tables: &Tables, at: usize, boundaries: u32, slot: u16) -> usize {
+        debug_assert!(at + (boundaries as usize) < tables.leaves.len());
+        // The lanes of the boundaries: lane 0 is their count.
+        let mask = (2_u32 << boundaries).wrapping_sub(2);
+        // SAFETY: by the contract above, all lanes of the mask are inside the array.
+        let starts =
+            unsafe { _mm512_maskz_loadu_epi16(mask, tables.leaves.as_ptr().add(at).cast::<i16>()) };
+        _mm512_mask_cmple_epu16_mask(mask, starts, _mm512_set1_epi16(slot as i16)).count_ones()
+            as usize
+    }
+}
+
+/// [`rank`](vectors::rank) of the list at `at`, for functions that are compiled for vectors.
+#[inline(always)]
+pub(crate) fn rank_vector(tables: &Tables, at: usize, boundaries: usize, slot: u16) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: only functions compiled for vectors ask. The list is at `at`.
+    unsafe {
+        vectors::rank(tables, at, boundaries as u32, slot)
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    unreachable!("asked for on x86-64 only, and not {boundaries} {slot} {at} {tables:p}")
 }
 
 impl fmt::Debug for Pinned<'_> {

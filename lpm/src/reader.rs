@@ -74,6 +74,13 @@ impl<F: Family> Guard<'_, F> {
     }
 }
 
+#[cfg(all(test, not(loom)))]
+impl<F: Family> Guard<'_, F> {
+    pub(crate) fn tables(&self) -> &crate::store::Tables {
+        &self.tables
+    }
+}
+
 impl<F: Family> fmt::Debug for Guard<'_, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guard").finish_non_exhaustive()

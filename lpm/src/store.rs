@@ -35,7 +35,8 @@ impl Tables {
     fn new(words: usize, leaves: usize, links: usize) -> Self {
         Self {
             words: (0..words).map(|_| AtomicU64::new(0)).collect(),
-            leaves: (0..leaves).map(|_| AtomicU16::new(0)).collect(),
+            // One more than is ever named: vectors load leaves in pairs.
+            leaves: (0..=leaves).map(|_| AtomicU16::new(0)).collect(),
             links: (0..links).map(|_| AtomicU32::new(0)).collect(),
         }
     }

@@ -1,9 +1,9 @@
 //! Words: 32 slots of an address range in 8 bytes.
 //!
 //! Equal neighbours among the slots form a run. Bit *i* of the low half (0 to 30) tells that a run
-//! ends at slot *i*; the last always ends at slot 31, so bit 31 is free and tells *wide*. The high
-//! half is the place of the runs, the last run first: leaves (16 bits, values only), or links (32
-//! bits) when wide. So the run of slot *i* is found by counting the ends from *i* on, in three
+//! ends at slot *i*; the last always ends at slot 31, so bit 31 stays 0. The high half is the place of
+//! the runs, the last run first: leaves (16 bits, values only), or links (32 bits) when *wide*, which
+//! the highest bit tells: a reader of leaves has asked for it, and then need not mask it. So the run of slot *i* is found by counting the ends from *i* on, in three
 //! instructions, and one atomic word says everything about 32 slots: no reader sees half a change.
 
 use crate::link::Link;
@@ -14,7 +14,7 @@ pub(crate) const SLOTS: usize = 32;
 /// Address bits a word tells apart.
 pub(crate) const SLOT_BITS: u8 = 5;
 
-const WIDE: u32 = 1 << 31;
+const WIDE: u64 = 1 << 63;
 
 /// A word taken to pieces.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -22,23 +22,30 @@ pub(crate) struct Word(pub(crate) u64);
 
 impl Word {
     fn new(ends: u32, wide: bool, place: usize) -> Self {
-        Self(u64::from(ends | if wide { WIDE } else { 0 }) | (place as u64) << 32)
+        Self(u64::from(ends) | (place as u64) << 32 | if wide { WIDE } else { 0 })
     }
 
     #[inline(always)]
     pub(crate) fn is_wide(self) -> bool {
-        self.0 as u32 & WIDE != 0
+        self.0 & WIDE != 0
     }
 
     /// A bit for each run's last slot, but for slot 31.
     #[inline(always)]
     pub(crate) fn ends(self) -> u32 {
-        self.0 as u32 & !WIDE
+        self.0 as u32
     }
 
     /// The place of the first run.
     #[inline(always)]
     pub(crate) fn place(self) -> usize {
+        ((self.0 & !WIDE) >> 32) as usize
+    }
+
+    /// The place of the first run of a word that is not wide.
+    #[inline(always)]
+    pub(crate) fn narrow_place(self) -> usize {
+        debug_assert!(!self.is_wide());
         (self.0 >> 32) as usize
     }
 
