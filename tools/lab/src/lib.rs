@@ -14,6 +14,7 @@ pub mod cli;
 pub mod direct;
 pub mod doctor;
 pub mod error;
+pub mod etcd;
 pub mod exec;
 pub mod inject;
 pub mod kernel;

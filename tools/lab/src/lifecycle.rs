@@ -22,7 +22,7 @@ use crate::error::{LabError, Result};
 use crate::names::{LabName, Netns};
 use crate::spec::{Backend, Spec};
 use crate::topology::Lab;
-use crate::{direct, exec, kernel, netns, process, resources, state, vrouter, wiring};
+use crate::{direct, etcd, exec, kernel, netns, process, resources, state, vrouter, wiring};
 
 /// How long a vRouter may take to end in order.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -149,6 +149,11 @@ fn build(lab: &mut Lab) -> Result<()> {
     }
     wiring::underlay(lab)?;
     resources::write(lab)?;
+    if lab.etcd.is_some() {
+        let process = etcd::build(lab)?;
+        lab.processes.push(process);
+        state::save(lab)?;
+    }
     let nodes = lab.nodes.clone();
     for node in &nodes {
         match node.backend {

@@ -39,6 +39,11 @@ impl LabName {
         Netns(format!("{self}-pod{node}-{pod}"))
     }
 
+    /// The namespace of the lab's etcd.
+    pub fn etcd(&self) -> Netns {
+        Netns(format!("{self}-etcd"))
+    }
+
     /// Whether `namespace` can only be one of this lab's.
     pub fn owns(&self, namespace: &str) -> bool {
         let numbers = |text: &str, parts: usize| {
@@ -55,6 +60,7 @@ impl LabName {
             return false;
         };
         rest == "net"
+            || rest == "etcd"
             || rest.strip_prefix("node").is_some_and(|n| numbers(n, 1))
             || rest.strip_prefix("pod").is_some_and(|n| numbers(n, 2))
     }
@@ -148,7 +154,7 @@ mod tests {
     #[test]
     fn a_lab_owns_its_namespaces_and_not_a_longer_named_lab() {
         let lab: LabName = "a".parse().unwrap();
-        for own in ["a-net", "a-node1", "a-pod12-3"] {
+        for own in ["a-net", "a-etcd", "a-node1", "a-pod12-3"] {
             assert!(lab.owns(own), "{own}");
         }
         for other in [

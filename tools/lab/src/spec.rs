@@ -123,6 +123,17 @@ pub enum Offload {
     Off,
 }
 
+/// Where the nodes' vRouters find their resources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Store {
+    /// A directory of files that all nodes watch.
+    #[default]
+    Directory,
+    /// An etcd in a namespace of its own, reached over the underlay.
+    Etcd,
+}
+
 /// The options of a lab.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
 #[serde(rename_all = "camelCase")]
@@ -146,6 +157,10 @@ pub struct Spec {
     /// What forwards the packets.
     #[arg(long, value_enum, default_value = "vrouter")]
     pub backend: Backend,
+    /// Where the nodes' vRouters find their resources.
+    #[arg(long, value_enum, default_value = "directory")]
+    #[serde(default)]
+    pub datastore: Store,
     /// Policy rules before and with the one that matches, in each direction of every pod;
     /// 0: no policy, the profile decides.
     #[arg(long, default_value_t = 8)]
@@ -217,6 +232,15 @@ impl Spec {
             return invalid(
                 "kernel nodes cannot do --encap ipip here: this kernel has no ipip device; use \
                  vxlan, none or cross-subnet, or --backend vrouter"
+                    .to_owned(),
+            );
+        }
+        if self.datastore == Store::Etcd
+            && (self.backend != Backend::Vrouter || !self.family.has_v4())
+        {
+            return invalid(
+                "--datastore etcd needs --backend vrouter and IPv4 on the underlay: --family 4 or \
+                 dual"
                     .to_owned(),
             );
         }
@@ -303,6 +327,8 @@ pub(crate) mod tests {
             ("--mixed --nodes 1", "--mixed"),
             ("--backend direct", "exactly two pods"),
             ("--mtu 1300 --family dual", "--mtu"),
+            ("--datastore etcd --family 6", "--datastore"),
+            ("--datastore etcd --backend kernel", "--datastore"),
         ] {
             let error = spec(flags).check().unwrap_err().to_string();
             assert!(error.contains(word), "{flags}: {error}");

@@ -9,7 +9,7 @@ use crate::addresses::{self, Mac, Prefix, Subnet};
 use crate::error::{LabError, Result};
 use crate::names::{LabName, Netns};
 use crate::process::Process;
-use crate::spec::{Backend, Spec, Tunnel};
+use crate::spec::{Backend, Spec, Store, Tunnel};
 use crate::state;
 
 /// A lab.
@@ -26,6 +26,9 @@ pub struct Lab {
     pub resource_directory: PathBuf,
     /// The namespace of the underlay.
     pub underlay: Netns,
+    /// The namespace of its etcd, if it has one.
+    #[serde(default)]
+    pub etcd: Option<Netns>,
     /// The MTU of pods.
     pub pod_mtu: usize,
     /// The nodes, in order.
@@ -104,6 +107,7 @@ impl Lab {
             resource_directory: state_directory.join("resources"),
             state_directory,
             underlay: name.underlay(),
+            etcd: (spec.datastore == Store::Etcd).then(|| name.etcd()),
             pod_mtu: spec.pod_mtu(),
             spec: spec.clone(),
             nodes,
@@ -119,6 +123,7 @@ impl Lab {
     /// All namespaces, the underlay's first.
     pub fn namespaces(&self) -> impl Iterator<Item = &Netns> {
         std::iter::once(&self.underlay)
+            .chain(&self.etcd)
             .chain(self.nodes.iter().map(|node| &node.namespace))
             .chain(self.pods().map(|pod| &pod.namespace))
     }

@@ -13,9 +13,10 @@ use vrouter_control::{Call, Client};
 
 use crate::error::{LabError, Result};
 use crate::names::{POD_INTERFACE, UNDERLAY_INTERFACE};
-use crate::netns;
 use crate::process::{Process, wait_until};
+use crate::spec::Store;
 use crate::topology::{Lab, Node, Pod};
+use crate::{etcd, netns};
 
 /// How long a vRouter may take from its start to an answer on its control socket.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -112,11 +113,16 @@ pub fn spawn(lab: &Lab, node: &Node) -> Result<Process> {
         .args(["netns", "exec", node.namespace.as_str()])
         .arg(&program)
         .args(["--node-name", &node.name])
-        .arg("--directory")
-        .arg(&lab.resource_directory)
         .arg("--control-socket")
         .arg(socket)
         .args(["--underlay-interface", UNDERLAY_INTERFACE]);
+    match lab.spec.datastore {
+        Store::Directory => command.arg("--directory").arg(&lab.resource_directory),
+        Store::Etcd => command
+            .args(["--etcd-endpoints", &etcd::endpoint()])
+            .arg("--cache-file")
+            .arg(lab.state_directory.join(&node.name).join("etcd.cache")),
+    };
     if let Some(workers) = lab.spec.workers {
         command.args(["--workers", &workers.to_string()]);
     }

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,7 +18,7 @@ use vrouter_api::{FlowTimeouts, Kind, Notice, ParseError};
 use vrouter_dataplane::id::InterfaceId;
 use vrouter_dataplane::tables::{Host as HostTable, Tables};
 use vrouter_dataplane::worker;
-use vrouter_datastore::{Datastore, Directory, Event, Watch};
+use vrouter_datastore::{Event, Watch};
 use vrouter_io::any::AnyDevice;
 use vrouter_io::tun;
 
@@ -51,7 +50,7 @@ pub enum AgentError {
     /// A device, route or namespace.
     #[error(transparent)]
     System(#[from] vrouter_io::Error),
-    /// The resource directory.
+    /// The datastore.
     #[error(transparent)]
     Store(#[from] vrouter_datastore::StoreError),
     /// The node's name.
@@ -69,8 +68,8 @@ pub enum AgentError {
         reason: String,
     },
     /// The thread that watches resources ended.
-    #[error("the resource directory {0} is no longer watched")]
-    StoreDied(PathBuf),
+    #[error("the datastore {0} is no longer watched")]
+    StoreDied(String),
 }
 
 /// Something a client wants done by the agent's thread.
@@ -134,7 +133,7 @@ impl Agent {
     /// See [`AgentError`]. What was made until then is undone.
     pub fn start(settings: Settings, start: Instant) -> Result<Self, AgentError> {
         let mut policies = Policies::new(&settings.node).map_err(AgentError::NodeName)?;
-        let directory = Directory::open(&settings.directory)?;
+        let store = settings.store.open_cached(settings.cache.as_deref())?;
         let rib = Rib::new();
         let resources = Resources::default();
         let compiled = policies.compile();
@@ -179,7 +178,7 @@ impl Agent {
             &death,
         )?;
         workers.add(HOST, queues.into_iter().map(AnyDevice::Tun));
-        let watch = directory.watch(Kind::ALL)?;
+        let watch = store.watch(&watched())?;
         Ok(Self {
             desired: desired(&resources, &settings.node),
             settings,
@@ -235,7 +234,7 @@ impl Agent {
                 recv(events) -> event => match event {
                     Ok(event) => self.take(event),
                     Err(_) => {
-                        return Err(AgentError::StoreDied(self.settings.directory.clone()));
+                        return Err(AgentError::StoreDied(self.settings.store.name()));
                     }
                 },
                 recv(inputs) -> input => match input {
@@ -577,6 +576,13 @@ impl Agent {
         drop(self.watch);
         drop(self.collector);
     }
+}
+
+/// Every kind but what IPAM keeps for itself: large, often changed, and nothing to a node.
+fn watched() -> Vec<Kind> {
+    let all = Kind::ALL.iter().copied();
+    all.filter(|kind| !matches!(kind, Kind::IpamBlock | Kind::IpamHandle))
+        .collect()
 }
 
 /// The settings' idle times in the flow table's own form.

@@ -2,13 +2,17 @@
 
 use std::path::PathBuf;
 
+use vrouter_datastore::Connection;
+
 /// Settings of one node's process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Which `Node` resource is ours.
     pub node: String,
     /// Where the resources are.
-    pub directory: PathBuf,
+    pub store: Connection,
+    /// What is known of an etcd, to start from when it is away.
+    pub cache: Option<PathBuf>,
     /// Packet loops.
     pub workers: usize,
     /// Whether each worker gets a core of its own.

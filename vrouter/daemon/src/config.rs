@@ -10,10 +10,11 @@ use clap::Parser;
 use serde::Deserialize;
 use vrouter_agent::settings::Settings;
 use vrouter_api::names::{check_interface, check_subdomain};
+use vrouter_datastore::{Connection, StoreError};
 
 /// Where the configuration file is looked for when none is named; it need not exist.
 const DEFAULT_FILE: &str = "/etc/vrouter/vrouterd.yaml";
-const DEFAULT_DIRECTORY: &str = "/etc/vrouter/resources";
+const DEFAULT_CACHE: &str = "/var/lib/vrouter/etcd.cache";
 const DEFAULT_SOCKET: &str = "/run/vrouter/vrouterd.sock";
 const DEFAULT_TUNNEL: &str = "tunl0";
 const DEFAULT_BUSY_POLL_US: u64 = 1_500;
@@ -44,6 +45,38 @@ struct Values {
     /// Directory of resource files [default: /etc/vrouter/resources].
     #[arg(long, env = "VROUTER_DIRECTORY", value_name = "DIR")]
     directory: Option<PathBuf>,
+    /// Where resources are: directory or etcdv3 [default: etcdv3 if etcd endpoints are given, else
+    /// directory].
+    #[arg(long, env = "DATASTORE_TYPE", value_name = "TYPE")]
+    datastore_type: Option<String>,
+    /// etcd's endpoints, http(s)://host:port, joined by commas.
+    #[arg(long, env = "ETCD_ENDPOINTS", value_name = "URLS")]
+    etcd_endpoints: Option<String>,
+    /// etcd user.
+    #[arg(long, env = "ETCD_USERNAME", value_name = "NAME")]
+    etcd_username: Option<String>,
+    /// The user's password.
+    #[arg(
+        long,
+        env = "ETCD_PASSWORD",
+        hide_env_values = true,
+        value_name = "WORD"
+    )]
+    etcd_password: Option<String>,
+    /// Key of our certificate for etcd (PEM).
+    #[arg(long, env = "ETCD_KEY_FILE", value_name = "FILE")]
+    etcd_key_file: Option<PathBuf>,
+    /// Our certificate for etcd (PEM).
+    #[arg(long, env = "ETCD_CERT_FILE", value_name = "FILE")]
+    etcd_cert_file: Option<PathBuf>,
+    /// The authority that signed etcd's certificates (PEM).
+    #[arg(long, env = "ETCD_CA_CERT_FILE", value_name = "FILE")]
+    #[serde(rename = "etcdCACertFile")]
+    etcd_ca_cert_file: Option<PathBuf>,
+    /// Where what etcd said is kept, to start from when it is away
+    /// [default: /var/lib/vrouter/etcd.cache].
+    #[arg(long, env = "VROUTER_CACHE_FILE", value_name = "FILE")]
+    cache_file: Option<PathBuf>,
     /// Control socket [default: /run/vrouter/vrouterd.sock].
     #[arg(long, env = "VROUTER_CONTROL_SOCKET", value_name = "PATH")]
     control_socket: Option<PathBuf>,
@@ -96,6 +129,9 @@ pub(crate) enum ConfigError {
         /// Line, key and what is wrong.
         reason: String,
     },
+    /// The datastore's part.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// A value that makes no sense.
     #[error("{key}: {value}: {reason}")]
     Value {
@@ -157,6 +193,14 @@ impl Values {
         Self {
             node_name: self.node_name.or(below.node_name),
             directory: self.directory.or(below.directory),
+            datastore_type: self.datastore_type.or(below.datastore_type),
+            etcd_endpoints: self.etcd_endpoints.or(below.etcd_endpoints),
+            etcd_username: self.etcd_username.or(below.etcd_username),
+            etcd_password: self.etcd_password.or(below.etcd_password),
+            etcd_key_file: self.etcd_key_file.or(below.etcd_key_file),
+            etcd_cert_file: self.etcd_cert_file.or(below.etcd_cert_file),
+            etcd_ca_cert_file: self.etcd_ca_cert_file.or(below.etcd_ca_cert_file),
+            cache_file: self.cache_file.or(below.cache_file),
             control_socket: self.control_socket.or(below.control_socket),
             workers: self.workers.or(below.workers),
             pin_workers: self.pin_workers.or(below.pin_workers),
@@ -169,7 +213,31 @@ impl Values {
         }
     }
 
+    /// The store that these settings name, or calicoctl's file if they name none.
+    fn store(&self) -> Result<Connection, ConfigError> {
+        let named = self.directory.is_some()
+            || self.datastore_type.is_some()
+            || self.etcd_endpoints.is_some();
+        if !named && let Some(file) = Connection::default_file() {
+            return Ok(Connection::of_file(file)?);
+        }
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|it| it.display().to_string());
+        let value = |name: &str| match name {
+            "DATASTORE_TYPE" => self.datastore_type.clone(),
+            "VROUTER_DIRECTORY" => path(&self.directory),
+            "ETCD_ENDPOINTS" => self.etcd_endpoints.clone(),
+            "ETCD_USERNAME" => self.etcd_username.clone(),
+            "ETCD_PASSWORD" => self.etcd_password.clone(),
+            "ETCD_KEY_FILE" => path(&self.etcd_key_file),
+            "ETCD_CERT_FILE" => path(&self.etcd_cert_file),
+            "ETCD_CA_CERT_FILE" => path(&self.etcd_ca_cert_file),
+            _ => None,
+        };
+        Ok(Connection::of_environment(&value)?)
+    }
+
     fn check(self) -> Result<Config, ConfigError> {
+        let store = self.store()?;
         let node = match self.node_name {
             Some(name) => name,
             None => fs::read_to_string("/proc/sys/kernel/hostname")
@@ -219,7 +287,13 @@ impl Values {
         Ok(Config {
             agent: Settings {
                 node,
-                directory: self.directory.unwrap_or_else(|| DEFAULT_DIRECTORY.into()),
+                cache: match store {
+                    Connection::Etcd(_) => {
+                        Some(self.cache_file.unwrap_or_else(|| DEFAULT_CACHE.into()))
+                    }
+                    Connection::Directory(_) => None,
+                },
+                store,
                 workers,
                 pin_workers,
                 busy_poll_us,
@@ -285,6 +359,8 @@ mod tests {
             ("logLevel: loud\n", "logLevel"),
             ("flowTableSize: 1\n", "flowTableSize"),
             ("buffers: 1\n", "buffers"),
+            ("datastoreType: kubernetes\n", "kubernetes"),
+            ("etcdEndpoints: 'here'\n", "ETCD_ENDPOINTS"),
             ("workers: 64\npinWorkers: true\n", "pinWorkers"),
         ] {
             let error = resolve(

@@ -19,8 +19,9 @@ use tracing_subscriber::{Registry, reload};
 use vrouter_agent::agent::{Agent, Input};
 use vrouter_agent::policies::Policies;
 use vrouter_agent::service::AgentService;
+use vrouter_api::Kind;
 use vrouter_control::Server;
-use vrouter_datastore::{Directory, Event};
+use vrouter_datastore::{Connection, Directory, Event, StoreError};
 
 use crate::config::{Arguments, Config};
 
@@ -65,9 +66,32 @@ fn log(config: &Config) -> LogLevel {
     handle
 }
 
+/// All that the store says now.
+fn load(store: &Connection) -> Result<Vec<Event>, StoreError> {
+    if let Connection::Directory(path) = store {
+        return Directory::open(path)?.load();
+    }
+    let watch = store.open()?.watch(Kind::ALL)?;
+    let mut events = Vec::new();
+    for event in watch.events() {
+        match event {
+            Event::InSync => break,
+            Event::Broken { file, errors } if file == store.name() => {
+                let reason = errors.into_iter().next().map_or(file, |error| error.reason);
+                return Err(StoreError::Unreachable {
+                    store: store.name(),
+                    reason,
+                });
+            }
+            event => events.push(event),
+        }
+    }
+    Ok(events)
+}
+
 /// `--check`: everything that can be found wrong without touching the machine.
 fn check(config: &Config) -> ExitCode {
-    let events = match Directory::open(&config.agent.directory).and_then(|found| found.load()) {
+    let events = match load(&config.agent.store) {
         Ok(events) => events,
         Err(error) => {
             eprintln!("vrouterd: {error}");

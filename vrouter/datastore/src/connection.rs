@@ -101,9 +101,18 @@ impl Connection {
         let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
         match file {
             Some(file) => Connection::of_file(file),
-            None if Path::new(DEFAULT_FILE).exists() => Connection::of_file(DEFAULT_FILE.as_ref()),
-            None => Connection::of_environment(&variable),
+            None => match Connection::default_file() {
+                Some(file) => Connection::of_file(file),
+                None => Connection::of_environment(&variable),
+            },
         }
+    }
+
+    /// calicoctl's default file, if it is there.
+    #[must_use]
+    pub fn default_file() -> Option<&'static Path> {
+        let file = Path::new(DEFAULT_FILE);
+        file.exists().then_some(file)
     }
 
     /// What a file of calicoctl's says.
@@ -164,14 +173,35 @@ impl Connection {
         .connection()
     }
 
+    /// Where it is, for people.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Connection::Directory(path) => path.display().to_string(),
+            Connection::Etcd(etcd) => etcd.endpoints.join(","),
+        }
+    }
+
     /// Opens the store; an etcd is not asked yet.
     ///
     /// # Errors
     /// When the directory is not there, or no thread can be started.
     pub fn open(&self) -> Result<Arc<dyn Datastore>, StoreError> {
+        self.open_cached(None)
+    }
+
+    /// The same; what watches of an etcd know is also kept in a file, to start from when etcd is
+    /// away.
+    ///
+    /// # Errors
+    /// As [`Connection::open`].
+    pub fn open_cached(&self, cache: Option<&Path>) -> Result<Arc<dyn Datastore>, StoreError> {
         match self {
             Connection::Directory(path) => Ok(Arc::new(Directory::open(path)?)),
-            Connection::Etcd(etcd) => Ok(Arc::new(EtcdStore::new(etcd.clone(), None)?)),
+            Connection::Etcd(etcd) => {
+                let cache = cache.map(Path::to_owned);
+                Ok(Arc::new(EtcdStore::new(etcd.clone(), cache)?))
+            }
         }
     }
 }

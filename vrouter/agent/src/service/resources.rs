@@ -16,7 +16,7 @@ pub(super) fn show(agent: &Agent) -> model::ResourceReport {
         count,
     };
     model::ResourceReport {
-        directory: agent.settings.directory.display().to_string(),
+        directory: agent.settings.store.name(),
         synced: agent.in_sync,
         changed: agent.changed.map(Into::into),
         generation: agent.generation().into(),

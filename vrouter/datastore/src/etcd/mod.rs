@@ -14,6 +14,7 @@ mod watch;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use etcd_client::{
     Client, Compare, CompareOp, Error, GetOptions, KeyValue, Txn, TxnOp, TxnOpResponse,
@@ -22,7 +23,7 @@ use tokio::runtime::Runtime;
 use vrouter_api::{Key, Kind, Resource};
 
 pub use self::lease::Lease;
-use self::session::{LARGEST_ANSWER, Session};
+use self::session::{LARGEST_ANSWER, PATIENCE, Session};
 use crate::connection::Etcd as Settings;
 use crate::error::StoreError;
 use crate::event::Watch;
@@ -79,7 +80,9 @@ impl EtcdStore {
     where
         F: Future<Output = Result<T, Error>>,
     {
-        self.inner.runtime.block_on(self.inner.session.call(call))
+        self.inner
+            .runtime
+            .block_on(self.inner.session.call(PATIENCE, call))
     }
 
     /// What is at the first of these paths that has something.
@@ -177,7 +180,10 @@ impl Datastore for EtcdStore {
         let prefix = layout::prefix(kind, scope);
         let mut list = List::default();
         let session = &self.inner.session;
-        let all = self.inner.runtime.block_on(range(session, &prefix, None))?;
+        let all = self
+            .inner
+            .runtime
+            .block_on(range(session, &prefix, None, PATIENCE))?;
         for there in all.0 {
             match decode(&there) {
                 Ok(resource) if scope.holds(&resource) => list.resources.push(resource),
@@ -236,6 +242,7 @@ async fn range(
     session: &Session,
     prefix: &str,
     mut revision: Option<i64>,
+    patience: Duration,
 ) -> Result<(Vec<KeyValue>, i64), StoreError> {
     let mut all: Vec<KeyValue> = Vec::new();
     let end = etcd_client_end(prefix);
@@ -247,7 +254,7 @@ async fn range(
         };
         let (from, end) = (&from, &end);
         let mut answer = session
-            .call(|client, _| async move {
+            .call(patience, |client, _| async move {
                 let mut options = GetOptions::new().with_range(end.clone()).with_limit(PAGE);
                 if let Some(revision) = revision {
                     options = options.with_revision(revision);

@@ -20,7 +20,7 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// How long a call may take.
 const CALL: Duration = Duration::from_secs(5);
 /// How long calls are tried again, over all endpoints.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two tries of all endpoints.
 const PAUSE: Duration = Duration::from_millis(200);
 /// A connection nothing is heard of for these two together is dead.
@@ -58,16 +58,18 @@ impl Session {
         self.settings.endpoints.join(",")
     }
 
-    /// Calls until an endpoint answers. `call` learns which try it is: a change that was tried
+    /// Calls until an endpoint answers: each is tried once, and again for as long as `patience`
+    /// says. `call` learns which try it is: a change that was tried
     /// before may have been made.
     pub(super) async fn call<T, F>(
         &self,
+        patience: Duration,
         call: impl Fn(Client, usize) -> F,
     ) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience;
         let (mut tries, mut calls) = (0, 0);
         loop {
             let reason = match self.client().await {
@@ -92,7 +94,7 @@ impl Session {
                 Err(Failure::Passing(reason)) => reason,
             };
             tries += 1;
-            if Instant::now() >= deadline {
+            if tries >= self.settings.endpoints.len() && Instant::now() >= deadline {
                 return Err(StoreError::Unreachable {
                     store: self.name(),
                     reason,

@@ -158,7 +158,8 @@ impl Following {
     async fn list(&self) -> Result<(i64, Vec<KeyValue>), StoreError> {
         let (mut revision, mut all) = (None, Vec::new());
         for prefix in &self.prefixes {
-            let (mut part, at) = range(&self.inner.session, prefix, revision).await?;
+            let (mut part, at) =
+                range(&self.inner.session, prefix, revision, Duration::ZERO).await?;
             revision = Some(at);
             all.append(&mut part);
         }

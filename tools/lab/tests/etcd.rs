@@ -1,0 +1,193 @@
+//! A lab whose nodes share an etcd: it works as one of files does, and goes on when etcd is away.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use support::ping::{Report, Train};
+use support::{TestLab, eventually};
+use vrouter_api::{Key, Kind, Resource, parse};
+use vrouter_control::params::ShowResources;
+use vrouter_lab::{etcd, vrouter};
+
+/// Changes resources in the lab's etcd.
+fn apply(lab: &TestLab, text: &str) {
+    let parsed = parse(text.as_bytes(), "test");
+    assert_eq!(parsed.errors, []);
+    etcd::with_store(&lab.lab, |store| {
+        for located in &parsed.resources {
+            store.create(&located.value)?;
+        }
+        Ok(())
+    })
+    .unwrap();
+}
+
+fn delete(lab: &TestLab, key: &Key) -> Resource {
+    etcd::with_store(&lab.lab, |store| store.delete(key, None)).unwrap()
+}
+
+fn deny_all() -> &'static str {
+    "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: deny}\n\
+     spec: {order: 1, selector: \"pod == 'pod2-2'\", types: [Ingress], ingress: [{action: Deny}]}\n"
+}
+
+/// Whether a node says that etcd is away.
+fn says_away(lab: &TestLab, node: usize) -> bool {
+    let report = vrouter::ask(lab.node(node), &ShowResources {}).unwrap();
+    let said = |text: &str| text.contains("etcd cannot be reached");
+    report.notices.iter().any(|notice| said(&notice.message))
+}
+
+#[track_caller]
+fn assert_none_lost(report: &Report, least: usize) {
+    assert!(report.answers.len() > least, "{}", report.summary);
+    assert!(
+        report.lost.is_empty(),
+        "{:?}: {}",
+        report.lost,
+        report.summary
+    );
+}
+
+fn etcdctl(lab: &TestLab, arguments: &str) -> String {
+    lab.ok(
+        "etcd",
+        &format!(
+            "env ETCDCTL_API=3 etcdctl --endpoints {} {arguments}",
+            etcd::endpoint()
+        ),
+    )
+}
+
+#[test]
+#[ignore = "needs root"]
+fn forwarding_goes_on_whatever_happens_to_etcd() {
+    let mut lab = TestLab::up("--datastore etcd --nodes 3 --pods 2 --encap cross-subnet");
+    lab.check("--tests ping,tcp --quiet");
+    let keys = etcdctl(&lab, "get --prefix /calico --keys-only");
+    let path = "/calico/resources/v3/projectcalico.org/workloadendpoints/default/\
+                node1-k8s-pod1--1-eth0";
+    assert!(keys.contains(path), "{keys}");
+
+    let train = Train::start(&lab, "pod1-1", "10.65.0.65");
+    thread::sleep(Duration::from_millis(500));
+    let running = lab
+        .lab
+        .processes
+        .iter()
+        .find(|it| it.role == "etcd")
+        .unwrap();
+    running.signal(Signal::SIGKILL);
+    assert!(running.wait_ended(Duration::from_secs(5)));
+    eventually(15, "the nodes say so", || {
+        (1..=3).all(|node| says_away(&lab, node))
+    });
+    assert!(
+        lab.pings("pod1-2", "10.65.0.129"),
+        "new flows are forwarded too"
+    );
+
+    // A node that starts now starts from its cache.
+    let node3 = lab
+        .lab
+        .processes
+        .iter()
+        .find(|it| it.role == "vrouterd node3")
+        .unwrap();
+    node3.signal(Signal::SIGTERM);
+    assert!(node3.wait_ended(Duration::from_secs(5)));
+    let node3 = vrouter::start(&lab.lab, lab.node(3)).unwrap();
+    eventually(10, "pod3-1 is back", || lab.pings("pod1-1", "10.65.0.129"));
+
+    let process = etcd::start(&lab.lab).unwrap();
+    lab.lab.processes.push(process);
+    lab.lab.processes.push(node3);
+    eventually(15, "etcd is back", || {
+        !(1..=3).any(|node| says_away(&lab, node))
+    });
+    apply(&lab, deny_all());
+    eventually(5, "a change arrives", || !lab.pings("pod1-1", "10.65.0.66"));
+    delete(&lab, &Key::global(Kind::GlobalNetworkPolicy, "deny"));
+    eventually(5, "another one too", || lab.pings("pod1-1", "10.65.0.66"));
+    assert_none_lost(&train.finish(), 500);
+    for node in 1..=2 {
+        lab.assert_conserved(node);
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_partition_and_a_compaction_lose_no_change() {
+    let lab = TestLab::up("--datastore etcd --nodes 2 --pods 2 --encap vxlan");
+    let train = Train::start(&lab, "pod1-1", "10.65.0.65");
+    thread::sleep(Duration::from_millis(300));
+    // Node 1 alone cannot reach etcd: what it sends there goes nowhere.
+    lab.ok(
+        "node1",
+        &format!("ip route add blackhole {}", etcd::ADDRESS),
+    );
+    eventually(20, "node 1 says so", || says_away(&lab, 1));
+    assert!(!says_away(&lab, 2));
+    let key = Key::namespaced(Kind::WorkloadEndpoint, "default", "node1-k8s-pod1--2-eth0");
+    let endpoint = delete(&lab, &key);
+    apply(&lab, deny_all());
+    let revision = etcdctl(&lab, "get x -w json");
+    let revision = revision.split("\"revision\":").nth(1).unwrap();
+    etcdctl(
+        &lab,
+        &format!("compact {}", revision.split(',').next().unwrap()),
+    );
+    assert!(
+        lab.pings("pod1-1", "10.65.0.2"),
+        "node 1 knows nothing of it"
+    );
+    lab.ok(
+        "node1",
+        &format!("ip route del blackhole {}", etcd::ADDRESS),
+    );
+    eventually(20, "node 1 is back", || !says_away(&lab, 1));
+    eventually(5, "the endpoint is gone", || {
+        !lab.pings("pod1-1", "10.65.0.2")
+    });
+    eventually(5, "the policy is there", || {
+        !lab.pings("pod1-1", "10.65.0.66")
+    });
+    etcd::with_store(&lab.lab, |store| store.create(&endpoint).map(drop)).unwrap();
+    eventually(5, "the endpoint is back", || {
+        lab.pings("pod1-1", "10.65.0.2")
+    });
+    assert_none_lost(&train.finish(), 500);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn nodes_come_and_go_at_run_time() {
+    let lab = TestLab::up("--datastore etcd --nodes 2 --pods 1 --encap vxlan");
+    let routes = || lab.ok("node1", "ip route show");
+    let before = routes();
+    let node: Vec<Resource> = etcd::with_store(&lab.lab, |store| {
+        Ok(vec![
+            store.delete(
+                &Key::global(Kind::BlockAffinity, "node2-10-65-0-64-26"),
+                None,
+            )?,
+            store.delete(&Key::global(Kind::Node, "node2"), None)?,
+        ])
+    })
+    .unwrap();
+    eventually(5, "node 2 is gone", || !lab.pings("pod1-1", "10.65.0.65"));
+    etcd::with_store(&lab.lab, |store| {
+        for resource in node.iter().rev() {
+            store.create(resource)?;
+        }
+        Ok(())
+    })
+    .unwrap();
+    eventually(5, "node 2 is back", || lab.pings("pod1-1", "10.65.0.65"));
+    assert_eq!(before, routes(), "the kernel's routes are as before");
+    lab.assert_conserved(1);
+}
