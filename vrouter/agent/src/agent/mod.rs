@@ -3,8 +3,9 @@
 //! One thread owns all of it. Everything that happens — resources, signals, clients, broken
 //! devices, changed addresses — comes to it as an [`Input`], so nothing here needs a lock.
 
+mod publication;
+
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -12,30 +13,29 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 use crossbeam::channel::{Receiver, select, tick, unbounded};
 use crossbeam::queue::ArrayQueue;
-use ipnet::IpNet;
 use policy::flow::{self, FlowTable};
 use vrouter_api::{FlowTimeouts, Kind, Notice, ParseError};
 use vrouter_dataplane::id::InterfaceId;
-use vrouter_dataplane::tables::{Host as HostTable, Tables};
+use vrouter_dataplane::tables::Tables;
 use vrouter_dataplane::worker;
 use vrouter_datastore::{Event, Watch};
 use vrouter_io::any::AnyDevice;
 use vrouter_io::tun;
 
 use crate::collector::{Collector, DeviceFailed};
-use crate::desired::{Desired, Route, Target, desired};
+use crate::desired::{Desired, desired};
 use crate::endpoints::Endpoints;
 use crate::hits::{Before, Sources};
 use crate::host::{Host, Underlay};
 use crate::interfaces::{HOST, InterfaceIds};
 use crate::policies::Policies;
 use crate::resources::Resources;
-use crate::rib::{Change, Rib, Way};
+use crate::rib::Rib;
 use crate::settings::Settings;
-use crate::statics::{Nodes, Statics};
-use crate::tables;
+use crate::statics::Statics;
 use crate::tunnels::Tunnels;
 use crate::workers::{Died, Shared, Workers};
+use publication::Published;
 
 /// Between two looks at namespaces and the host's addresses.
 const LOOK: Duration = Duration::from_millis(500);
@@ -113,16 +113,6 @@ pub struct Agent {
     died: Receiver<Died>,
     failed: Receiver<DeviceFailed>,
     stopping: bool,
-}
-
-/// What the last publication was made from, to leave out those that change nothing.
-#[derive(Default, PartialEq)]
-struct Published {
-    generation: u32,
-    policy: u64,
-    interfaces: Vec<Option<Arc<vrouter_dataplane::tables::Interface>>>,
-    nodes: rustc_hash::FxHashSet<IpAddr>,
-    host: HostTable,
 }
 
 impl Agent {
@@ -341,156 +331,6 @@ impl Agent {
             Ok(addresses) => self.host_addresses = addresses.into_iter().collect(),
             Err(error) => problems.push(error.to_string()),
         }
-    }
-
-    /// What tables are made from, as it is now.
-    fn view(&self) -> tables::View<'_> {
-        tables::View {
-            desired: &self.desired,
-            endpoints: &self.endpoints,
-            tunnels: &self.tunnels,
-            policy: &self.compiled,
-            host_addresses: &self.host_addresses,
-            underlay_mtu: self
-                .underlay
-                .as_ref()
-                .map_or(ETHERNET_MTU, |underlay| underlay.mtu),
-            mtu: self.mtu,
-            host_name: &self.settings.tunnel_interface,
-        }
-    }
-
-    /// Publishes tables for the state as it is now, if they differ from the last.
-    fn publish(&mut self) -> Option<String> {
-        let mut routes = self.desired.routes.clone();
-        for address in &self.host_addresses {
-            let source = "an address of the host".to_owned();
-            routes.entry((*address).into()).or_insert(Route {
-                target: Target::Host,
-                source,
-            });
-        }
-        let view = self.view();
-        let adjacencies = view.adjacencies(&routes);
-        let next = Published {
-            generation: self.published.generation,
-            policy: self.compiled.generation(),
-            interfaces: view.interfaces(),
-            nodes: view.nodes(),
-            host: view.host(),
-        };
-        let change = match self.rib.prepare(&adjacencies) {
-            Ok(change) => change,
-            Err(error) => return Some(error.to_string()),
-        };
-        if !change.is_empty() || next != self.published {
-            self.published = next;
-            self.commit(change);
-        }
-        self.refresh_statics()
-    }
-
-    /// Has a prepared change of routes take effect, and every session decided again.
-    fn commit(&mut self, change: Change) {
-        if change.new_adjacencies {
-            // Workers must know the new adjacencies before a prefix points to them.
-            self.publish_tables();
-            self.workers.wait_for(self.published.generation);
-        }
-        self.rib.commit(change);
-        self.publish_tables();
-        self.workers.wait_for(self.published.generation);
-        self.rib.collect();
-    }
-
-    /// Brings static routes to where their nodes are now.
-    fn refresh_statics(&mut self) -> Option<String> {
-        let mut statics = std::mem::take(&mut self.statics);
-        let changed = statics.refresh(&self.view());
-        self.statics = statics;
-        for (old, new) in changed {
-            let prefixes = self.rib.static_by(&old);
-            match self
-                .rib
-                .prepare_static(prefixes.into_iter().map(|prefix| (prefix, &new)))
-            {
-                Ok(change) => self.commit(change),
-                Err(error) => return Some(error.to_string()),
-            }
-        }
-        None
-    }
-
-    /// Adds or replaces static routes, all or none.
-    ///
-    /// # Errors
-    /// The first route that cannot be, in words.
-    pub(crate) fn add_routes(&mut self, routes: &[(IpNet, Nodes)]) -> Result<(), String> {
-        let mut ways: BTreeMap<(bool, Nodes), Way> = BTreeMap::new();
-        for (prefix, nodes) in routes {
-            if nodes.is_empty() {
-                return Err(format!("{prefix}: names no node"));
-            }
-            if self.rib.is_of_resources(prefix) {
-                return Err(format!("{prefix}: is routed by a resource"));
-            }
-            let v6 = matches!(prefix, IpNet::V6(_));
-            if let Entry::Vacant(vacant) = ways.entry((v6, nodes.clone())) {
-                let way = match self.statics.way(v6, nodes) {
-                    Some(way) => way.clone(),
-                    None => self
-                        .view()
-                        .way(nodes, v6)
-                        .map_err(|reason| format!("{prefix}: {reason}"))?,
-                };
-                vacant.insert(way);
-            }
-        }
-        let by_way = routes.iter().filter_map(|(prefix, nodes)| {
-            let v6 = matches!(prefix, IpNet::V6(_));
-            Some((*prefix, ways.get(&(v6, nodes.clone()))?))
-        });
-        let change = self
-            .rib
-            .prepare_static(by_way)
-            .map_err(|error| error.to_string())?;
-        self.commit(change);
-        for ((v6, nodes), way) in ways {
-            self.statics.learn(v6, nodes, way);
-        }
-        Ok(())
-    }
-
-    /// Removes static routes; how many of them there were.
-    pub(crate) fn remove_routes(&mut self, prefixes: &[IpNet]) -> usize {
-        let removed = self.rib.remove_static(prefixes);
-        if removed > 0 {
-            self.commit(Change::default());
-        }
-        removed
-    }
-
-    fn publish_tables(&mut self) {
-        self.published.generation = self.published.generation.wrapping_add(1);
-        self.prepare_counters();
-        self.workers.publish(Arc::new(Tables {
-            generation: self.published.generation,
-            interfaces: self.published.interfaces.clone(),
-            adjacencies: self.rib.adjacencies(),
-            fib: self.rib.fib(),
-            policy: Arc::clone(&self.compiled),
-            nodes: Arc::new(self.published.nodes.clone()),
-            host: Arc::new(self.published.host.clone()),
-        }));
-    }
-
-    /// Makes counters for the rules of the tables to be published.
-    fn prepare_counters(&mut self) {
-        let mut before = std::mem::take(&mut self.hits);
-        let sources = self.hit_sources();
-        sources.reserve(&self.compiled);
-        before.notice(&self.compiled, self.endpoints.attached(), &sources);
-        self.hits = before;
     }
 
     /// Closes interfaces no published tables name any more.
