@@ -82,6 +82,11 @@ enum Then {
 }
 
 impl Program {
+    /// Whether no policy has a say in it: all it has is its end.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.len() <= 1
+    }
+
     /// Adds to `verdict` what this program says, which decides, if only with its last entry.
     pub(super) fn evaluate(&self, packet: &Packet<'_>, verdict: &mut Verdict) {
         if self.segments.is_empty() {

@@ -221,6 +221,21 @@ pub(super) struct HostPrograms {
     pub(super) pre_dnat: Arc<Program>,
 }
 
+impl EndpointPrograms {
+    /// The tiers of a chain, where the endpoint has it.
+    fn program(&self, chain: Chain, direction: Direction) -> Option<&Arc<Program>> {
+        let side = side(direction);
+        match (chain, self.host.as_deref()) {
+            (Chain::Normal, _) => Some(&self.tiers[side]),
+            (Chain::Forward, Some(host)) => Some(&host.forward[side]),
+            (Chain::Untracked, Some(host)) => Some(&host.untracked[side]),
+            (Chain::PreDnat, Some(host)) if direction == Direction::Ingress => Some(&host.pre_dnat),
+            (Chain::PreDnat, Some(_))
+            | (Chain::Forward | Chain::Untracked | Chain::PreDnat, None) => None,
+        }
+    }
+}
+
 pub(super) fn side(direction: Direction) -> usize {
     match direction {
         Direction::Ingress => 0,
@@ -285,6 +300,23 @@ impl Compiled {
         self.evaluate_chain(endpoint, Chain::Normal, direction, tuple)
     }
 
+    /// Whether any policy stands in a chain of a host endpoint. An empty `doNotTrack` or `preDNAT`
+    /// chain is not met at all, its failsafe ports included.
+    #[must_use]
+    pub fn has_policies(
+        &self,
+        endpoint: EndpointIndex,
+        chain: Chain,
+        direction: Direction,
+    ) -> bool {
+        let Some(Some(programs)) = self.endpoints.get(endpoint.index()) else {
+            return false;
+        };
+        programs
+            .program(chain, direction)
+            .is_some_and(|program| !program.is_empty())
+    }
+
     /// The verdict of one chain. Workloads have but the normal chain: the others are undecided.
     pub fn evaluate_chain(
         &self,
@@ -296,26 +328,17 @@ impl Compiled {
         let Some(Some(programs)) = self.endpoints.get(endpoint.index()) else {
             return Verdict::drop(RuleId::NO_ENDPOINT);
         };
-        let host = programs.host.as_deref();
-        if host.is_some() && self.failsafes.allow(chain, direction, tuple) {
+        if programs.host.is_some() && self.failsafes.allow(chain, direction, tuple) {
             return Verdict::allow(RuleId::FAILSAFE);
         }
-        let side = side(direction);
-        let program = match (chain, host) {
-            (Chain::Normal, _) => &programs.tiers[side],
-            (Chain::Forward, Some(host)) => &host.forward[side],
-            (Chain::Untracked, Some(host)) => &host.untracked[side],
-            (Chain::PreDnat, Some(host)) if direction == Direction::Ingress => &host.pre_dnat,
-            (Chain::PreDnat, Some(_))
-            | (Chain::Forward | Chain::Untracked | Chain::PreDnat, None) => {
-                return Verdict::allow(RuleId::UNDECIDED);
-            }
+        let Some(program) = programs.program(chain, direction) else {
+            return Verdict::allow(RuleId::UNDECIDED);
         };
         let packet = Packet::new(tuple, &self.addresses);
         let mut verdict = Verdict::drop(RuleId::NO_PROFILE);
         program.evaluate(&packet, &mut verdict);
         if chain == Chain::Normal && !verdict.is_decided() {
-            programs.profiles[side].evaluate(&packet, &mut verdict);
+            programs.profiles[side(direction)].evaluate(&packet, &mut verdict);
         }
         verdict
     }

@@ -11,6 +11,7 @@
 
 mod explain;
 mod matching;
+mod passage;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 pub use explain::{
     Explanation, FlowExplanation, PolicyTrace, RuleTrace, Skipped, Stage, StageKind,
 };
+pub use passage::{Passage, Passed, Side, ToHost};
 
 use crate::compile::{Chain, Failsafes, RuleInfo, RuleKind, Update};
 use crate::model::{
