@@ -8,8 +8,8 @@ use encap::vxlan::{OVERHEAD_V4, OVERHEAD_V6};
 use ipnet::IpNet;
 use sha1::{Digest, Sha1};
 use vrouter_api::{
-    AffinityState, EncapsulationMode, EndpointToHostAction, FelixSettings, IpPool, Key, Node,
-    WorkloadEndpoint, WorkloadSourceSpoofing, names,
+    AffinityState, EncapsulationMode, FelixSettings, IpPool, Key, Node, WorkloadEndpoint,
+    WorkloadSourceSpoofing, names,
 };
 use vrouter_dataplane::adjacency::Mac;
 
@@ -497,14 +497,5 @@ pub(crate) fn local_endpoint(
         mac: spec.mac.map(|mac| mac.0),
         addresses: spec.ip_networks.iter().map(IpNet::addr).collect(),
         sources,
-    }
-}
-
-/// Whether the host accepts packets of its endpoints.
-pub fn accepts_endpoints(felix: &FelixSettings) -> bool {
-    match felix.default_endpoint_to_host_action {
-        EndpointToHostAction::Drop => false,
-        // RETURN leaves it to the host's own rules, of which we have none.
-        EndpointToHostAction::Accept | EndpointToHostAction::Return => true,
     }
 }

@@ -11,12 +11,12 @@ use policy::compile::Chain;
 use policy::model::{Direction, EndpointKey, PacketTuple};
 use policy::reference::{self, Explanation};
 use serde::Serialize;
-use vrouter_api::WorkloadEndpoint;
+use vrouter_api::{EndpointToHostAction, WorkloadEndpoint};
 use vrouter_control::ErrorBody;
 use vrouter_control::model::{Family, Protocol};
 use vrouter_control::params::{Explain, Icmp};
 
-use crate::desired::{Local, accepts_endpoints, addresses_of, local_endpoint};
+use crate::desired::{Local, addresses_of, local_endpoint};
 use crate::policies::endpoint_key;
 use crate::resources::Resources;
 
@@ -186,7 +186,7 @@ impl Question<'_> {
         let felix = self.resources.felix(node);
         let action = felix.default_endpoint_to_host_action;
         walk.because = format!("defaultEndpointToHostAction of {node} is {action:?}");
-        if !accepts_endpoints(&felix) {
+        if action == EndpointToHostAction::Drop {
             walk.verdict = Verdict::Deny;
         }
     }

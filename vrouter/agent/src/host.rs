@@ -20,6 +20,8 @@ pub struct Underlay {
     pub name: String,
     /// Its MTU.
     pub mtu: u32,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// What the agent did to the host.
@@ -86,24 +88,30 @@ impl Host {
         named: Option<&str>,
         wanted: &Desired,
     ) -> vrouter_io::Result<Option<Underlay>> {
-        if let Some(name) = named {
-            let found = self.link.expect_interface(name)?;
-            return Ok(Some(Underlay {
-                index: found.index,
-                name: found.name,
-                mtu: found.mtu,
-            }));
-        }
-        for address in [wanted.v4, wanted.v6].into_iter().flatten() {
-            if let Some((found, _)) = self.link.holder(address.addr())? {
-                return Ok(Some(Underlay {
-                    index: found.index,
-                    name: found.name,
-                    mtu: found.mtu,
-                }));
+        let held = self.link.addresses()?;
+        let found = match named {
+            Some(name) => Some(self.link.expect_interface(name)?),
+            None => {
+                let own = [wanted.v4, wanted.v6].into_iter().flatten();
+                let holder = own
+                    .filter_map(|own| held.iter().find(|held| held.address.addr() == own.addr()))
+                    .next();
+                match holder {
+                    Some(held) => self.link.interface_at(held.interface)?,
+                    None => None,
+                }
             }
-        }
-        Ok(None)
+        };
+        Ok(found.map(|found| Underlay {
+            index: found.index,
+            name: found.name,
+            mtu: found.mtu,
+            addresses: held
+                .iter()
+                .filter(|held| held.interface == found.index)
+                .map(|held| held.address.addr())
+                .collect(),
+        }))
     }
 
     /// Brings addresses and routes to what is wanted. Goes on after a failure and returns all of

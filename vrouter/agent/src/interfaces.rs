@@ -13,6 +13,11 @@ pub const IPIP: InterfaceId = InterfaceId(3);
 /// The first workload's.
 const FIRST: u16 = 4;
 
+/// The fixed ones.
+pub fn not_workloads() -> impl Iterator<Item = InterfaceId> {
+    (0..FIRST).map(InterfaceId)
+}
+
 /// Numbers not in use.
 #[derive(Debug)]
 pub struct InterfaceIds {

@@ -3,7 +3,7 @@
 //! The way of a resource: `vrouter-datastore` sends it, [`agent`] keeps it in [`resources`],
 //! [`desired`] says what the node should look like, and each room brings its part of the node
 //! there: [`endpoints`] the pods' TAPs, [`tunnels`] the sockets to other nodes, [`host`] the
-//! kernel's routes, [`policies`] the compiled policy, [`rib`] the FIB. [`tables`] puts it in the
+//! kernel's routes, [`host_endpoints`] host endpoints, [`policies`] the compiled policy, [`rib`] the FIB. [`tables`] puts it in the
 //! form workers read, and [`workers`] publishes it. [`service`] answers clients.
 #![forbid(unsafe_code)]
 
@@ -14,6 +14,7 @@ pub mod endpoints;
 pub mod explain;
 pub mod hits;
 pub mod host;
+pub mod host_endpoints;
 pub mod interfaces;
 pub mod pace;
 pub mod policies;

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use policy::compile::{Applied, Compiled, Graph, Update};
+use policy::compile::{Applied, Compiled, Failsafe, Failsafes, Graph, Update};
 use policy::model::{Direction, EndpointKey, Invalid, Name, NetworkSetKey, Profile};
 pub use policy::reference::Resources as Reference;
 use policy::selector::Labels;
-use vrouter_api::{Key, Kind, Resource, model};
+use vrouter_api::{FailsafePort, FelixSettings, Key, Kind, Resource, model};
 
 use crate::resources::Resources;
 
@@ -19,6 +19,7 @@ pub struct Policies {
     graph: Graph,
     /// The same resources for the evaluator that explains, once somebody has asked it.
     reference: Option<Box<Reference>>,
+    failsafes: Failsafes,
     problems: BTreeMap<Key, String>,
 }
 
@@ -33,6 +34,7 @@ impl Policies {
         Ok(Self {
             graph,
             reference: None,
+            failsafes: Failsafes::default(),
             problems: BTreeMap::new(),
         })
     }
@@ -69,6 +71,14 @@ impl Policies {
         self.graph.apply(update);
     }
 
+    /// Takes the ports that host endpoints never close.
+    pub fn set_failsafes(&mut self, failsafes: Failsafes) {
+        if failsafes != self.failsafes {
+            self.failsafes = failsafes.clone();
+            self.apply(Update::Failsafes(failsafes));
+        }
+    }
+
     /// Compiles what changed; the tables now.
     pub fn compile(&mut self) -> Arc<Compiled> {
         self.graph.flush();
@@ -82,8 +92,11 @@ impl Policies {
 
     /// The evaluator that explains, over the same resources; made when first asked for.
     pub fn reference(&mut self, resources: &Resources) -> &Reference {
-        self.reference
-            .get_or_insert_with(|| Box::new(reference(resources)))
+        self.reference.get_or_insert_with(|| {
+            let mut reference = reference(resources);
+            reference.apply(Update::Failsafes(self.failsafes.clone()));
+            Box::new(reference)
+        })
     }
 
     /// Resources the compiler refused, in words.
@@ -94,9 +107,27 @@ impl Policies {
     }
 }
 
-/// The evaluator that explains, over resources. Those that the model refuses are left out.
+/// The settings' failsafe ports in the compiler's form.
+pub fn failsafes(settings: &FelixSettings) -> Failsafes {
+    let list = |ports: &[FailsafePort]| {
+        let one = |port: &FailsafePort| Failsafe {
+            protocol: port.protocol.into(),
+            port: port.port,
+            net: port.net,
+        };
+        ports.iter().map(one).collect()
+    };
+    Failsafes {
+        inbound: list(&settings.failsafe_inbound_host_ports),
+        outbound: list(&settings.failsafe_outbound_host_ports),
+    }
+}
+
+/// The evaluator that explains, over resources, with the failsafe ports of all nodes. Those that
+/// the model refuses are left out.
 pub fn reference(resources: &Resources) -> Reference {
     let mut reference = Reference::new();
+    reference.apply(Update::Failsafes(failsafes(&resources.felix(""))));
     let updates = resources.iter().filter_map(|r| update(r).ok().flatten());
     for update in default_allow().into_iter().chain(updates) {
         reference.apply(update);

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use vrouter_api::{
-    BlockAffinity, FelixConfiguration, FelixSettings, IpPool, Key, Kind, Node, Resource,
-    WorkloadEndpoint,
+    BlockAffinity, FelixConfiguration, FelixSettings, HostEndpoint, IpPool, Key, Kind, Node,
+    Resource, WorkloadEndpoint,
 };
 
 /// Every resource, as the datastore last had it in good order.
@@ -70,6 +70,14 @@ impl Resources {
     pub fn endpoints(&self) -> impl Iterator<Item = &WorkloadEndpoint> {
         self.all.values().filter_map(|resource| match resource {
             Resource::WorkloadEndpoint(endpoint) => Some(endpoint),
+            _ => None,
+        })
+    }
+
+    /// All host endpoints.
+    pub fn host_endpoints(&self) -> impl Iterator<Item = &HostEndpoint> {
+        self.all.values().filter_map(|resource| match resource {
+            Resource::HostEndpoint(endpoint) => Some(endpoint),
             _ => None,
         })
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+pub use policy::flow::Admission;
 use vrouter_datastore::Connection;
 
 /// Settings of one node's process.
@@ -25,6 +26,12 @@ pub struct Settings {
     pub underlay_interface: Option<String>,
     /// Sessions the flow table holds at most.
     pub flow_table_size: usize,
+    /// Sessions one workload may own, as either end; `None`: no limit.
+    pub flows_per_endpoint: Option<u32>,
+    /// How fast new sessions are admitted; `None`: no limit.
+    pub new_flows: Option<Admission>,
+    /// Whether both ends of a TCP connection that policy cuts get a reset.
+    pub reset_cut_connections: bool,
     /// Buffers a worker may own, each of 64 KiB.
     pub buffers: usize,
 }

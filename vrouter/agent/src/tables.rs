@@ -8,14 +8,16 @@ use encap::vxlan::Vni;
 use ipnet::IpNet;
 use policy::compile::Compiled;
 use rustc_hash::FxHashSet;
+use vrouter_api::EndpointToHostAction;
 use vrouter_dataplane::adjacency::{Adjacency, Encap};
 use vrouter_dataplane::drop::DropReason;
 use vrouter_dataplane::packet::Version;
-use vrouter_dataplane::tables::{Host, Interface, InterfaceKind, Workload};
+use vrouter_dataplane::tables::{EndpointToHost, Host, Interface, InterfaceKind, Workload};
 
 use crate::agent::router_addresses;
-use crate::desired::{Desired, Route, Target, Transport, accepts_endpoints};
+use crate::desired::{Desired, Route, Target, Transport};
 use crate::endpoints::{Endpoint, Endpoints};
+use crate::host_endpoints::HostEndpoints;
 use crate::interfaces::HOST;
 use crate::policies::endpoint_key;
 use crate::tunnels::{self, Tunnels};
@@ -30,6 +32,10 @@ pub struct View<'a> {
     pub tunnels: &'a Tunnels,
     /// Compiled policy.
     pub policy: &'a Compiled,
+    /// Which host endpoints stand for what.
+    pub host_endpoints: &'a HostEndpoints,
+    /// Whether connections that policy cuts are reset.
+    pub reset_cut: bool,
     /// Addresses of the host.
     pub host_addresses: &'a [IpAddr],
     /// MTU of the underlay's interface.
@@ -200,7 +206,13 @@ impl View<'_> {
                 .chain(&self.desired.tunnel_addresses)
                 .copied()
                 .collect(),
-            accepts_endpoints: accepts_endpoints(felix),
+            endpoint_to_host: match felix.default_endpoint_to_host_action {
+                EndpointToHostAction::Drop => EndpointToHost::Drop,
+                EndpointToHostAction::Accept => EndpointToHost::Accept,
+                EndpointToHostAction::Return => EndpointToHost::Return,
+            },
+            endpoints: self.host_endpoints.compiled(self.policy),
+            reset_cut: self.reset_cut,
             router_v4: router_v4.unwrap_or(default.router_v4),
             router_v6: router_v6.unwrap_or(default.router_v6),
             vni: self.vni(),

@@ -144,6 +144,13 @@ impl<'a> Place<'a> {
             .notice(self.line, &self.path, self.written(), text);
     }
 
+    /// Reports that this node has less effect than its author may think, and why.
+    pub(crate) fn partly(&self, why: &str) {
+        let text = format!("acted on in part: {why}");
+        self.report
+            .notice(self.line, &self.path, self.written(), text);
+    }
+
     fn fail<T>(&self, reason: impl Into<String>) -> Option<T> {
         self.error(reason);
         None

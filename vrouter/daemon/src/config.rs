@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use serde::Deserialize;
-use vrouter_agent::settings::Settings;
+use vrouter_agent::settings::{Admission, Settings};
 use vrouter_api::names::{check_interface, check_subdomain};
 use vrouter_datastore::{Connection, StoreError};
 
@@ -102,6 +102,18 @@ struct Values {
     /// Sessions the flow table holds at most, 128 bytes each [default: 262144].
     #[arg(long, env = "VROUTER_FLOW_TABLE_SIZE", value_name = "N")]
     flow_table_size: Option<usize>,
+    /// Sessions one pod may own at most, as either end; 0: no limit [default: 0].
+    #[arg(long, env = "VROUTER_FLOWS_PER_ENDPOINT", value_name = "N")]
+    flows_per_endpoint: Option<u32>,
+    /// New sessions admitted a second on the whole node; 0: no limit [default: 0].
+    #[arg(long, env = "VROUTER_NEW_FLOWS_PER_SECOND", value_name = "N")]
+    new_flows_per_second: Option<u32>,
+    /// New sessions admitted at once after a pause [default: as many as in a second].
+    #[arg(long, env = "VROUTER_NEW_FLOWS_BURST", value_name = "N")]
+    new_flows_burst: Option<u32>,
+    /// Send TCP resets to both ends of a connection that a policy change cuts.
+    #[arg(long, env = "VROUTER_RESET_CUT_CONNECTIONS", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    reset_cut_connections: Option<bool>,
     /// Buffers of 64 KiB each worker may own [default: 1024].
     #[arg(long, env = "VROUTER_BUFFERS", value_name = "N")]
     buffers: Option<usize>,
@@ -208,6 +220,10 @@ impl Values {
             tunnel_interface: self.tunnel_interface.or(below.tunnel_interface),
             underlay_interface: self.underlay_interface.or(below.underlay_interface),
             flow_table_size: self.flow_table_size.or(below.flow_table_size),
+            flows_per_endpoint: self.flows_per_endpoint.or(below.flows_per_endpoint),
+            new_flows_per_second: self.new_flows_per_second.or(below.new_flows_per_second),
+            new_flows_burst: self.new_flows_burst.or(below.new_flows_burst),
+            reset_cut_connections: self.reset_cut_connections.or(below.reset_cut_connections),
             buffers: self.buffers.or(below.buffers),
             log_level: self.log_level.or(below.log_level),
         }
@@ -278,6 +294,7 @@ impl Values {
         )?;
         let flow_table_size = self.flow_table_size.unwrap_or(DEFAULT_FLOWS);
         range("flowTableSize", flow_table_size, 64, 1 << 28)?;
+        let new_flows = admission(self.new_flows_per_second, self.new_flows_burst)?;
         let buffers = self.buffers.unwrap_or(DEFAULT_BUFFERS);
         range("buffers", buffers, 128, 65_536)?;
         let level = self.log_level.unwrap_or_else(|| "info".to_owned());
@@ -300,12 +317,36 @@ impl Values {
                 tunnel_interface: tunnel,
                 underlay_interface: self.underlay_interface,
                 flow_table_size,
+                flows_per_endpoint: self.flows_per_endpoint.filter(|limit| *limit > 0),
+                new_flows,
+                reset_cut_connections: self.reset_cut_connections.unwrap_or(false),
                 buffers,
             },
             control_socket: self.control_socket.unwrap_or_else(|| DEFAULT_SOCKET.into()),
             log_level,
         })
     }
+}
+
+/// The rate of new sessions, if there is to be one.
+fn admission(
+    per_second: Option<u32>,
+    burst: Option<u32>,
+) -> Result<Option<Admission>, ConfigError> {
+    const MOST: usize = 1_000_000_000;
+    let per_second = per_second.unwrap_or(0);
+    range("newFlowsPerSecond", per_second as usize, 0, MOST)?;
+    if per_second == 0 {
+        return match burst {
+            Some(burst) => Err(bad("newFlowsBurst", &burst.to_string())(
+                "means nothing without newFlowsPerSecond".into(),
+            )),
+            None => Ok(None),
+        };
+    }
+    let burst = burst.unwrap_or(per_second);
+    range("newFlowsBurst", burst as usize, 1, MOST)?;
+    Ok(Some(Admission { per_second, burst }))
 }
 
 fn bad<'a>(key: &'static str, value: &'a str) -> impl Fn(String) -> ConfigError + 'a {
@@ -345,6 +386,26 @@ mod tests {
         let config = resolve("nodeName: a\nworkers: 2\n", &["--node-name", "b"]).unwrap();
         assert_eq!((config.agent.node.as_str(), config.agent.workers), ("b", 2));
         assert_eq!(config.agent.tunnel_interface, "tunl0");
+        assert_eq!(config.agent.new_flows, None);
+        assert!(!config.agent.reset_cut_connections);
+    }
+
+    #[test]
+    fn limits_of_flows() {
+        let file = "nodeName: a\nflowsPerEndpoint: 7\nnewFlowsPerSecond: 100\n";
+        let settings = resolve(file, &[]).unwrap().agent;
+        assert_eq!(settings.flows_per_endpoint, Some(7));
+        let expected = |burst| {
+            Some(Admission {
+                per_second: 100,
+                burst,
+            })
+        };
+        assert_eq!(settings.new_flows, expected(100));
+        let flags = ["--new-flows-burst=5", "--flows-per-endpoint=0"];
+        let settings = resolve(file, &flags).unwrap().agent;
+        assert_eq!(settings.new_flows, expected(5));
+        assert_eq!(settings.flows_per_endpoint, None);
     }
 
     #[test]
@@ -361,6 +422,10 @@ mod tests {
             ("buffers: 1\n", "buffers"),
             ("datastoreType: kubernetes\n", "kubernetes"),
             ("etcdEndpoints: 'here'\n", "ETCD_ENDPOINTS"),
+            ("flowsPerEndpoint: -1\n", "flowsPerEndpoint"),
+            ("newFlowsBurst: 5\n", "newFlowsBurst"),
+            ("newFlowsPerSecond: 5\nnewFlowsBurst: 0\n", "newFlowsBurst"),
+            ("resetCutConnections: 3\n", "resetCutConnections"),
             ("workers: 64\npinWorkers: true\n", "pinWorkers"),
         ] {
             let error = resolve(

@@ -77,7 +77,8 @@ reasons! {
         TunnelInnerLink "tunnel-inner-link" "The inner frame is not addressed to this node or is no IP packet.",
         IcmpErrorUnrelated "icmp-error-unrelated" "An ICMP error about no flow that is known here.",
         FlowTableFull "flow-table-full" "The flow table has no room for a new flow.",
-        FlowLimit "flow-limit" "The endpoint has as many flows as it may, or new flows come too fast.",
+        FlowLimit "flow-limit" "The workload has as many flows as it may (flowsPerEndpoint).",
+        FlowRate "flow-rate" "New flows come faster than they are admitted (newFlowsPerSecond).",
         FlowInvalid "flow-invalid" "The packet does not fit the state of its flow.",
         SegmentFailed "segment-failed" "The super-packet cannot be cut into segments.",
     }

@@ -1,6 +1,6 @@
 //! The only way back from the packet path: a bounded ring that loses rather than waits.
 
-use policy::compile::RuleId;
+use policy::compile::{EndpointIndex, RuleId};
 use policy::model::{Direction, PacketTuple};
 
 use crate::drop::DropReason;
@@ -20,6 +20,15 @@ pub enum Event {
     },
 }
 
+/// Whose policy it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// That of the workload behind an interface.
+    Workload(InterfaceId),
+    /// That of a host endpoint.
+    Host(EndpointIndex),
+}
+
 /// A packet that was refused.
 #[derive(Debug, Clone, Copy)]
 pub struct Denial {
@@ -34,7 +43,7 @@ pub struct Denial {
     /// Why.
     pub reason: DropReason,
     /// Whose policy, in which direction, and the rule or default that refused it.
-    pub rule: Option<(InterfaceId, Direction, RuleId)>,
+    pub rule: Option<(Whose, Direction, RuleId)>,
     /// For ICMP queries the identifier of their flow.
     pub identifier: Option<u16>,
     /// Whether a session was cut by it.

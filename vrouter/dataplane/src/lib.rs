@@ -12,6 +12,7 @@ pub mod drop;
 pub mod events;
 pub mod graph;
 pub mod hits;
+pub mod host_endpoint;
 pub mod id;
 mod limiter;
 pub mod memory;

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use rustc_hash::FxHashSet;
 
 use crate::adjacency::{Adjacency, Mac, choose};
+use crate::host_endpoint::HostEndpoints;
 use crate::id::{AdjacencyId, InterfaceId};
 use crate::packet::Version;
 
@@ -61,13 +62,28 @@ impl Workload {
     }
 }
 
+/// `defaultEndpointToHostAction`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndpointToHost {
+    /// They are dropped.
+    Drop,
+    /// They are delivered.
+    Accept,
+    /// The host endpoint of all interfaces decides; delivered if there is none.
+    Return,
+}
+
 /// What the node itself is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
     /// Addresses of the host's own interfaces, tunnel addresses included.
     pub addresses: FxHashSet<IpAddr>,
-    /// Whether the host accepts packets of its endpoints (`defaultEndpointToHostAction`).
-    pub accepts_endpoints: bool,
+    /// What becomes of packets of its workloads to itself, after their policy allowed them.
+    pub endpoint_to_host: EndpointToHost,
+    /// Host endpoints.
+    pub endpoints: HostEndpoints,
+    /// Whether both ends of a TCP connection that policy cuts get a reset.
+    pub reset_cut: bool,
     /// Source of ICMP errors for IPv4.
     pub router_v4: Ipv4Addr,
     /// Source of ICMP errors for IPv6.
@@ -90,7 +106,9 @@ impl Default for Host {
     fn default() -> Self {
         Self {
             addresses: FxHashSet::default(),
-            accepts_endpoints: false,
+            endpoint_to_host: EndpointToHost::Drop,
+            endpoints: HostEndpoints::default(),
+            reset_cut: false,
             router_v4: GATEWAY_V4,
             router_v6: GATEWAY_V6,
             vni: Vni::CALICO,

@@ -11,6 +11,7 @@ use vrouter_dataplane::adjacency::GATEWAY_MAC;
 use vrouter_dataplane::drop::{DropReason, GenerateReason};
 use vrouter_dataplane::memory::Frame;
 use vrouter_dataplane::packet::Version;
+use vrouter_dataplane::tables::EndpointToHost;
 use vrouter_dataplane::tables::{GATEWAY_V4, GATEWAY_V6};
 use world::packets::{
     ACK, SYN, TTL, echo, error, ethernet, link, raw, sums_are_right, tcp, ttl, udp,
@@ -93,7 +94,7 @@ fn the_host_is_one_router_with_us() {
 #[test]
 fn the_host_must_accept_endpoints() {
     let mut node = node();
-    node.host(|host| host.accepts_endpoints = false);
+    node.host(|host| host.endpoint_to_host = EndpointToHost::Drop);
     let packet = udp(a4(1, 1), a4(1, 0), (1, 2), b"up");
     assert!(node.pod_sends(1, &packet).is_empty());
     assert_eq!(node.dropped(DropReason::EndpointToHost), 1);

@@ -53,6 +53,7 @@ pub(super) fn drops<W: Write>(
             "SOURCE",
             "DESTINATION",
             "LENGTH",
+            "CUT",
             "RULE",
         ]);
         for sample in &report.recent {
@@ -70,6 +71,7 @@ pub(super) fn drops<W: Write>(
                 source,
                 destination,
                 sample.length.to_string(),
+                if sample.cut { "cut" } else { "-" }.to_owned(),
                 optional(sample.rule.as_ref()),
             ]);
         }

@@ -240,6 +240,7 @@ impl Service for Fake {
                 0,
                 "Deny",
             )),
+            cut: true,
         };
         let unread = DropSample {
             reason: "ip-truncated".into(),
@@ -247,6 +248,7 @@ impl Service for Fake {
             tuple: None,
             length: 17,
             rule: None,
+            cut: false,
             ..denied.clone()
         };
         let recent = if params.recent {

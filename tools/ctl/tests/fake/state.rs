@@ -160,6 +160,7 @@ pub(super) fn rule(
 ) -> RuleReference {
     RuleReference {
         direction: direction.into(),
+        host_endpoint: None,
         tier: tier.map(Into::into),
         policy: Some(policy.into()),
         rule: Some(rule),

@@ -27,8 +27,9 @@ use crate::desired::{Desired, desired};
 use crate::endpoints::Endpoints;
 use crate::hits::{Before, Sources};
 use crate::host::{Host, Underlay};
-use crate::interfaces::{HOST, InterfaceIds};
-use crate::policies::Policies;
+use crate::host_endpoints::{self, HostEndpoints};
+use crate::interfaces::{self, HOST, InterfaceIds};
+use crate::policies::{Policies, failsafes};
 use crate::resources::Resources;
 use crate::rib::Rib;
 use crate::settings::Settings;
@@ -101,6 +102,7 @@ pub struct Agent {
     pub(crate) notices: BTreeMap<String, Vec<Notice>>,
     pub(crate) problems: Vec<String>,
     pub(crate) underlay: Option<Underlay>,
+    host_endpoints: HostEndpoints,
     pub(crate) mtu: u16,
     pub(crate) in_sync: bool,
     pub(crate) changed: Option<SystemTime>,
@@ -140,12 +142,20 @@ impl Agent {
             flows: Arc::new(FlowTable::new(flow::Config {
                 capacity: settings.flow_table_size,
                 endpoints: InterfaceId::LIMIT,
+                endpoint_limit: settings.flows_per_endpoint,
+                admission: settings.new_flows,
                 seed: seed(),
                 ..flow::Config::default()
             })),
             events: Arc::new(ArrayQueue::new(EVENTS)),
             start,
         };
+        // The limit is a workload's; what comes by the host or a tunnel is of many.
+        for id in interfaces::not_workloads() {
+            shared
+                .flows
+                .set_endpoint_limit(u32::from(id.0), Some(u32::MAX - 1));
+        }
         let queues = tun::open(
             None,
             &settings.tunnel_interface,
@@ -186,6 +196,7 @@ impl Agent {
             notices: BTreeMap::new(),
             problems: Vec::new(),
             underlay: None,
+            host_endpoints: HostEndpoints::default(),
             mtu: 0,
             in_sync: false,
             changed: None,
@@ -311,6 +322,16 @@ impl Agent {
         self.shared
             .flows
             .set_timeouts(&timeouts(&wanted.felix.flow_timeouts));
+        let kinds = self.tunnels.iter().map(|(kind, _)| kind);
+        let (chosen, remarks) = host_endpoints::choose(
+            &self.resources,
+            &self.settings.node,
+            self.underlay.as_ref(),
+            kinds,
+        );
+        self.host_endpoints = chosen;
+        problems.extend(remarks);
+        self.policies.set_failsafes(failsafes(&wanted.felix));
         self.compiled = self.policies.compile();
         problems.extend(self.policies.problems());
         problems.extend(self.host.update(&wanted, self.underlay.as_ref(), self.mtu));

@@ -32,6 +32,8 @@ impl Agent {
             endpoints: &self.endpoints,
             tunnels: &self.tunnels,
             policy: &self.compiled,
+            host_endpoints: &self.host_endpoints,
+            reset_cut: self.settings.reset_cut_connections,
             host_addresses: &self.host_addresses,
             underlay_mtu: self
                 .underlay

@@ -5,7 +5,7 @@ use vrouter_dataplane::counters::{Balance, Counters};
 use vrouter_dataplane::drop::{ConsumeReason, DropReason, GenerateReason};
 use vrouter_dataplane::graph::NodeId;
 
-use super::policy::rule_reference;
+use super::policy::refusing_rule;
 use super::ports;
 use crate::agent::Agent;
 use crate::collector::{Denials, DeniedPair};
@@ -93,9 +93,8 @@ pub(super) fn drops(agent: &Agent, denials: &Denials, recent: bool) -> model::Dr
                     destination_port,
                 }),
                 length: denial.length,
-                rule: denial
-                    .rule
-                    .map(|(_, direction, rule)| rule_reference(agent, direction, rule)),
+                rule: denial.rule.map(|rule| refusing_rule(agent, rule)),
+                cut: denial.cut,
             });
         }
     }

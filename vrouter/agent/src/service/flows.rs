@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ::policy::compile::RuleId;
-use ::policy::flow::{Flow, NO_ENDPOINT, State};
+use ::policy::flow::{Flow, NO_ENDPOINT, State, Verdict};
 use ::policy::model::Direction;
 use vrouter_control::ErrorBody;
 use vrouter_control::model::{self, Page, Protocol, Traffic, Tuple};
@@ -108,12 +108,9 @@ fn row(agent: &Agent, flow: &Flow) -> model::Flow {
     };
     let [source, destination] = flow.owners.map(|id| owner(agent, id));
     let mut rules = Vec::new();
-    let sides = [
-        (Direction::Egress, &source),
-        (Direction::Ingress, &destination),
-    ];
-    for (rule, (direction, end)) in flow.rules.iter().zip(sides) {
-        if end.is_some() {
+    let sides = [Direction::Egress, Direction::Ingress];
+    for (rule, direction) in flow.rules.iter().zip(sides) {
+        if *rule != 0 {
             rules.push(rule_reference(agent, direction, RuleId::from_index(*rule)));
         }
     }
@@ -121,7 +118,11 @@ fn row(agent: &Agent, flow: &Flow) -> model::Flow {
         protocol,
         original: tuple(&flow.key),
         reply: tuple(&flow.reply_key),
-        state: state(flow.state).to_owned(),
+        state: match flow.verdict {
+            Verdict::Allow => state(flow.state),
+            Verdict::Deny => "cut",
+        }
+        .to_owned(),
         age_ms: flow.age_ms,
         idle_ms: flow.idle_ms,
         timeout_ms: timeout(agent, flow),

@@ -8,6 +8,7 @@ use vrouter_control::model::{
     PolicyTier, RuleReference,
 };
 use vrouter_control::params::{self, Explain, ShowPolicy};
+use vrouter_dataplane::events::Whose;
 use vrouter_dataplane::id::InterfaceId;
 
 use super::{Outcome, known, rules};
@@ -30,6 +31,25 @@ pub(super) fn rule_reference(agent: &Agent, direction: Direction, id: RuleId) ->
     reference(direction, agent.compiled.rule(id))
 }
 
+/// A rule that refused a packet, with the host endpoint it stood for.
+pub(super) fn refusing_rule(
+    agent: &Agent,
+    (whose, direction, id): (Whose, Direction, RuleId),
+) -> RuleReference {
+    let host_endpoint = match whose {
+        Whose::Workload(_) => None,
+        Whose::Host(index) => agent
+            .compiled
+            .endpoints()
+            .find(|(endpoint, _)| *endpoint == index)
+            .map(|(_, key)| key.name().to_string()),
+    };
+    RuleReference {
+        host_endpoint,
+        ..rule_reference(agent, direction, id)
+    }
+}
+
 fn reference(direction: Direction, info: Option<&RuleInfo>) -> RuleReference {
     let policy = info.and_then(|info| match (&info.policy, &info.profile) {
         (Some(policy), _) => Some(policy_name(policy)),
@@ -39,6 +59,7 @@ fn reference(direction: Direction, info: Option<&RuleInfo>) -> RuleReference {
     let tier = info.and_then(|info| info.tier.as_ref());
     RuleReference {
         direction: direction.to_string(),
+        host_endpoint: None,
         tier: tier.map(ToString::to_string),
         policy,
         rule: info.and_then(|info| info.index).map(|index| index as u32),

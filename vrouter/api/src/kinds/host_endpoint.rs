@@ -41,7 +41,11 @@ impl Spec for HostEndpointSpec {
 impl Read for HostEndpointSpec {
     fn read(fields: &Fields<'_>, _metadata: &mut Metadata) -> Option<HostEndpointSpec> {
         let node = fields.required("node").and_then(|place| {
-            place.not_acted_on("policy is applied to workloads only, not to host interfaces yet");
+            place.partly(
+                "policy holds for packets between the host and its pods or a tunnel, and for pods' \
+                 packets that cross the interface; what the host sends and receives by its own \
+                 interfaces does not pass vrouterd",
+            );
             place.checked(check_subdomain)
         });
         let interface = fields

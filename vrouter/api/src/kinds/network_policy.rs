@@ -232,15 +232,16 @@ fn policy(fields: &Fields<'_>) -> NetworkPolicySpec {
 }
 
 fn global_policy(fields: &Fields<'_>) -> GlobalNetworkPolicySpec {
-    const HOSTS: &str = "there is no policy for host interfaces yet";
+    const BEFORE: &str = "asked for packets that pass vrouterd alone, not for those the host sends \
+                          and receives by its own interfaces";
     let policy = policy(fields);
-    let flag = |name| {
+    let flag = |name: &str| {
         let Some(place) = fields.optional(name) else {
             return false;
         };
         let value = place.boolean() == Some(true);
-        if value {
-            place.not_acted_on(HOSTS);
+        if value && name != "applyOnForward" {
+            place.partly(BEFORE);
         }
         value
     };

@@ -75,6 +75,9 @@ pub struct DropSample {
     /// The rule that dropped it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<RuleReference>,
+    /// Whether it belonged to a connection that was allowed until then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
 }
 
 /// One worker.

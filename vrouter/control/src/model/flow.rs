@@ -64,6 +64,9 @@ pub struct Tuple {
 pub struct RuleReference {
     /// `ingress` or `egress`.
     pub direction: String,
+    /// The host endpoint whose policy it is; none for workloads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_endpoint: Option<String>,
     /// The tier; none for a profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<String>,
@@ -81,6 +84,9 @@ pub struct RuleReference {
 impl std::fmt::Display for RuleReference {
     /// `egress default/default.web[0] Allow`: direction, tier/policy, rule, action.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(endpoint) = &self.host_endpoint {
+            write!(f, "host endpoint {endpoint} ")?;
+        }
         write!(f, "{} ", self.direction)?;
         match (&self.tier, &self.policy) {
             (Some(tier), Some(policy)) => write!(f, "{tier}/{policy}")?,

@@ -1,115 +1,24 @@
-//! Route and policy of a new flow, and of an old one after the tables changed.
-//!
-//! Order as in Calico: routing, then the source's egress policy, then the destination's ingress
-//! policy or the host's endpoint-to-host action. A host always reaches its own workloads.
+//! Sessions: begun for a new flow that may pass, decided again after the tables changed, cut when
+//! policy no longer allows them. What may pass is `decide`'s to say.
 
 use std::net::IpAddr;
 
-use policy::compile::{Hits, RuleId, RuleKind, Verdict as Opinion};
 use policy::flow::{
-    Direction as FlowDirection, Hit, InsertError, NO_ENDPOINT, NewSession, Refresh, Session,
-    SessionId, Touch, Verdict,
+    Direction as FlowDirection, Flow, Hit, InsertError, NO_ENDPOINT, NewSession, Refresh, Session,
+    SessionId, Touch, Verdict, flags,
 };
-use policy::model::{Direction, PacketTuple};
+use policy::model::PacketTuple;
 
-use crate::adjacency::Adjacency;
+use super::decide::{self, Asked, Decision, Refusal, decide};
 use crate::drop::DropReason;
 use crate::events::{Denial, Event};
-use crate::graph::{IcmpError, Next, NodeId};
-use crate::hits::Hit as RuleHit;
-use crate::id::{AdjacencyId, InterfaceId};
-use crate::packet::{Headers, Transport, Version};
+use crate::graph::{Next, NodeId};
+use crate::host_endpoint::Origin;
+use crate::id::InterfaceId;
+use crate::packet::{Headers, Transport, protocol};
 use crate::session::Path;
-use crate::tables::{InterfaceKind, Tables};
+use crate::tables::Tables;
 use crate::worker::{Core, Packet};
-
-/// What was found out about a flow that may pass.
-struct Decision {
-    forward: AdjacencyId,
-    reverse: AdjacencyId,
-    /// The workload it goes to, if it is one of ours.
-    to: Option<InterfaceId>,
-    /// The rules that allowed it, egress then ingress.
-    rules: [u32; 2],
-}
-
-impl Decision {
-    /// The session's directions, by [`FlowDirection::index`].
-    fn paths(&self, tables: &Tables) -> [Path; 2] {
-        [
-            Path {
-                adjacency: self.forward,
-                home: home(tables, self.reverse),
-            },
-            Path {
-                adjacency: self.reverse,
-                home: home(tables, self.forward),
-            },
-        ]
-    }
-}
-
-/// Where packets come from whose way back is this, if that is known for sure.
-fn home(tables: &Tables, back: AdjacencyId) -> Option<InterfaceId> {
-    match tables.adjacency(back)? {
-        Adjacency::Neighbor { out, .. }
-        | Adjacency::Host {
-            out, local: true, ..
-        } => Some(*out),
-        Adjacency::Host { local: false, .. }
-        | Adjacency::Tunnel { .. }
-        | Adjacency::Group(_)
-        | Adjacency::Drop(_) => None,
-    }
-}
-
-/// Why a flow may not pass.
-struct Refusal {
-    reason: DropReason,
-    tell: Option<IcmpError>,
-    /// The rule that refused it, and whose.
-    rule: Option<(InterfaceId, Direction, RuleId)>,
-}
-
-impl From<DropReason> for Refusal {
-    fn from(reason: DropReason) -> Self {
-        Self {
-            reason,
-            tell: None,
-            rule: None,
-        }
-    }
-}
-
-/// What the policies of both ends said of a new flow, to be counted once its fate is known.
-#[derive(Default)]
-struct Asked([Option<(InterfaceId, Direction, Opinion)>; 2]);
-
-impl Asked {
-    /// Counts a flow with its first packet, which a session counts by itself if there is one.
-    fn count(&self, core: &Core, packet: &Packet) {
-        let seen = core.seen(packet);
-        let add = |hit: &RuleHit, first: bool| {
-            hit.flows.add(1);
-            if first {
-                hit.add(seen.packets.into(), seen.bytes.into());
-            }
-        };
-        for (id, direction, opinion) in self.0.iter().flatten() {
-            if opinion.rule == RuleId::NO_PROFILE {
-                add(core.counters.unmatched(*id, *direction), true);
-            } else if let Some(hit) = core.counters.rules.of(opinion.rule.index() as u32) {
-                add(hit, packet.hit.is_none());
-            }
-            let aside = [&opinion.staged, &opinion.logged, &opinion.passed].map(Hits::as_slice);
-            for rule in aside.into_iter().flatten() {
-                if let Some(hit) = core.counters.rules.of(rule.index() as u32) {
-                    add(hit, true);
-                }
-            }
-        }
-    }
-}
 
 /// Ends a session; the rules that allowed it keep what it carried.
 pub(super) fn end(core: &Core, id: SessionId) {
@@ -119,40 +28,41 @@ pub(super) fn end(core: &Core, id: SessionId) {
     }
 }
 
-/// Who sends a flow, as far as policy is concerned.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    Workload(InterfaceId),
-    Host,
-    Underlay,
-}
-
-impl Origin {
-    fn of(tables: &Tables, arrival: InterfaceId) -> Result<Self, Refusal> {
-        match tables.interface(arrival).map(|interface| &interface.kind) {
-            Some(InterfaceKind::Workload(_)) => Ok(Self::Workload(arrival)),
-            Some(InterfaceKind::Host) => Ok(Self::Host),
-            Some(InterfaceKind::Vxlan(_) | InterfaceKind::Ipip) => Ok(Self::Underlay),
-            None => Err(DropReason::InterfaceDown.into()),
-        }
-    }
-}
-
 pub(super) fn classify(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
     if let Some(hit) = packet.hit {
         return renew(core, tables, packet, hit);
     }
+    let Some(origin) = Origin::of(tables, packet.rx, packet.headers.source) else {
+        return Next::Drop(DropReason::InterfaceDown);
+    };
     let tuple = tuple(&packet.headers);
+    let (hash, untracked) = (packet.flow_hash(), packet.untracked);
     let mut asked = Asked::default();
-    let decision = Origin::of(tables, packet.rx)
-        .and_then(|origin| decide(tables, origin, &tuple, packet.flow_hash(), &mut asked));
-    match decision {
+    match decide(tables, origin, &tuple, hash, untracked, &mut asked) {
         Ok(decision) => begin(core, tables, packet, &decision, &asked),
         Err(refusal) => {
             asked.count(core, packet);
-            refuse(core, packet, &tuple, &refusal)
+            refuse(core, packet, &tuple, &refusal, false)
         }
     }
+}
+
+/// `doNotTrack` policies, where the node has any: they see every packet, whatever its session, and
+/// what they let in gets none. `None` when they leave the packet to the rest.
+pub(super) fn untracked(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Option<Next> {
+    let origin = Origin::of(tables, packet.rx, packet.headers.source)?;
+    let tuple = tuple(&packet.headers);
+    let mut asked = Asked::default();
+    let said = decide::untracked(tables, origin, &tuple, packet.flow_hash(), &mut asked);
+    asked.count(core, packet);
+    Some(match said? {
+        Ok(()) => {
+            packet.untracked = true;
+            packet.hit = None;
+            Next::To(NodeId::Classify)
+        }
+        Err(refusal) => refuse(core, packet, &tuple, &refusal, false),
+    })
 }
 
 /// Begins a flow that may pass.
@@ -164,7 +74,7 @@ fn begin(
     asked: &Asked,
 ) -> Next {
     packet.adjacency = decision.forward;
-    let Some(key) = packet.key else {
+    let Some(key) = packet.key.filter(|_| !packet.untracked) else {
         asked.count(core, packet);
         return Next::To(NodeId::Forward);
     };
@@ -202,47 +112,31 @@ fn begin(
             Next::To(NodeId::Forward)
         }
         Err(InsertError::Full) => Next::Drop(DropReason::FlowTableFull),
-        Err(InsertError::EndpointLimit(_) | InsertError::RateLimited) => {
-            Next::Drop(DropReason::FlowLimit)
-        }
+        Err(InsertError::EndpointLimit(_)) => Next::Drop(DropReason::FlowLimit),
+        Err(InsertError::RateLimited) => Next::Drop(DropReason::FlowRate),
         Err(InsertError::MidStream) => Next::Drop(DropReason::FlowInvalid),
     }
 }
 
-/// A session made under other tables: its fate is decided again, as its first packet's was.
+/// A session made under other tables, or one that policy cut: its fate is decided again, as its
+/// first packet's was.
 fn renew(core: &mut Core, tables: &Tables, packet: &mut Packet, hit: Hit) -> Next {
     let Some(flow) = core.flows.flow(hit.session, core.now) else {
         packet.hit = None;
         return Next::To(NodeId::Classify);
     };
-    let (icmp_type, icmp_code) = first_icmp(&packet.headers).unwrap_or_default();
-    let tuple = PacketTuple {
-        source: flow.key.src(),
-        destination: flow.key.dst(),
-        protocol: flow.key.protocol(),
-        // ICMP flows carry their identifier in the key, which is no port to policy.
-        source_port: packet.headers.ports_of(flow.key.src_port()),
-        destination_port: packet.headers.ports_of(flow.key.dst_port()),
-        icmp_type,
-        icmp_code,
-    };
-    let arrival = InterfaceId(flow.owners[0] as u16);
+    if flow.verdict == Verdict::Deny && opens(packet) {
+        // The connection that was cut is over; this is another one.
+        end(core, hit.session);
+        packet.hit = None;
+        return Next::To(NodeId::Classify);
+    }
+    let tuple = first_tuple(&flow, first_icmp(&packet.headers));
     let mut asked = Asked::default();
-    let hash = flow.key.hash(0);
-    let decision = Origin::of(tables, arrival)
-        .and_then(|origin| decide(tables, origin, &tuple, hash, &mut asked));
-    match decision {
+    match decide_again(tables, &flow, &tuple, &mut asked) {
         Ok(decision) => {
             let paths = decision.paths(tables);
-            let session = Session {
-                generation: tables.generation,
-                verdict: Verdict::Allow,
-                paths: paths.map(Path::pack),
-            };
-            match core.flows.refresh(hit.session, &session, decision.rules) {
-                Refresh::Done => core.counters.rules.moved(&flow, decision.rules),
-                Refresh::Raced | Refresh::Gone => {}
-            }
+            refresh(core, tables, &flow, &decision);
             let path = paths[hit.direction.index()];
             if !path.admits(tables, packet.rx) {
                 return Next::Drop(DropReason::Martian);
@@ -263,146 +157,126 @@ fn renew(core: &mut Core, tables: &Tables, packet: &mut Packet, hit: Hit) -> Nex
             }
         }
         Err(refusal) => {
-            core.counters
-                .flows_cut
-                .add(u64::from(refusal.rule.is_some()));
-            end(core, hit.session);
-            // The refusal counts with the packet, for which there is no session any more.
-            let cut = packet.hit.take();
+            let cut = refusal.is_policy() && cut(core, tables, &flow);
+            if cut && tables.host.reset_cut {
+                super::reset::send(core, tables, packet);
+            }
+            if !refusal.is_policy() {
+                end(core, hit.session);
+            }
+            // The refusal counts with the packet: no session carries it any more.
+            let had = packet.hit.take();
             asked.count(core, packet);
-            packet.hit = cut;
-            refuse(core, packet, &tuple, &refusal)
+            packet.hit = had;
+            refuse(core, packet, &tuple, &refusal, cut)
         }
     }
 }
 
-/// Routes a flow and asks the policies of both ends.
-fn decide(
+/// Whether a session's flow may pass under the tables of now; brings it up to date if so. `icmp`
+/// is what its first packet was, for flows of queries.
+///
+/// # Errors
+/// Why not. The session is left to its own next packet, which will be told.
+pub(super) fn still_allowed(
+    core: &Core,
     tables: &Tables,
-    origin: Origin,
+    hit: Hit,
+    icmp: Option<(u8, u8)>,
+) -> Result<(), DropReason> {
+    let session = core
+        .flows
+        .session(hit.session)
+        .ok_or(DropReason::IcmpErrorUnrelated)?;
+    if session.generation == tables.generation {
+        return match session.verdict {
+            Verdict::Allow => Ok(()),
+            Verdict::Deny => Err(DropReason::PolicyDenied),
+        };
+    }
+    let flow = core
+        .flows
+        .flow(hit.session, core.now)
+        .ok_or(DropReason::IcmpErrorUnrelated)?;
+    let tuple = first_tuple(&flow, icmp);
+    match decide_again(tables, &flow, &tuple, &mut Asked::default()) {
+        Ok(decision) => {
+            refresh(core, tables, &flow, &decision);
+            Ok(())
+        }
+        Err(refusal) => Err(refusal.reason),
+    }
+}
+
+/// Decides a session's flow as if its first packet came now.
+fn decide_again(
+    tables: &Tables,
+    flow: &Flow,
     tuple: &PacketTuple,
-    hash: u64,
     asked: &mut Asked,
 ) -> Result<Decision, Refusal> {
-    let unreachable = Refusal {
-        reason: DropReason::NoRoute,
-        tell: Some(IcmpError::NetUnreachable),
-        rule: None,
-    };
-    let forward = tables.route(tuple.destination, hash).ok_or(unreachable)?;
-    // Replies of a source without a route meet the same end as any packet to it: adjacency 0.
-    let reverse = tables.route(tuple.source, hash).unwrap_or(AdjacencyId(0));
-    refuse_local_source(tables, origin, reverse)?;
-    let mut rules = [0; 2];
-    if let Origin::Workload(id) = origin {
-        rules[0] = allowed(tables, id, Direction::Egress, tuple, &mut asked.0[0])?;
-    }
-    let mut to = None;
-    match tables
-        .adjacency(forward)
-        .ok_or(DropReason::StaleAdjacency)?
-    {
-        Adjacency::Drop(DropReason::NoRoute) => {
-            return Err(Refusal {
-                reason: DropReason::NoRoute,
-                tell: Some(IcmpError::NetUnreachable),
-                rule: None,
-            });
-        }
-        Adjacency::Drop(reason) => return Err((*reason).into()),
-        // `Tables::route` has chosen a member already.
-        Adjacency::Group(_) => return Err(DropReason::StaleAdjacency.into()),
-        Adjacency::Neighbor { out, .. } => {
-            to = Some(*out);
-            if !(origin == Origin::Host && tables.host.addresses.contains(&tuple.source)) {
-                rules[1] = allowed(tables, *out, Direction::Ingress, tuple, &mut asked.0[1])?;
-            }
-        }
-        Adjacency::Host { local, .. } => {
-            if origin == Origin::Host {
-                return Err(DropReason::Hairpin.into());
-            }
-            let from_workload = matches!(origin, Origin::Workload(_));
-            if *local && from_workload && !tables.host.accepts_endpoints {
-                return Err(DropReason::EndpointToHost.into());
-            }
-        }
-        Adjacency::Tunnel { .. } => {
-            if origin == Origin::Underlay {
-                return Err(DropReason::Hairpin.into());
-            }
-        }
-    }
-    Ok(Decision {
-        forward,
-        reverse,
-        to,
-        rules,
-    })
+    let arrival = InterfaceId(flow.owners[0] as u16);
+    let origin = Origin::of(tables, arrival, flow.key.src()).ok_or(DropReason::InterfaceDown)?;
+    decide(tables, origin, tuple, flow.key.hash(0), false, asked)
 }
 
-/// Our own addresses cannot come in from outside (RFC 1812 section 5.3.8).
-fn refuse_local_source(
-    tables: &Tables,
-    origin: Origin,
-    reverse: AdjacencyId,
-) -> Result<(), Refusal> {
-    let ours = match tables.adjacency(reverse) {
-        Some(Adjacency::Neighbor { .. }) => !matches!(origin, Origin::Workload(_)),
-        Some(Adjacency::Host { local: true, .. }) => origin != Origin::Host,
-        Some(
-            Adjacency::Host { local: false, .. }
-            | Adjacency::Tunnel { .. }
-            | Adjacency::Group(_)
-            | Adjacency::Drop(_),
-        )
-        | None => false,
+/// Has a session say what was decided under the tables of now.
+fn refresh(core: &Core, tables: &Tables, flow: &Flow, decision: &Decision) {
+    let session = Session {
+        generation: tables.generation,
+        verdict: Verdict::Allow,
+        paths: decision.paths(tables).map(Path::pack),
     };
-    if ours {
-        Err(DropReason::Martian.into())
-    } else {
-        Ok(())
+    match core.flows.refresh(flow.id, &session, decision.rules) {
+        Refresh::Done => core.counters.rules.moved(flow, decision.rules),
+        Refresh::Raced | Refresh::Gone => {}
     }
 }
 
-/// Asks one endpoint's policy; the rule that allowed it, or the refusal.
-fn allowed(
-    tables: &Tables,
-    id: InterfaceId,
-    direction: Direction,
+/// Has a session deny its packets from now on, of both directions: were it forgotten, the next
+/// packet against the first one's direction would begin it anew the other way round. True when it
+/// allowed them until now and no other worker was first.
+fn cut(core: &Core, tables: &Tables, flow: &Flow) -> bool {
+    match flow.verdict {
+        Verdict::Allow => {}
+        Verdict::Deny => return false,
+    }
+    let session = Session {
+        generation: tables.generation,
+        verdict: Verdict::Deny,
+        paths: flow.paths,
+    };
+    let rules = [0; 2];
+    match core.flows.refresh(flow.id, &session, rules) {
+        Refresh::Done => {
+            core.counters.rules.moved(flow, rules);
+            core.counters.flows_cut.add(1);
+            true
+        }
+        Refresh::Raced | Refresh::Gone => false,
+    }
+}
+
+/// Whether a packet can only be the first of a connection.
+fn opens(packet: &Packet) -> bool {
+    match packet.headers.transport {
+        Transport::Tcp { flags: seen } => {
+            seen & (flags::SYN | flags::ACK | flags::RST) == flags::SYN
+        }
+        Transport::Ports
+        | Transport::IcmpQuery { .. }
+        | Transport::IcmpError { .. }
+        | Transport::IcmpOther { .. } => false,
+    }
+}
+
+fn refuse(
+    core: &mut Core,
+    packet: &Packet,
     tuple: &PacketTuple,
-    asked: &mut Option<(InterfaceId, Direction, Opinion)>,
-) -> Result<u32, Refusal> {
-    let workload = tables.workload(id).ok_or(DropReason::InterfaceDown)?;
-    let verdict = tables.policy.evaluate(workload.policy, direction, tuple);
-    *asked = Some((id, direction, verdict));
-    if verdict.allow {
-        return Ok(verdict.rule.index() as u32);
-    }
-    let by_rule = match tables.policy.rule(verdict.rule).map(|rule| rule.kind) {
-        Some(RuleKind::Policy | RuleKind::Profile) => true,
-        Some(
-            RuleKind::TierDefault
-            | RuleKind::NoProfile
-            | RuleKind::Undecided
-            | RuleKind::Forward
-            | RuleKind::Failsafe
-            | RuleKind::NoEndpoint,
-        )
-        | None => false,
-    };
-    Err(Refusal {
-        reason: if by_rule {
-            DropReason::PolicyDenied
-        } else {
-            DropReason::PolicyDefaultDeny
-        },
-        tell: None,
-        rule: Some((id, direction, verdict.rule)),
-    })
-}
-
-fn refuse(core: &mut Core, packet: &Packet, tuple: &PacketTuple, refusal: &Refusal) -> Next {
+    refusal: &Refusal,
+    cut: bool,
+) -> Next {
     core.report(Event::Denied(Denial {
         at_ms: core.now,
         arrival: packet.rx,
@@ -417,7 +291,7 @@ fn refuse(core: &mut Core, packet: &Packet, tuple: &PacketTuple, refusal: &Refus
             | Transport::IcmpError { .. }
             | Transport::IcmpOther { .. } => None,
         },
-        cut: packet.hit.is_some(),
+        cut,
     }));
     match refusal.tell {
         Some(error) => Next::Reject(refusal.reason, error),
@@ -438,19 +312,38 @@ fn tuple(headers: &Headers) -> PacketTuple {
     }
 }
 
+/// The tuple of a session's first packet.
+fn first_tuple(flow: &Flow, icmp: Option<(u8, u8)>) -> PacketTuple {
+    let key = &flow.key;
+    let tuple = PacketTuple::new(key.src(), key.dst(), key.protocol());
+    match key.protocol() {
+        // Their keys carry an identifier, which is no port to policy.
+        protocol::ICMP | protocol::ICMPV6 => {
+            let (kind, code) = icmp.unwrap_or_default();
+            tuple.with_icmp(kind, code)
+        }
+        _ => tuple.with_ports(key.src_port(), key.dst_port()),
+    }
+}
+
 /// Type and code of the message that started the flow a packet belongs to.
 fn first_icmp(headers: &Headers) -> Option<(u8, u8)> {
     match headers.transport {
-        Transport::IcmpQuery { kind, code } => Some(match (headers.version, kind) {
-            (Version::V4, 0) => (8, code),
-            (Version::V4, 14) => (13, code),
-            (Version::V6, 129) => (128, code),
-            (Version::V4 | Version::V6, kind) => (kind, code),
-        }),
+        Transport::IcmpQuery { kind, code } => Some(query(headers.protocol, kind, code)),
         Transport::IcmpError { .. }
         | Transport::IcmpOther { .. }
         | Transport::Tcp { .. }
         | Transport::Ports => None,
+    }
+}
+
+/// Type and code of the query that a message asks or answers.
+pub(super) fn query(number: u8, kind: u8, code: u8) -> (u8, u8) {
+    match (number, kind) {
+        (protocol::ICMP, 0) => (8, code),
+        (protocol::ICMP, 14) => (13, code),
+        (protocol::ICMPV6, 129) => (128, code),
+        (_, kind) => (kind, code),
     }
 }
 

@@ -27,6 +27,11 @@ pub(crate) fn key(headers: &Headers) -> Option<FlowKey> {
 }
 
 pub(super) fn resolve(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
+    if tables.host.endpoints.untracked
+        && let Some(next) = super::classify::untracked(core, tables, packet)
+    {
+        return next;
+    }
     match packet.headers.transport {
         Transport::IcmpError { .. } => return related(core, tables, packet),
         Transport::IcmpOther { .. } => return Next::To(NodeId::Classify),
@@ -45,7 +50,8 @@ pub(super) fn resolve(core: &mut Core, tables: &Tables, packet: &mut Packet) -> 
     }
     match session.verdict {
         Verdict::Allow => {}
-        Verdict::Deny => return Next::Drop(DropReason::PolicyDenied),
+        // Cut: each packet is told the rule that did it.
+        Verdict::Deny => return Next::To(NodeId::Classify),
     }
     let path = Path::unpack(session.paths[hit.direction.index()]);
     if !path.admits(tables, packet.rx) {
@@ -70,7 +76,7 @@ pub(super) fn resolve(core: &mut Core, tables: &Tables, packet: &mut Packet) -> 
 /// An ICMP error belongs to the flow of the packet it quotes (RFC 5508 section 4.2).
 fn related(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
     let quoted = &packet.buffer.bytes()[packet.headers.transport_at + 8..];
-    let Some(key) = quoted_key(quoted) else {
+    let Some((key, icmp)) = quoted_key(quoted) else {
         return Next::Drop(DropReason::IcmpErrorUnrelated);
     };
     let Some(adjacency) = tables.route(packet.headers.destination, key.hash(0)) else {
@@ -79,8 +85,13 @@ fn related(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
     packet.adjacency = adjacency;
     // It goes to the sender of the quoted packet and nowhere else: or anybody with one flow could
     // send errors about it to everybody, past all policy.
-    if key.src() == packet.headers.destination && core.flows.lookup(&key).is_some() {
-        return Next::To(NodeId::Forward);
+    if key.src() == packet.headers.destination
+        && let Some(hit) = core.flows.lookup(&key)
+    {
+        return match super::classify::still_allowed(core, tables, hit, icmp) {
+            Ok(()) => Next::To(NodeId::Forward),
+            Err(reason) => Next::Drop(reason),
+        };
     }
     // Where no workload is concerned there is no policy to get past, and the flow itself may have
     // taken another way, straight to the host.
@@ -94,8 +105,9 @@ fn related(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
     Next::To(NodeId::Forward)
 }
 
-/// The flow key of a quoted packet, of which only eight bytes of transport may be there.
-fn quoted_key(quoted: &[u8]) -> Option<FlowKey> {
+/// The flow key of a quoted packet, of which only eight bytes of transport may be there; type and
+/// code of an ICMP query.
+fn quoted_key(quoted: &[u8]) -> Option<(FlowKey, Option<(u8, u8)>)> {
     let sliced = LaxSlicedPacket::from_ip(quoted).ok()?;
     let (source, destination): (IpAddr, IpAddr) = match sliced.net.as_ref()? {
         LaxNetSlice::Ipv4(ip) => (
@@ -123,5 +135,12 @@ fn quoted_key(quoted: &[u8]) -> Option<FlowKey> {
         }
         _ => (0, 0),
     };
-    FlowKey::new(source, destination, number, source_port, destination_port)
+    let icmp = match number {
+        protocol::ICMP | protocol::ICMPV6 => {
+            Some(super::classify::query(number, bytes[0], bytes[1]))
+        }
+        _ => None,
+    };
+    let key = FlowKey::new(source, destination, number, source_port, destination_port)?;
+    Some((key, icmp))
 }

@@ -5,6 +5,7 @@
 
 mod arp;
 mod classify;
+mod decide;
 mod echo;
 mod ethernet;
 mod flow;
@@ -13,6 +14,7 @@ mod fragment;
 mod icmp_error;
 mod ip;
 mod nd;
+mod reset;
 mod tunnel_input;
 mod tunnel_output;
 

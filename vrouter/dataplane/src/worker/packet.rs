@@ -27,6 +27,8 @@ pub struct Packet {
     pub adjacency: AdjacencyId,
     /// Whether it came in fragments and may therefore be cut again.
     pub refragment: bool,
+    /// Whether a `doNotTrack` policy let it in: it has no session.
+    pub untracked: bool,
     /// Whether the router made it, or has charged it a hop already.
     pub generated: bool,
 }
@@ -43,6 +45,7 @@ impl Packet {
             hit: None,
             adjacency: AdjacencyId(0),
             refragment: false,
+            untracked: false,
             generated: false,
         }
     }

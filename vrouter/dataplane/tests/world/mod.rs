@@ -17,9 +17,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use crossbeam::queue::ArrayQueue;
 use encap::vxlan::Vni;
-use policy::compile::{Graph, Update};
+use policy::compile::{Chain, Compiled, Graph, Update};
 use policy::flow::{self, FlowTable};
-use policy::model::{Endpoint, EndpointKey, EndpointSpec, Name, Profile};
+use policy::model::{Direction, Endpoint, EndpointKey, EndpointSpec, Name, Profile};
 use policy::selector::Labels;
 use rustc_hash::FxHashSet;
 use vrouter_dataplane::adjacency::{Adjacency, Encap, Mac};
@@ -28,10 +28,13 @@ use vrouter_dataplane::counters::Counters;
 use vrouter_dataplane::device::Capabilities;
 use vrouter_dataplane::drop::{DropReason, GenerateReason};
 use vrouter_dataplane::events::Event;
+use vrouter_dataplane::host_endpoint::{HostEndpoint, HostEndpoints};
 use vrouter_dataplane::id::{AdjacencyId, InterfaceId};
 use vrouter_dataplane::memory::{Frame, MemoryDevice, Wire};
 use vrouter_dataplane::packet::Version;
-use vrouter_dataplane::tables::{Fib, Host, Interface, InterfaceKind, Tables, Workload};
+use vrouter_dataplane::tables::{
+    EndpointToHost, Fib, Host, Interface, InterfaceKind, Tables, Workload,
+};
 use vrouter_dataplane::worker::{Config, Worker};
 
 pub const HOST: InterfaceId = InterfaceId(0);
@@ -140,7 +143,38 @@ pub struct Node {
     pub v4: lpm::Table4,
     pub v6: lpm::Table6,
     pub graph: Graph,
+    pub host_endpoints: Chosen,
     pub now: u64,
+}
+
+/// Names of the host endpoints that stand for all interfaces, the uplink and the tunnel.
+#[derive(Debug, Clone, Default)]
+pub struct Chosen {
+    pub all: Option<&'static str>,
+    pub uplink: Option<&'static str>,
+    pub tunnel: Option<(InterfaceId, &'static str)>,
+}
+
+impl Chosen {
+    fn compiled(&self, policy: &Compiled) -> HostEndpoints {
+        let one = |name: &str| {
+            let index = policy.endpoint(&EndpointKey::host(name).unwrap()).unwrap();
+            let untracked = |direction| policy.has_policies(index, Chain::Untracked, direction);
+            HostEndpoint {
+                policy: index,
+                untracked: [Direction::Ingress, Direction::Egress].map(untracked),
+                pre_dnat: policy.has_policies(index, Chain::PreDnat, Direction::Ingress),
+            }
+        };
+        HostEndpoints::new(
+            self.all.map(one),
+            self.uplink.or(self.all).map(one),
+            self.tunnel
+                .map(|(id, name)| (id, one(name)))
+                .into_iter()
+                .collect(),
+        )
+    }
 }
 
 /// The interface of workload `number`, from 1.
@@ -240,6 +274,7 @@ impl Node {
             v4,
             v6,
             graph,
+            host_endpoints: Chosen::default(),
             now: 1,
         }
     }
@@ -337,7 +372,11 @@ impl Node {
         self.graph.apply(update.into());
         self.graph.flush();
         let compiled = self.graph.snapshot();
-        self.publish(|tables| tables.policy = compiled);
+        let endpoints = self.host_endpoints.clone();
+        self.publish(|tables| {
+            Arc::make_mut(&mut tables.host).endpoints = endpoints.compiled(&compiled);
+            tables.policy = compiled;
+        });
     }
 
     pub fn host(&mut self, change: impl FnOnce(&mut Host)) {
@@ -518,7 +557,7 @@ fn tables(plan: &Plan, graph: &Graph, fib: Fib) -> Tables {
     let addresses = versions.map(|v| [address(v, here, 0), underlay(v, here)]);
     let host = Host {
         addresses: addresses.into_iter().flatten().collect(),
-        accepts_endpoints: true,
+        endpoint_to_host: EndpointToHost::Accept,
         router_v4: Ipv4Addr::new(192, 0, 2, here),
         router_v6: Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, here.into()),
         vtep_v4: vtep(here, Version::V4),

@@ -100,8 +100,6 @@ const NOT_YET: &[&str] = &[
     "removeExternalRoutes",
     "deviceRouteProtocol",
     "programClusterRoutes",
-    "failsafeInboundHostPorts",
-    "failsafeOutboundHostPorts",
 ];
 
 impl Spec for FelixConfigurationSpec {
