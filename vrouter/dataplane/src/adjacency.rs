@@ -106,6 +106,16 @@ impl Adjacency {
         header
     }
 
+    /// The largest packet that goes this way, in bytes.
+    pub fn mtu(&self) -> Option<u16> {
+        match self {
+            Self::Drop(_) | Self::Group(_) => None,
+            Self::Host { mtu, .. } | Self::Neighbor { mtu, .. } | Self::Tunnel { mtu, .. } => {
+                Some(*mtu)
+            }
+        }
+    }
+
     /// The interface packets leave by.
     pub fn out(&self) -> Option<InterfaceId> {
         match self {

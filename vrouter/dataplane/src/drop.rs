@@ -81,6 +81,7 @@ reasons! {
         FlowRate "flow-rate" "New flows come faster than they are admitted (newFlowsPerSecond).",
         FlowInvalid "flow-invalid" "The packet does not fit the state of its flow.",
         SegmentFailed "segment-failed" "The super-packet cannot be cut into segments.",
+        SegmentTooSmall "segment-too-small" "A super-packet that would take too many buffers: its segments are a few bytes each.",
     }
 }
 

@@ -17,7 +17,7 @@ use world::packets::{
     ACK, SYN, TTL, fragmentable, offloaded, offloaded_frame, on_the_wire, sums_are_right, tcp, ttl,
     udp,
 };
-use world::{Mode, Node, Plan, VXLAN4, a4, a6, address, mac, mutate, one, packets, pod};
+use world::{Mode, Node, Plan, VXLAN4, a4, a6, address, mac, mutate, one, packets, pod, underlay};
 
 const BOTH: [Version; 2] = [Version::V4, Version::V6];
 
@@ -214,6 +214,66 @@ fn what_a_device_cannot_do_is_done_for_it() {
     let out = node.pass(pod(1), offloaded_frame(mac(1, 1), packet, Some(1448)));
     assert_eq!(one(out, pod(1)).bytes[34], 3);
     assert_eq!(node.dropped(DropReason::TooBig), 1);
+}
+
+#[test]
+fn a_connection_through_a_tunnel_uses_no_larger_segments_than_fit() {
+    for (version, headers) in [(Version::V4, 40), (Version::V6, 60)] {
+        let (a, b) = (address(version, 1, 1), address(version, 2, 1));
+        let fits = Mode::Vxlan4.mtu() - headers;
+        let vxlan = |packet: &[u8]| {
+            let to = world::vtep(1, Version::V4);
+            mutate::vxlan(
+                version,
+                to,
+                &[packet.to_vec()],
+                Some(underlay(Version::V4, 2)),
+            )
+        };
+        for (mss, passes) in [(9000, fits), (fits + 1, fits), (fits, fits), (536, 536)] {
+            let mut node = Plan::new(1, Mode::Vxlan4).build();
+            let packet = packets::syn(a, b, (4000, 80), SYN, mss);
+            // Once with its checksum, once with an open one.
+            for frame in [
+                Frame {
+                    bytes: packets::ethernet(mac(1, 1), &packet),
+                    meta: Meta::default(),
+                },
+                offloaded_frame(mac(1, 1), packet, None),
+            ] {
+                let out = one(node.pass(pod(1), frame), VXLAN4);
+                assert_eq!(packets::announced(&out.bytes[22..]), passes);
+                assert!(sums_are_right(&out.bytes[22..]));
+            }
+            // A peer that does not clamp: the answer comes by the way its data will take.
+            let answer = packets::syn(b, a, (80, 4000), SYN | ACK, mss);
+            let out = one(node.pass(VXLAN4, vxlan(&answer)), pod(1));
+            assert_eq!(packets::announced(&out.bytes[14..]), passes);
+            assert!(sums_are_right(&out.bytes[14..]));
+        }
+        // On the node itself all links are alike.
+        let mut node = Plan::new(1, Mode::Vxlan4).build();
+        let packet = packets::syn(a, address(version, 1, 2), (4000, 80), SYN, fits);
+        let out = one(node.pod_sends(1, &packet), pod(2));
+        assert_eq!(packets::announced(&out.bytes[14..]), fits);
+    }
+}
+
+/// One packet of a workload must not take all buffers.
+#[test]
+fn segments_of_a_few_bytes_are_not_made() {
+    for to in [a4(1, 2), a4(2, 1)] {
+        for (size, passes) in [(1, false), (60, false), (128, true)] {
+            let mut plan = Plan::new(1, Mode::Vxlan4);
+            plan.offloads = Capabilities::default();
+            let mut node = plan.build();
+            let packet = tcp(a4(1, 1), to, (4000, 80), 1, ACK, &[5; 60_000]);
+            let out = node.pass(pod(1), offloaded_frame(mac(1, 1), packet, Some(size)));
+            assert_eq!(out.is_empty(), !passes, "{size}");
+            let dropped = node.dropped(DropReason::SegmentTooSmall);
+            assert_eq!(dropped, u64::from(!passes));
+        }
+    }
 }
 
 /// An open checksum could be placed to change addresses after policy has looked at them.

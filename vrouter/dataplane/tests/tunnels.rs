@@ -384,8 +384,8 @@ fn a_pool_that_runs_dry_loses_packets_but_no_buffers() {
     for round in 0..50 {
         for _ in 0..4 {
             let packet = tcp(a4(1, 1), a4(2, 1), (4000, 80), 9, ACK, &vec![1; 60_000]);
-            // Tiny segments: many buffers a packet.
-            let size = if round % 2 == 0 { 20 } else { 1400 };
+            // Small segments: many buffers a packet.
+            let size = if round % 2 == 0 { 130 } else { 1400 };
             let frame = packets::offloaded_frame(world::mac(1, 1), packet, Some(size));
             node.send(pod(1), frame);
         }

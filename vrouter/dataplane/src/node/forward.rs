@@ -16,6 +16,10 @@ use crate::worker::{Core, Packet};
 /// The TCP flag "congestion window reduced" (RFC 3168).
 const CWR: u8 = 0x80;
 
+/// Most packets one super-packet is cut into: half of the buffers a worker has by default. Segments
+/// of 128 bytes are the smallest that a full one may ask for.
+pub(super) const MOST_SEGMENTS: usize = 512;
+
 pub(super) fn forward(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
     let Some(adjacency) = tables.adjacency(packet.adjacency) else {
         return Next::Drop(DropReason::StaleAdjacency);
@@ -36,6 +40,7 @@ pub(super) fn forward(core: &mut Core, tables: &Tables, packet: &mut Packet) -> 
     {
         return next;
     }
+    super::mss::clamp(tables, packet, mtu);
     let mut too_big = wire_length(packet) > usize::from(mtu);
     if too_big
         && let Some(InterfaceKind::Vxlan(_) | InterfaceKind::Ipip) = arrival
@@ -159,6 +164,9 @@ pub(super) fn segment(core: &mut Core, _tables: &Tables, packet: &mut Packet) ->
     let Ok(plan) = Plan::new(packet.buffer.bytes(), 0, packet.buffer.meta.offload) else {
         return Next::Drop(DropReason::SegmentFailed);
     };
+    if plan.count() > MOST_SEGMENTS {
+        return Next::Drop(DropReason::SegmentTooSmall);
+    }
     for i in 0..plan.count() {
         let mut failed = false;
         let made = core.generate(packet.rx, GenerateReason::Segment, |bytes| {

@@ -13,6 +13,7 @@ mod forward;
 mod fragment;
 mod icmp_error;
 mod ip;
+mod mss;
 mod nd;
 mod reset;
 mod tunnel_input;

@@ -16,7 +16,7 @@ use crate::worker::{Core, Packet};
 /// VXLAN header and inner Ethernet header.
 const VXLAN_PREFIX: usize = vxlan::HEADER_LEN + ETHERNET;
 /// Datagrams in one buffer, as many as `UDP_SEGMENT` takes (`UDP_MAX_SEGMENTS` before 6.8).
-const MOST_SEGMENTS: usize = 64;
+const MOST_DATAGRAMS: usize = 64;
 /// Bytes in one buffer, within what a UDP message over IPv4 can hold (65,507).
 const MOST_BYTES: usize = 65_000;
 
@@ -96,10 +96,13 @@ fn segment(
 ) -> Result<(), DropReason> {
     let plan = Plan::new(packet.buffer.bytes(), 0, packet.buffer.meta.offload)
         .map_err(|_| DropReason::SegmentFailed)?;
+    if plan.count() > super::forward::MOST_SEGMENTS {
+        return Err(DropReason::SegmentTooSmall);
+    }
     let mut first = 0;
     let mut replacement: Option<Buffer> = None;
     while first < plan.count() {
-        let batch = plan.batch(first, prefix.len(), MOST_SEGMENTS, MOST_BYTES);
+        let batch = plan.batch(first, prefix.len(), MOST_DATAGRAMS, MOST_BYTES);
         first = batch.end;
         let several = batch.len() > 1;
         let taken = core.pool.take().ok_or(DropReason::NoBuffer);

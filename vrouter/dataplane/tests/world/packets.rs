@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 
 use encap::offload::{Gso, GsoKind, Offload, Partial};
-use etherparse::{PacketBuilder, PacketBuilderStep, TcpHeader, ip_number};
+use etherparse::{PacketBuilder, PacketBuilderStep, TcpHeader, TcpOptionElement, ip_number};
 use smoltcp::wire;
 use vrouter_dataplane::adjacency::{GATEWAY_MAC, Mac};
 use vrouter_dataplane::buffer::Meta;
@@ -63,6 +63,40 @@ pub fn tcp(
     let step = ip(from, to).tcp_header(header);
     step.write(&mut bytes, payload).unwrap();
     bytes
+}
+
+/// A SYN, or with `ACK` the answer to one, that announces a segment size.
+pub fn syn(from: IpAddr, to: IpAddr, ports: (u16, u16), flags: u8, mss: u16) -> Vec<u8> {
+    let mut header = TcpHeader::new(ports.0, ports.1, 1, 65_000);
+    header.syn = true;
+    header.ack = flags & ACK != 0;
+    header
+        .set_options(&[
+            TcpOptionElement::Noop,
+            TcpOptionElement::MaximumSegmentSize(mss),
+        ])
+        .unwrap();
+    let mut bytes = Vec::new();
+    ip(from, to)
+        .tcp_header(header)
+        .write(&mut bytes, &[])
+        .unwrap();
+    bytes
+}
+
+/// The segment size a SYN announces.
+pub fn announced(packet: &[u8]) -> u16 {
+    let (_, tcp) = packet.split_at(if packet[0] >> 4 == 4 { 20 } else { 40 });
+    let tcp = wire::TcpPacket::new_checked(tcp).unwrap();
+    let mut options = tcp.options();
+    while !options.is_empty() {
+        let (rest, option) = wire::TcpOption::parse(options).unwrap();
+        if let wire::TcpOption::MaxSegmentSize(mss) = option {
+            return mss;
+        }
+        options = rest;
+    }
+    panic!("no segment size")
 }
 
 /// An echo request, or the reply to it.
