@@ -14,6 +14,9 @@ pub(crate) enum Failure {
     /// Nobody takes our output.
     #[error("cannot write: {0}")]
     Output(#[from] io::Error),
+    /// In calicoctl's words, which have no name before them.
+    #[error("{0}")]
+    Calico(String),
     /// An etcd cannot be reached or says no.
     #[error("{0}")]
     Etcd(String),
@@ -33,6 +36,7 @@ impl Failure {
         match self {
             Self::Daemon(_)
             | Self::Output(_)
+            | Self::Calico(_)
             | Self::Etcd(_)
             | Self::Missing(_)
             | Self::Differs(_) => ExitCode::from(1),

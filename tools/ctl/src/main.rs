@@ -1,11 +1,13 @@
-//! `vrouterctl`: asks a running `vrouterd` what it does, over the control socket, and tells it
-//! to reload or stop.
+//! `vrouterctl`: manages Calico's resources as calicoctl does; asks a running `vrouterd` what it
+//! does, over the control socket, and tells it to reload or stop; reads the etcd of Kubernetes.
 //!
-//! Exit codes: 0 done, 1 the daemon said no or cannot be reached, 2 the command line is wrong.
+//! Exit codes: 0 done, 1 it could not be done, 2 the command line is wrong; 1 for that too where
+//! calicoctl has the command.
 
 #![forbid(unsafe_code)]
 
 mod args;
+mod calico;
 mod explain;
 mod failure;
 mod kube;
@@ -19,40 +21,87 @@ mod show;
 mod table;
 mod units;
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use serde_json::value::RawValue;
 use vrouter_control::Client;
 use vrouter_control::params::{GetVersion, Reload, Shutdown};
 
+use args::calico::Verb;
+use args::format::Format;
 use args::{Cli, Command};
 use failure::Failure;
 use output::Output;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let format = match cli.output.parse() {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misused(&error),
+    };
+    let format = match format(&cli) {
         Ok(format) => format,
         Err(error) => {
-            eprintln!("vrouterctl: {error}");
-            return ExitCode::from(2);
+            say(&error);
+            return wrong_usage(matches!(cli.command, Command::Calico(_)));
         }
     };
-    let mut out = Output::new(io::stdout().lock(), format);
-    match run(&cli, &mut out).and_then(|()| out.flush()) {
+    let mut out = Output::new(io::stdout().lock(), format.clone());
+    match run(&cli, &mut out, &format).and_then(|()| out.flush()) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough.
         Err(Failure::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {
             // What was printed before the failure belongs before it.
             let _ = out.flush();
-            eprintln!("vrouterctl: {failure}");
+            match &failure {
+                Failure::Calico(words) => say(words),
+                other => say(&format!("vrouterctl: {other}")),
+            }
             failure.exit_code()
         }
+    }
+}
+
+/// Standard error may be closed too.
+fn say(words: &str) {
+    let _ = writeln!(io::stderr().lock(), "{words}");
+}
+
+/// calicoctl's code for a command line that is wrong is 1, ours has always been 2.
+fn wrong_usage(of_calico: bool) -> ExitCode {
+    ExitCode::from(if of_calico { 1 } else { 2 })
+}
+
+/// Help and versions go to standard output and are no failure.
+fn misused(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    if error.exit_code() == 0 {
+        return ExitCode::SUCCESS;
+    }
+    let first = std::env::args().skip(1).find(|word| !word.starts_with('-'));
+    wrong_usage(first.is_some_and(|word| Verb::has_subcommand(&word)))
+}
+
+/// Templates are for what has resources.
+fn format(cli: &Cli) -> Result<Format, String> {
+    if cli.context.is_some() {
+        return Err("--context is for the kubernetes datastore, which is not supported yet".into());
+    }
+    let format: Format = cli.output.parse()?;
+    match (&format, &cli.command) {
+        (
+            Format::Columns(_) | Format::Template(_) | Format::TemplateFile(_),
+            Command::Calico(Verb::Get { .. }),
+        )
+        | (Format::Ps | Format::Wide | Format::Json | Format::Yaml, _) => Ok(format),
+        (Format::Columns(_) | Format::Template(_) | Format::TemplateFile(_), _) => Err(format!(
+            "the output format '{}' is for get alone",
+            cli.output
+        )),
     }
 }
 
@@ -61,8 +110,9 @@ fn connect(cli: &Cli) -> Result<Client, Failure> {
     Ok(Client::connect_with_timeout(&cli.socket, timeout)?)
 }
 
-fn run(cli: &Cli, out: &mut Output<impl io::Write>) -> Result<(), Failure> {
+fn run(cli: &Cli, out: &mut Output<impl Write>, format: &Format) -> Result<(), Failure> {
     match &cli.command {
+        Command::Calico(verb) => calico::run(cli, out, verb, format),
         Command::Kube { command } => {
             kube::run(out, command, Duration::from_secs(cli.timeout.into()))
         }

@@ -26,7 +26,11 @@ impl<W: Write> Output<W> {
     pub(crate) fn is_table(&self) -> bool {
         match self.format {
             Format::Ps | Format::Wide => true,
-            Format::Json | Format::Yaml => false,
+            Format::Json
+            | Format::Yaml
+            | Format::Columns(_)
+            | Format::Template(_)
+            | Format::TemplateFile(_) => false,
         }
     }
 
@@ -41,7 +45,11 @@ impl<W: Write> Output<W> {
     /// Writes `value` for programs, if they are the readers.
     pub(crate) fn structured(&mut self, value: &impl Serialize) -> Result<bool, Failure> {
         match self.format {
-            Format::Ps | Format::Wide => Ok(false),
+            Format::Ps
+            | Format::Wide
+            | Format::Columns(_)
+            | Format::Template(_)
+            | Format::TemplateFile(_) => Ok(false),
             Format::Json => self.json(value).map(|()| true),
             Format::Yaml => self.yaml(value).map(|()| true),
         }

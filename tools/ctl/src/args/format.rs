@@ -1,25 +1,48 @@
 //! `-o`: how results are printed.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
-/// calicoctl's formats that need no template.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The formats of calicoctl.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Format {
     Ps,
     Wide,
     Json,
     Yaml,
+    /// The columns to show.
+    Columns(Vec<String>),
+    /// A template for what is printed.
+    Template(String),
+    /// The same in a file.
+    TemplateFile(PathBuf),
 }
 
 impl FromStr for Format {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "ps" => Ok(Self::Ps),
-            "wide" => Ok(Self::Wide),
-            "json" => Ok(Self::Json),
-            "yaml" | "yml" => Ok(Self::Yaml),
+        let (name, of) = match text.split_once('=') {
+            Some((name, of)) => (name, Some(of)),
+            None => (text, None),
+        };
+        match (name, of) {
+            ("ps", None) => Ok(Self::Ps),
+            ("wide", None) => Ok(Self::Wide),
+            ("json", None) => Ok(Self::Json),
+            ("yaml" | "yml", None) => Ok(Self::Yaml),
+            ("custom-columns", Some(of)) if !of.is_empty() => {
+                Ok(Self::Columns(of.split(',').map(str::to_owned).collect()))
+            }
+            ("custom-columns", _) => {
+                Err("need to specify at least one column for custom-columns".to_owned())
+            }
+            ("go-template", Some(of)) if !of.is_empty() => Ok(Self::Template(of.to_owned())),
+            ("go-template-file", Some(of)) if !of.is_empty() => {
+                Ok(Self::TemplateFile(PathBuf::from(of)))
+            }
+            ("go-template", _) => Err("need to specify a template".to_owned()),
+            ("go-template-file", _) => Err("need to specify a template file".to_owned()),
             _ => Err(format!("unrecognized output format '{text}'")),
         }
     }
@@ -31,7 +54,10 @@ mod tests {
 
     #[test]
     fn formats() {
-        assert_eq!("yml".parse(), Ok(Format::Yaml));
+        let columns = Format::Columns(vec!["NAME".into(), "CIDR".into()]);
+        assert_eq!("custom-columns=NAME,CIDR".parse(), Ok(columns));
+        let template = Format::Template("{{.a}}={{.b}}".into());
+        assert_eq!("go-template={{.a}}={{.b}}".parse(), Ok(template));
         for wrong in ["", "xml", "json=", "go-template=", "custom-columns"] {
             assert!(wrong.parse::<Format>().is_err(), "{wrong}");
         }

@@ -1,5 +1,6 @@
-//! The command line.
+//! The command line: what calicoctl takes, and our own commands.
 
+pub(crate) mod calico;
 pub(crate) mod format;
 pub(crate) mod kube;
 pub(crate) mod policy;
@@ -8,16 +9,17 @@ pub(crate) mod show;
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use vrouter_control::DEFAULT_SOCKET;
 
+use calico::Verb;
 use kube::KubeCommand;
 use policy::PolicyCommand;
 use route::RouteCommand;
 use show::Show;
 
-/// Looks into a running vrouterd
+/// Manages Calico resources, and looks into a running vrouterd
 #[derive(Debug, Parser)]
 #[command(name = "vrouterctl", version, disable_help_subcommand = true)]
 pub(crate) struct Cli {
@@ -26,7 +28,7 @@ pub(crate) struct Cli {
     #[arg(env = "VROUTER_CONTROL_SOCKET", default_value = DEFAULT_SOCKET)]
     pub(crate) socket: PathBuf,
 
-    /// How to print: ps, wide, json or yaml
+    /// How to print: ps, wide, json or yaml; get takes templates too
     #[arg(
         short,
         long,
@@ -41,12 +43,42 @@ pub(crate) struct Cli {
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) timeout: u32,
 
+    /// Which datastore: a file as calicoctl has it [default: /etc/calico/calicoctl.cfg if it is
+    /// there, else the environment]
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Accepted as calicoctl does; there is no log
+    #[arg(short, long, value_name = "LEVEL", hide_possible_values = true)]
+    pub(crate) log_level: Option<LogLevel>,
+
+    /// Refused: it is for the kubernetes datastore, which is not supported yet
+    #[arg(long, global = true, value_name = "CONTEXT", hide = true)]
+    pub(crate) context: Option<String>,
+
+    /// Accepted as calicoctl does; versions are not compared
+    #[arg(long, global = true)]
+    pub(crate) allow_version_mismatch: bool,
+
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
+/// calicoctl's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogLevel {
+    Panic,
+    Fatal,
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    #[command(flatten)]
+    Calico(Verb),
     /// Read the etcd of a Kubernetes cluster
     Kube {
         #[command(subcommand)]

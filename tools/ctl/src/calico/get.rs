@@ -1,0 +1,224 @@
+//! `get`: columns, whole resources, templates.
+
+use std::io::Write;
+
+use serde_json::{Value, json};
+use vrouter_api::{Kind, Resource};
+use vrouter_datastore::{Datastore, Scope, StoreError};
+
+use super::columns::{self, Cluster};
+use super::{go, kinds, template};
+use crate::args::calico::WhatArgs;
+use crate::args::format::Format;
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// What belongs to one cluster alone.
+const LOCAL: &[&str] = &["creationTimestamp", "resourceVersion", "uid"];
+
+/// Resources of one kind, as they are printed together.
+struct Group {
+    kind: Kind,
+    resources: Vec<Value>,
+    /// Asked for by name, so that it is printed without a list around it.
+    alone: bool,
+}
+
+pub(super) fn run<W: Write>(
+    out: &mut Output<W>,
+    store: &dyn Datastore,
+    what: &WhatArgs,
+    all_namespaces: bool,
+    export: bool,
+    format: &Format,
+) -> Result<(), Failure> {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut errors = Vec::new();
+    if let Some(name) = &what.kind
+        && what.names.is_empty()
+    {
+        let kind = kinds::find(name)?;
+        let namespace = what.namespace.as_deref().unwrap_or("default");
+        let scope = if kind.namespaced() && !all_namespaces {
+            Scope::Namespace(namespace)
+        } else {
+            Scope::All
+        };
+        let list = store.list(kind, scope).map_err(|error| failed(&error))?;
+        errors.extend(list.faults.iter().map(ToString::to_string));
+        groups.push(Group {
+            kind,
+            resources: list.resources.iter().map(value).collect(),
+            alone: false,
+        });
+    } else {
+        for key in super::keys(what)? {
+            match store.get(&key) {
+                Ok(resource) => match groups.iter_mut().find(|group| group.kind == key.kind) {
+                    Some(group) => {
+                        group.resources.push(value(&resource));
+                        group.alone = false;
+                    }
+                    None => groups.push(Group {
+                        kind: key.kind,
+                        resources: vec![value(&resource)],
+                        alone: true,
+                    }),
+                },
+                Err(error @ (StoreError::NotFound { .. } | StoreError::Invalid { .. })) => {
+                    errors.push(error.to_string());
+                }
+                Err(error) => return Err(failed(&error)),
+            }
+        }
+    }
+    if export {
+        for resource in groups.iter_mut().flat_map(|group| &mut group.resources) {
+            if let Some(metadata) = resource.get_mut("metadata").and_then(Value::as_object_mut) {
+                metadata.retain(|name, _| !LOCAL.contains(&name.as_str()));
+            }
+        }
+    }
+    let cluster = cluster(store, &groups, format);
+    print(out, groups, all_namespaces, format, &cluster)?;
+    match errors[..] {
+        [] => Ok(()),
+        _ => Err(Failure::Calico(format!(
+            "Failed to get resources: {}",
+            errors.join("\n")
+        ))),
+    }
+}
+
+fn failed(error: &StoreError) -> Failure {
+    Failure::Calico(format!("Failed to get resources: {error}"))
+}
+
+/// The resource as JSON.
+pub(super) fn value(resource: &Resource) -> Value {
+    serde_json::to_value(resource)
+        .expect("resources hold strings, numbers and string-keyed maps, which JSON can express")
+}
+
+/// The cluster's AS number, where a column shows it.
+fn cluster(store: &dyn Datastore, groups: &[Group], format: &Format) -> Cluster {
+    let shown = match format {
+        Format::Wide => true,
+        Format::Columns(columns) => columns.iter().any(|name| name == "ASN"),
+        Format::Ps
+        | Format::Json
+        | Format::Yaml
+        | Format::Template(_)
+        | Format::TemplateFile(_) => false,
+    };
+    if !shown || !groups.iter().any(|group| group.kind == Kind::Node) {
+        return Cluster::default();
+    }
+    let key = super::key(Kind::BgpConfiguration, None, "default");
+    let configured = store.get(&key).ok().map(|resource| value(&resource));
+    Cluster {
+        as_number: configured
+            .as_ref()
+            .and_then(|it| it.pointer("/spec/asNumber"))
+            .map(go::text),
+    }
+}
+
+fn print<W: Write>(
+    out: &mut Output<W>,
+    groups: Vec<Group>,
+    all_namespaces: bool,
+    format: &Format,
+    cluster: &Cluster,
+) -> Result<(), Failure> {
+    match format {
+        Format::Ps | Format::Wide => {
+            for group in &groups {
+                let names = columns::names(group.kind, *format == Format::Wide);
+                table(out, group, names, all_namespaces, cluster)?;
+            }
+            Ok(())
+        }
+        Format::Columns(names) => {
+            for group in &groups {
+                table(out, group, names.clone(), all_namespaces, cluster)?;
+            }
+            Ok(())
+        }
+        Format::Json | Format::Yaml => {
+            let mut documents: Vec<Value> = groups.into_iter().map(document).collect();
+            match (documents.len(), format == &Format::Json) {
+                (0, _) => Ok(()),
+                (1, true) => out.json(&documents.remove(0)),
+                (1, false) => out.yaml(&documents.remove(0)),
+                (_, true) => out.json(&documents),
+                (_, false) => out.yaml(&documents),
+            }
+        }
+        Format::Template(text) => templated(out, groups, text),
+        Format::TemplateFile(file) => {
+            let text = std::fs::read_to_string(file)
+                .map_err(|error| Failure::Calico(format!("{}: {error}", file.display())))?;
+            templated(out, groups, &text)
+        }
+    }
+}
+
+fn templated<W: Write>(out: &mut Output<W>, groups: Vec<Group>, text: &str) -> Result<(), Failure> {
+    let template = template::parse(text)
+        .map_err(|error| Failure::Calico(format!("error parsing template: {error}")))?;
+    // As calicoctl has it: a list of lists of resources.
+    let lists = groups.into_iter().map(|group| {
+        document(Group {
+            alone: false,
+            ..group
+        })
+    });
+    let text = template::run(&template, &Value::Array(lists.collect()))
+        .map_err(|error| Failure::Calico(format!("error executing template: {error}")))?;
+    out.text(&text)
+}
+
+fn document(mut group: Group) -> Value {
+    if group.alone && group.resources.len() == 1 {
+        return group.resources.remove(0);
+    }
+    json!({
+        "apiVersion": group.kind.api_version(),
+        "kind": format!("{}List", group.kind),
+        "metadata": {},
+        "items": group.resources,
+    })
+}
+
+fn table<W: Write>(
+    out: &mut Output<W>,
+    group: &Group,
+    mut names: Vec<String>,
+    all_namespaces: bool,
+    cluster: &Cluster,
+) -> Result<(), Failure> {
+    if all_namespaces && group.kind.namespaced() && !names.iter().any(|name| name == "NAMESPACE") {
+        names.insert(0, "NAMESPACE".to_owned());
+    }
+    let mut rows = vec![names.clone()];
+    for resource in &group.resources {
+        let mut row = Vec::new();
+        for name in &names {
+            let cell = columns::cell(group.kind, name, resource, cluster);
+            row.push(cell.ok_or_else(|| {
+                let known = columns::names(group.kind, true).join(", ");
+                Failure::Calico(format!(
+                    "Unknown output column: {name}; those of {} are {known}",
+                    group.kind
+                ))
+            })?);
+        }
+        rows.push(row);
+    }
+    let mut text = Vec::new();
+    go::table(&mut text, &rows)?;
+    // A gap after each table.
+    text.push(b'\n');
+    out.text(&String::from_utf8_lossy(&text))
+}

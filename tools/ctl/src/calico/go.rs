@@ -1,0 +1,105 @@
+//! Text as Go prints it: numbers, and the tables of its `text/tabwriter`.
+
+use std::io::{self, Write};
+
+use serde_json::Value;
+
+/// A value as Go's `%v` has it.
+pub(super) fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::Bool(value) => value.to_string(),
+        Value::String(text) => text.clone(),
+        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(whole), _) => whole.to_string(),
+            (None, Some(fraction)) => float(fraction),
+            (None, None) => number.to_string(),
+        },
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(text).collect();
+            format!("[{}]", items.join(" "))
+        }
+        Value::Object(pairs) => {
+            let pairs: Vec<String> = pairs
+                .iter()
+                .map(|(name, value)| format!("{name}:{}", text(value)))
+                .collect();
+            format!("map[{}]", pairs.join(" "))
+        }
+    }
+}
+
+/// The shortest digits that give the number back, with an exponent from a million on.
+fn float(number: f64) -> String {
+    let text = format!("{number:e}");
+    let Some((digits, exponent)) = text.split_once('e') else {
+        return text;
+    };
+    match exponent.parse::<i32>() {
+        Ok(power) if power < -4 => format!("{digits}e-{:02}", -power),
+        Ok(power) if power >= 6 => format!("{digits}e+{power:02}"),
+        _ => number.to_string(),
+    }
+}
+
+/// A table: each cell is as wide as the widest of its column and three blanks, at least five.
+pub(super) fn table(to: &mut impl Write, rows: &[Vec<String>]) -> io::Result<()> {
+    const LEAST: usize = 5;
+    const GAP: usize = 3;
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| {
+            let cells = rows.iter().filter_map(|row| row.get(column));
+            let widest = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
+            (widest + GAP).max(LEAST)
+        })
+        .collect();
+    for row in rows {
+        for (cell, width) in row.iter().zip(&widths) {
+            // Nothing but text reaches a terminal.
+            let cell: String = cell
+                .chars()
+                .map(|c| if c.is_control() { '?' } else { c })
+                .collect();
+            write!(to, "{cell:width$}")?;
+        }
+        writeln!(to)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn values_are_written_as_go_does() {
+        for (value, expected) in [
+            (json!(100.0), "100"),
+            (json!(100.5), "100.5"),
+            (json!(1_000_000.0), "1e+06"),
+            (json!(1_234_567.0), "1.234567e+06"),
+            (json!(0.00001), "1e-05"),
+            (json!(0.0), "0"),
+            (json!(1_000_000), "1000000"),
+            (json!(["a", 1]), "[a 1]"),
+            (json!({"a": "b"}), "map[a:b]"),
+        ] {
+            assert_eq!(text(&value), expected);
+        }
+    }
+
+    #[test]
+    fn tables_have_gos_widths() {
+        let rows = [["A", "NAME"], ["b", "long\x1b-name"]];
+        let rows = rows.map(|row| row.map(String::from).to_vec());
+        let mut text = Vec::new();
+        table(&mut text, &rows).unwrap();
+        let expected = "A    NAME        \nb    long?-name   \n";
+        assert_eq!(
+            String::from_utf8(text).unwrap(),
+            expected.replace("NAME        ", "NAME         ")
+        );
+    }
+}

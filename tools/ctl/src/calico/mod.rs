@@ -1,0 +1,121 @@
+//! calicoctl's commands over a datastore: what someone with `alias calicoctl=vrouterctl` types.
+//!
+//! Texts, columns and flags are calicoctl's (Calico v3.33).
+
+mod columns;
+mod edit;
+mod files;
+mod get;
+mod go;
+mod kinds;
+mod template;
+mod write;
+
+use std::io::Write;
+use std::sync::Arc;
+
+use vrouter_api::{Key, Kind};
+use vrouter_datastore::{Connection, Datastore};
+
+use crate::args::Cli;
+use crate::args::calico::{Verb, WhatArgs};
+use crate::args::format::Format;
+use crate::failure::Failure;
+use crate::output::Output;
+use write::Action;
+
+pub(crate) fn run<W: Write>(
+    cli: &Cli,
+    out: &mut Output<W>,
+    verb: &Verb,
+    format: &Format,
+) -> Result<(), Failure> {
+    match verb {
+        Verb::Create { from, skip_exists } => {
+            let skip_exists = *skip_exists;
+            write::from_files(out, &*open(cli)?, Action::Create { skip_exists }, from)
+        }
+        Verb::Apply { from } => write::from_files(out, &*open(cli)?, Action::Apply, from),
+        Verb::Replace { from } => write::from_files(out, &*open(cli)?, Action::Replace, from),
+        Verb::Validate { from } => write::validate(out, from),
+        Verb::Delete {
+            what,
+            skip_not_exists,
+        } => write::delete(out, &*open(cli)?, what, *skip_not_exists),
+        Verb::Get {
+            what,
+            all_namespaces,
+            export,
+        } => get::run(out, &*open(cli)?, what, *all_namespaces, *export, format),
+        Verb::Patch {
+            kind,
+            name,
+            patch,
+            r#type,
+            namespace,
+        } => {
+            let key = key(kinds::find(kind)?, namespace.as_deref(), name);
+            edit::patch(out, &*open(cli)?, &key, patch, *r#type)
+        }
+        Verb::Label {
+            kind,
+            name,
+            labels,
+            overwrite,
+            remove,
+            namespace,
+        } => {
+            let key = key(kinds::find(kind)?, namespace.as_deref(), name);
+            let how = if *remove {
+                edit::Labels::Remove
+            } else {
+                edit::Labels::Set {
+                    overwrite: *overwrite,
+                }
+            };
+            edit::label(out, &*open(cli)?, &key, kind, labels, how)
+        }
+        Verb::Convert { filename } => edit::convert(out, filename),
+    }
+}
+
+/// The datastore that file or environment name.
+pub(crate) fn open(cli: &Cli) -> Result<Arc<dyn Datastore>, Failure> {
+    let opened = Connection::of_process(cli.config.as_deref()).and_then(|it| it.open());
+    opened.map_err(|error| Failure::Calico(format!("Failed to create Calico API client: {error}")))
+}
+
+/// The key of a resource; namespaced ones are in `default` unless told otherwise.
+fn key(kind: Kind, namespace: Option<&str>, name: &str) -> Key {
+    if kind.namespaced() {
+        Key::namespaced(kind, namespace.unwrap_or("default"), name)
+    } else {
+        Key::global(kind, name)
+    }
+}
+
+/// The resources that a command line or a file names, without duplicates.
+fn keys(what: &WhatArgs) -> Result<Vec<Key>, Failure> {
+    let namespace = what.namespace.as_deref();
+    match (&what.kind, &what.filename) {
+        (Some(kind), _) => {
+            let kind = kinds::find(kind)?;
+            if what.names.is_empty() {
+                return Err(Failure::Calico(
+                    "Failed to execute command: resource name must be specified".to_owned(),
+                ));
+            }
+            let names = what.names.iter();
+            Ok(names.map(|name| key(kind, namespace, name)).collect())
+        }
+        (None, Some(file)) => {
+            let loaded = files::load(file, what.how, namespace)?;
+            Ok(loaded
+                .resources
+                .iter()
+                .map(vrouter_api::Resource::key)
+                .collect())
+        }
+        (None, None) => Ok(Vec::new()),
+    }
+}

@@ -1,0 +1,276 @@
+//! `create`, `apply`, `replace`, `delete` and `validate`: one resource after the other, and what
+//! calicoctl says at the end.
+
+use std::io::Write;
+
+use vrouter_api::{Key, Kind, Resource};
+use vrouter_datastore::{Datastore, Scope, StoreError};
+
+use super::files;
+use crate::args::calico::{FileArgs, WhatArgs};
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// What is done with each resource, in calicoctl's words.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    Create { skip_exists: bool },
+    Apply,
+    Replace,
+    Delete { skip_not_exists: bool },
+}
+
+impl Action {
+    fn verb(self) -> &'static str {
+        match self {
+            Action::Create { .. } => "create",
+            Action::Apply => "apply",
+            Action::Replace => "replace",
+            Action::Delete { .. } => "delete",
+        }
+    }
+
+    fn done(self) -> &'static str {
+        match self {
+            Action::Create { .. } => "created",
+            Action::Apply => "applied",
+            Action::Replace => "replaced",
+            Action::Delete { .. } => "deleted",
+        }
+    }
+}
+
+/// What is to be written or removed.
+enum Task {
+    Write(Box<Resource>),
+    Remove(Key),
+}
+
+impl Task {
+    fn kind(&self) -> Kind {
+        match self {
+            Task::Write(resource) => resource.kind(),
+            Task::Remove(key) => key.kind,
+        }
+    }
+}
+
+/// `create`, `apply` and `replace`.
+pub(super) fn from_files<W: Write>(
+    out: &mut Output<W>,
+    store: &dyn Datastore,
+    action: Action,
+    from: &FileArgs,
+) -> Result<(), Failure> {
+    let loaded = files::load(&from.filename, from.how, from.namespace.as_deref())?;
+    let tasks = loaded
+        .resources
+        .into_iter()
+        .map(|it| Task::Write(Box::new(it)))
+        .collect();
+    all(out, store, action, tasks)
+}
+
+/// `delete`.
+pub(super) fn delete<W: Write>(
+    out: &mut Output<W>,
+    store: &dyn Datastore,
+    what: &WhatArgs,
+    skip_not_exists: bool,
+) -> Result<(), Failure> {
+    let action = Action::Delete { skip_not_exists };
+    let keys = super::keys(what)?;
+    all(
+        out,
+        store,
+        action,
+        keys.into_iter().map(Task::Remove).collect(),
+    )
+}
+
+/// `validate`: no store is asked.
+pub(super) fn validate<W: Write>(out: &mut Output<W>, from: &FileArgs) -> Result<(), Failure> {
+    let loaded = files::load(&from.filename, from.how, from.namespace.as_deref())?;
+    for notice in &loaded.notices {
+        out.text(&format!("{notice}\n"))?;
+    }
+    let kinds: Vec<Kind> = loaded.resources.iter().map(Resource::kind).collect();
+    match kinds.len() {
+        0 => out.text("No resources specified\n"),
+        count => out.text(&format!(
+            "Successfully validated {count} {}resource(s)\n",
+            single(&kinds)
+                .map(|kind| format!("'{kind}' "))
+                .unwrap_or_default()
+        )),
+    }
+}
+
+/// The kind, if there is one alone.
+fn single(kinds: &[Kind]) -> Option<Kind> {
+    let first = *kinds.first()?;
+    kinds.iter().all(|kind| *kind == first).then_some(first)
+}
+
+fn all<W: Write>(
+    out: &mut Output<W>,
+    store: &dyn Datastore,
+    action: Action,
+    tasks: Vec<Task>,
+) -> Result<(), Failure> {
+    let kinds: Vec<Kind> = tasks.iter().map(Task::kind).collect();
+    let of = single(&kinds)
+        .map(|kind| format!("'{kind}' "))
+        .unwrap_or_default();
+    if kinds.is_empty() {
+        return out.text("No resources specified\n");
+    }
+    let mut handled = 0;
+    // As calicoctl does: the first that fails is the last that is tried, except where each stands
+    // for itself.
+    let mut errors: Vec<String> = Vec::new();
+    for task in tasks {
+        match one(store, action, task) {
+            Ok(true) => handled += 1,
+            Ok(false) => {}
+            Err(error) => {
+                errors.push(error);
+                if !matches!(action, Action::Delete { .. }) {
+                    break;
+                }
+            }
+        }
+    }
+    let (verb, done) = (action.verb(), action.done());
+    if errors.is_empty() {
+        return out.text(&format!("Successfully {done} {handled} {of}resource(s)\n"));
+    }
+    let errors = errors.join(" ");
+    Err(Failure::Calico(match (handled, kinds.len()) {
+        (0, 1) => format!("Failed to {verb} {of}resource: [{errors}]"),
+        (0, _) => format!("Failed to {verb} any {of}resources: [{errors}]"),
+        (_, total) => {
+            out.text(&format!(
+                "Partial success: {done} the first {handled} out of {total} {of}resources:\n"
+            ))?;
+            format!("Hit error: {errors}")
+        }
+    }))
+}
+
+/// Whether anything was done.
+fn one(store: &dyn Datastore, action: Action, task: Task) -> Result<bool, String> {
+    let result = match (task, action) {
+        (Task::Write(resource), Action::Create { skip_exists }) => {
+            disjoint(store, &resource)?;
+            match store.create(&resource) {
+                Err(StoreError::AlreadyExists { .. }) if skip_exists => return Ok(false),
+                other => other,
+            }
+        }
+        (Task::Write(resource), Action::Apply) => apply(store, *resource)?,
+        (Task::Write(resource), Action::Replace) => {
+            changeable(store, &resource)?;
+            store.update(&resource)
+        }
+        (Task::Write(resource), action @ Action::Delete { .. }) => {
+            return one(store, action, Task::Remove(resource.key()));
+        }
+        (Task::Remove(key), action) => {
+            deletable(&key)?;
+            match (store.delete(&key, None), action) {
+                (
+                    Err(StoreError::NotFound { .. }),
+                    Action::Delete {
+                        skip_not_exists: true,
+                    },
+                ) => return Ok(false),
+                (other, _) => other,
+            }
+        }
+    };
+    result.map(|_| true).map_err(|error| error.to_string())
+}
+
+/// Creates or replaces; whoever else does the same at the same time decides which.
+fn apply(
+    store: &dyn Datastore,
+    mut resource: Resource,
+) -> Result<Result<Resource, StoreError>, String> {
+    changeable(store, &resource)?;
+    let mut last = store.update(&resource);
+    if let Err(StoreError::NotFound { .. }) = last {
+        disjoint(store, &resource)?;
+        resource.metadata_mut().resource_version = None;
+        last = store.create(&resource);
+        if let Err(StoreError::AlreadyExists { .. }) = last {
+            last = store.update(&resource);
+        }
+    }
+    Ok(last)
+}
+
+/// Refuses a change of what cannot change.
+pub(super) fn changeable(store: &dyn Datastore, resource: &Resource) -> Result<(), String> {
+    let Resource::IpPool(new) = resource else {
+        return Ok(());
+    };
+    let old = match store.get(&resource.key()) {
+        Ok(Resource::IpPool(old)) => old,
+        // What is not there, or not right, is the store's to say.
+        Ok(_) | Err(_) => return Ok(()),
+    };
+    let fixed = |field: &str, value: &dyn std::fmt::Display| {
+        Err(format!(
+            "error with field IPPool.Spec.{field} = '{value}' (IPPool {field} cannot be modified)"
+        ))
+    };
+    if old.spec.cidr != new.spec.cidr {
+        return fixed("CIDR", &new.spec.cidr);
+    }
+    if old.spec.block_size != new.spec.block_size {
+        return fixed("BlockSize", &new.spec.block_size);
+    }
+    Ok(())
+}
+
+/// Two pools share no address.
+fn disjoint(store: &dyn Datastore, resource: &Resource) -> Result<(), String> {
+    let Resource::IpPool(new) = resource else {
+        return Ok(());
+    };
+    let pools = store
+        .list(Kind::IpPool, Scope::All)
+        .map_err(|error| error.to_string())?;
+    for other in &pools.resources {
+        let Resource::IpPool(other) = other else {
+            continue;
+        };
+        let (ours, theirs) = (new.spec.cidr, other.spec.cidr);
+        let overlap = ours.contains(&theirs.network()) || theirs.contains(&ours.network());
+        if other.metadata.name != new.metadata.name && overlap {
+            return Err(format!(
+                "error with field IPPool.Spec.CIDR = '{ours}' (IPPool({}) CIDR overlaps with \
+                 IPPool({}) CIDR {theirs})",
+                new.metadata.name, other.metadata.name
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What Calico relies on stays.
+fn deletable(key: &Key) -> Result<(), String> {
+    let fixed = match key.kind {
+        Kind::Profile => key.name == "projectcalico-default-allow",
+        Kind::Tier => matches!(
+            key.name.as_str(),
+            "default" | "kube-admin" | "kube-baseline"
+        ),
+        _ => false,
+    };
+    if fixed {
+        return Err(format!("operation Delete is not supported on {key}"));
+    }
+    Ok(())
+}

@@ -1,0 +1,604 @@
+//! calicoctl's commands, run as users run them: the same lines against a directory and against a
+//! real etcd, their output compared with `tests/golden/calico/`.
+//! `UPDATE_GOLDEN=1 cargo test -p vrouterctl` writes it anew.
+
+#![allow(clippy::unwrap_used)]
+
+mod etcd;
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use etcd::Server;
+use serde_json::Value;
+
+/// Where the resources are.
+enum Store {
+    Directory(tempfile::TempDir),
+    Etcd(Box<Server>),
+}
+
+impl Store {
+    fn directory() -> Self {
+        Self::Directory(tempfile::tempdir().unwrap())
+    }
+
+    fn both() -> [Self; 2] {
+        [Self::directory(), Self::Etcd(Box::new(Server::start()))]
+    }
+
+    fn command(&self, line: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vrouterctl"));
+        command.env_clear().args(line).stdin(Stdio::piped());
+        match self {
+            Self::Directory(folder) => command
+                .env("DATASTORE_TYPE", "directory")
+                .env("VROUTER_DIRECTORY", folder.path()),
+            Self::Etcd(server) => command
+                .env("DATASTORE_TYPE", "etcdv3")
+                .env("ETCD_ENDPOINTS", server.url()),
+        };
+        command
+    }
+
+    fn feed(&self, line: &[&str], input: &str) -> Output {
+        let mut child = self
+            .command(line)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        // Who refuses the command line reads nothing.
+        let _ = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        child.wait_with_output().unwrap()
+    }
+
+    /// What a command prints that must succeed without a word on standard error.
+    fn ok(&self, line: &str, input: &str) -> String {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let output = self.feed(&words, input);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && errors.is_empty(),
+            "{line}: {} {errors}",
+            output.status
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What a command says that must fail with calicoctl's code, and leave the store as it was.
+    fn fails(&self, line: &[&str], input: &str) -> String {
+        let before = self.everything();
+        let output = self.feed(line, input);
+        assert_eq!(output.status.code(), Some(1), "{line:?}");
+        assert_eq!(self.everything(), before, "{line:?}");
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(!errors.contains("panicked"), "{errors}");
+        errors
+    }
+
+    fn everything(&self) -> String {
+        match self {
+            Self::Directory(folder) => files(folder.path()),
+            Self::Etcd(server) => server.ask(&["get", "--prefix", "/"]),
+        }
+    }
+}
+
+fn files(folder: &Path) -> String {
+    let mut names: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    names.sort();
+    let mut all = String::new();
+    for name in names.iter().filter(|name| name.is_file()) {
+        all += &format!(
+            "{}\n{}\n",
+            name.display(),
+            fs::read_to_string(name).unwrap()
+        );
+    }
+    all
+}
+
+const CLUSTER: &str = include_str!("calico/cluster.yaml");
+
+/// Versions, identities and times are the store's to choose.
+fn stable(text: &str) -> String {
+    let chosen = |line: &&str| {
+        let line = line.trim_start();
+        let line = line.trim_start_matches('"');
+        !["creationTimestamp", "resourceVersion", "uid"]
+            .iter()
+            .any(|name| line.starts_with(name))
+    };
+    let lines: Vec<&str> = text.split_inclusive('\n').filter(chosen).collect();
+    lines.concat()
+}
+
+fn golden(name: &str, seen: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden/calico")
+        .join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, seen).unwrap();
+    }
+    let expected = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        seen == expected,
+        "{name}: seen\n{seen}\nexpected\n{expected}"
+    );
+}
+
+#[test]
+fn every_kind_in_every_format() {
+    for store in Store::both() {
+        let said = store.ok("create -f -", CLUSTER);
+        assert_eq!(said, "Successfully created 17 resource(s)\n");
+        for (kind, aliases) in [
+            ("nodes", "node no nos Nodes"),
+            ("ippools", "ippool ipp pool pools IPPool"),
+            ("workloadendpoints", "wep weps"),
+            ("hostendpoints", "hep heps"),
+            ("networkpolicies", "np policy pol"),
+            ("globalnetworkpolicies", "gnp gnps"),
+            ("stagednetworkpolicies", "snp spol"),
+            ("tiers", "tier"),
+            ("profiles", "pro pros"),
+            ("networksets", "netsets"),
+            ("globalnetworksets", "gnetsets"),
+            ("bgppeers", "bgpp bp"),
+            ("bgpconfigurations", "bgpconfig"),
+            ("felixconfigurations", "felixconfig"),
+            ("ipreservations", "reservations"),
+            ("clusterinformations", "clusterinfo"),
+        ] {
+            for (format, extension) in [("ps", "ps"), ("wide", "wide"), ("yaml", "yaml")] {
+                let line = format!("get {kind} -o {format}");
+                let seen = store.ok(&line, "");
+                golden(&format!("{kind}.{extension}"), &stable(&seen));
+            }
+            let expected = store.ok(&format!("get {kind}"), "");
+            for alias in aliases.split(' ') {
+                assert_eq!(store.ok(&format!("get {alias}"), ""), expected, "{alias}");
+            }
+            let all = store.ok(&format!("get {kind} -A -o json"), "");
+            let all: Value = serde_json::from_str(&all).unwrap();
+            assert_eq!(all["apiVersion"], "projectcalico.org/v3");
+            for line in expected.lines() {
+                assert!(line.trim_end().chars().count() <= 80, "{line}");
+            }
+        }
+        golden("np-all.ps", &store.ok("get np -A", ""));
+        golden(
+            "node1.yaml",
+            &stable(&store.ok("get node node1 -o yaml", "")),
+        );
+        let exported = store.ok("get node node1 -o yaml --export", "");
+        assert_eq!(stable(&exported), exported);
+        golden(
+            "columns",
+            &store.ok("get pool -o custom-columns=NAME,NAT,CIDR", ""),
+        );
+        let template =
+            "{{range .}}{{range .Items}}{{.ObjectMeta.Name}}={{.Spec.CIDR}}\n{{end}}{{end}}";
+        let output = store.feed(
+            &["get", "pools", "-o", &format!("go-template={template}")],
+            "",
+        );
+        assert_eq!(
+            String::from_utf8(output.stdout).unwrap(),
+            "pool-a=10.65.0.0/16\npool-b=fd00:65::/48\n"
+        );
+        // What is printed can be applied again.
+        let listed = store.ok("get tiers -o yaml --export", "");
+        let said = store.ok("apply -f -", &listed);
+        assert_eq!(said, "Successfully applied 1 'Tier' resource(s)\n");
+    }
+}
+
+const POOL: &str = "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: p}\n\
+                    spec: {cidr: 10.1.0.0/16, blockSize: 26}\n";
+
+#[test]
+fn resources_come_change_and_go() {
+    for store in Store::both() {
+        let said = |line: &str, input: &str| store.ok(line, input);
+        assert_eq!(
+            said("create -f -", POOL),
+            "Successfully created 1 'IPPool' resource(s)\n"
+        );
+        assert_eq!(
+            said("create --skip-exists -f -", POOL),
+            "Successfully created 0 'IPPool' resource(s)\n"
+        );
+        let nat = POOL.replace("26}", "26, natOutgoing: true}");
+        assert_eq!(
+            said("apply -f -", &nat),
+            "Successfully applied 1 'IPPool' resource(s)\n"
+        );
+        assert_eq!(
+            said("replace -f -", POOL),
+            "Successfully replaced 1 'IPPool' resource(s)\n"
+        );
+        let field = |path: &str| {
+            let text = store.ok("get pool p -o json", "");
+            let value: Value = serde_json::from_str(&text).unwrap();
+            value.pointer(path).cloned().unwrap_or_default()
+        };
+        assert_eq!(field("/spec/natOutgoing"), false);
+        for (kind, patch, value) in [
+            ("strategic", "{\"spec\":{\"natOutgoing\":true}}", true),
+            ("merge", "{spec: {natOutgoing: false}}", false),
+            (
+                "json",
+                "[{\"op\":\"replace\",\"path\":\"/spec/natOutgoing\",\"value\":true}]",
+                true,
+            ),
+        ] {
+            let output = store.feed(&["patch", "ippool", "p", "-t", kind, "-p", patch], "");
+            let words = String::from_utf8(output.stdout).unwrap();
+            assert_eq!(words, "Successfully patched 1 'IPPool' resource\n");
+            assert_eq!(field("/spec/natOutgoing"), value, "{kind}");
+        }
+        assert_eq!(
+            said("label pool p a=b", ""),
+            "Successfully set label a on pool p.\n"
+        );
+        assert_eq!(
+            said("label pool p a=c --overwrite", ""),
+            "Successfully updated label a on pool p.\n"
+        );
+        assert_eq!(field("/metadata/labels/a"), "c");
+        assert_eq!(
+            said("label pool p a --remove", ""),
+            "Successfully removed label a from pool p.\n"
+        );
+        assert_eq!(field("/metadata/labels/a"), Value::Null);
+        // What was read and not changed meanwhile may be written, and only that.
+        let read = store.ok("get pool p -o yaml", "");
+        said("replace -f -", &read);
+        assert!(
+            store
+                .fails(&["replace", "-f", "-"], &read)
+                .contains("update conflict: IPPool(p)")
+        );
+        assert_eq!(
+            said("delete pool p", ""),
+            "Successfully deleted 1 'IPPool' resource(s)\n"
+        );
+        assert_eq!(
+            said("delete pool p --skip-not-exists", ""),
+            "Successfully deleted 0 'IPPool' resource(s)\n"
+        );
+        // Namespaces: the file's, else the one given, else default.
+        let set = "apiVersion: projectcalico.org/v3\nkind: NetworkSet\nmetadata: {name: s}\n\
+                   spec: {nets: [10.0.0.0/8]}\n";
+        said("apply -f -", set);
+        said("apply -n other -f -", set);
+        assert_eq!(
+            said("get netsets -o custom-columns=NAMESPACE,NAME", "")
+                .lines()
+                .count(),
+            3
+        );
+        assert_eq!(said("get netsets -A", "").lines().count(), 4);
+        assert_eq!(
+            said("delete -f - -n other", set),
+            "Successfully deleted 1 'NetworkSet' resource(s)\n"
+        );
+        // A directory of files, with what is in its directories when asked for.
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("more")).unwrap();
+        fs::write(folder.path().join("a.yaml"), POOL).unwrap();
+        fs::write(folder.path().join("notes.txt"), "not a resource").unwrap();
+        fs::write(folder.path().join("more/b.json"), "").unwrap();
+        let line = format!("apply -f {} -R --skip-empty", folder.path().display());
+        assert_eq!(
+            said(&line, ""),
+            "Successfully applied 1 'IPPool' resource(s)\n"
+        );
+        let converted = said("convert -f -", POOL);
+        assert!(converted.contains("nodeSelector: all()"), "{converted}");
+    }
+}
+
+#[test]
+fn bad_input_is_said_and_changes_nothing() {
+    for store in Store::both() {
+        store.ok("create -f -", POOL);
+        for (line, input, words) in [
+            (
+                "create -f -",
+                POOL.replace("IPPool", "Pool"),
+                "unknown kind",
+            ),
+            (
+                "create -f -",
+                POOL.replace("v3", "v4"),
+                "must be projectcalico.org/v3 for IPPool",
+            ),
+            (
+                "create -f -",
+                POOL.replace("10.1.0.0/16", "10.1.0/16"),
+                "IPPool(p).spec.cidr",
+            ),
+            (
+                "create -f -",
+                POOL.to_owned(),
+                "Failed to create 'IPPool' resource: [resource already exists: IPPool(p)",
+            ),
+            (
+                "create -f -",
+                POOL.replace("name: p", "name: q"),
+                "(IPPool(q) CIDR overlaps with IPPool(p) CIDR 10.1.0.0/16)",
+            ),
+            (
+                "apply -f -",
+                POOL.replace("10.1", "10.2"),
+                "(IPPool CIDR cannot be modified)",
+            ),
+            (
+                "apply -f -",
+                POOL.replace("26", "27"),
+                "(IPPool BlockSize cannot be modified)",
+            ),
+            (
+                "replace -f -",
+                POOL.replace("name: p", "name: q"),
+                "Failed to replace 'IPPool' resource: [resource does not exist: IPPool(q)",
+            ),
+            (
+                "create -f -",
+                POOL[..60].to_owned(),
+                "Failed to execute command: -",
+            ),
+            (
+                "create -f -",
+                "\u{0}".to_owned(),
+                "Failed to execute command: -",
+            ),
+            ("create -f -", String::new(), "no resources specified"),
+            (
+                "create -f /nowhere.yaml",
+                String::new(),
+                "/nowhere.yaml: No such file or directory",
+            ),
+            (
+                "delete -f - -n x",
+                POOL.replace("name: p", "name: q"),
+                "Failed to delete 'IPPool' resource: [resource does not exist: IPPool(q)",
+            ),
+            (
+                "delete pool q",
+                String::new(),
+                "Failed to delete 'IPPool' resource: [resource does not exist: IPPool(q)",
+            ),
+            (
+                "delete pool",
+                String::new(),
+                "resource name must be specified",
+            ),
+            (
+                "delete tier default",
+                String::new(),
+                "operation Delete is not supported on Tier(default)",
+            ),
+            (
+                "get pod",
+                String::new(),
+                "resource type 'pod' is not supported",
+            ),
+            (
+                "get pool q",
+                String::new(),
+                "Failed to get resources: resource does not exist: IPPool(q)",
+            ),
+            (
+                "get pool -o xml",
+                String::new(),
+                "unrecognized output format 'xml'",
+            ),
+            (
+                "get pool -o custom-columns=X",
+                String::new(),
+                "Unknown output column: X",
+            ),
+            (
+                "get pool -o go-template={{.a|b}}",
+                String::new(),
+                "error parsing template",
+            ),
+            ("label pool p a", String::new(), "invalid label a"),
+            (
+                "label pool p a --remove",
+                String::new(),
+                "can not remove label of pool p, key a does not exist",
+            ),
+            (
+                "patch pool p -p 1",
+                String::new(),
+                "Failed to patch 'IPPool' resource",
+            ),
+            (
+                "patch pool p -p {metadata:{name:q}}",
+                String::new(),
+                "neither JSON nor YAML",
+            ),
+            (
+                "patch pool p -p {\"metadata\":{\"name\":\"q\"}}",
+                String::new(),
+                "kind, namespace and name cannot be changed",
+            ),
+            (
+                "patch pool p -p {\"spec\":{\"cidr\":\"x\"}}",
+                String::new(),
+                "IPPool(p).spec.cidr",
+            ),
+            (
+                "patch pool p -p {\"spec\":{\"cidr\":\"10.9.0.0/16\"}}",
+                String::new(),
+                "cannot be modified",
+            ),
+            ("get", String::new(), "required"),
+            ("create", String::new(), "--filename"),
+            ("get pool --context x", String::new(), "--context"),
+        ] {
+            let words_said = store.fails(&line.split(' ').collect::<Vec<_>>(), &input);
+            assert!(words_said.contains(words), "{line}: {words_said}");
+        }
+        store.ok("label pool p a=b", "");
+        let said = store.fails(&["label", "pool", "p", "a=c"], "");
+        assert!(
+            said.contains("please use '--overwrite' flag to set a new value."),
+            "{said}"
+        );
+        // Several at once: the good ones before the fault stay, and it is said.
+        let two = format!(
+            "{}---\n{POOL}",
+            POOL.replace("10.1", "10.3").replace("name: p", "name: b")
+        );
+        let output = store.feed(&["create", "-f", "-"], &two);
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(
+            said,
+            "Partial success: created the first 1 out of 2 'IPPool' resources:\n"
+        );
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            said.starts_with("Hit error: resource already exists: IPPool(p)"),
+            "{said}"
+        );
+        // Faults in one resource keep all of a file out.
+        let faulty = format!(
+            "{}---\n{}",
+            POOL.replace("10.1", "10.4").replace("name: p", "name: c"),
+            POOL.replace("26", "99")
+        );
+        store.fails(&["create", "-f", "-"], &faulty);
+    }
+}
+
+#[test]
+fn files_are_checked_without_a_store() {
+    let store = Store::Directory(tempfile::tempdir().unwrap());
+    let Store::Directory(folder) = &store else {
+        panic!("it is one");
+    };
+    fs::remove_dir(folder.path()).unwrap();
+    let said = store.ok("validate -f -", POOL);
+    assert_eq!(said, "Successfully validated 1 'IPPool' resource(s)\n");
+    let nat = POOL.replace("26}", "26, natOutgoing: true}");
+    let said = store.ok("validate -f -", &nat);
+    assert!(said.contains("stored, not acted on"), "{said}");
+    let output = store.feed(&["validate", "-f", "-"], &POOL.replace("26", "99"));
+    assert_eq!(output.status.code(), Some(1));
+    let output = store.feed(&["get", "nodes"], "");
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("No such file or directory"), "{said}");
+    fs::create_dir(folder.path()).unwrap();
+}
+
+#[test]
+fn a_store_that_is_away_or_says_no() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vrouterctl"));
+    let url = format!("http://127.0.0.1:{}", etcd::free_port());
+    command
+        .env_clear()
+        .env("ETCD_ENDPOINTS", &url)
+        .args(["get", "nodes"]);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains(&url) && said.contains("reached"), "{said}");
+
+    let store = Store::Etcd(Box::new(Server::start()));
+    let Store::Etcd(server) = &store else {
+        panic!("it is one");
+    };
+    store.ok("create -f -", POOL);
+    server.ctl(&["user", "add", "root:secret"]);
+    server.ctl(&["user", "grant-role", "root", "root"]);
+    server.ctl(&["auth", "enable"]);
+    let ask = |password: &str| {
+        let mut command = store.command(&["get", "pools"]);
+        command
+            .env("ETCD_USERNAME", "root")
+            .env("ETCD_PASSWORD", password);
+        command.output().unwrap()
+    };
+    assert!(ask("secret").status.success());
+    let output = ask("wrong");
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("unauthorized"), "{said}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("calicoctl.cfg");
+    let text = format!(
+        "apiVersion: projectcalico.org/v3\nkind: CalicoAPIConfig\nmetadata:\nspec:\n  \
+         datastoreType: etcdv3\n  etcdEndpoints: {}\n  etcdUsername: root\n  etcdPassword: secret\n",
+        server.url()
+    );
+    fs::write(&file, text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vrouterctl"));
+    command
+        .env_clear()
+        .args(["get", "pools", "-c", file.to_str().unwrap()]);
+    let output = command.output().unwrap();
+    assert!(
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .contains("10.1.0.0/16")
+    );
+}
+
+#[test]
+fn a_closed_pipe_is_no_fault() {
+    let store = Store::directory();
+    let many: String = (0..2000)
+        .map(|n| {
+            format!(
+                "---\napiVersion: projectcalico.org/v3\nkind: Node\nmetadata: {{name: node-{n}}}\n"
+            )
+        })
+        .collect();
+    let Store::Directory(folder) = &store else {
+        panic!("it is one");
+    };
+    fs::write(folder.path().join("nodes.yaml"), many).unwrap();
+    for format in ["ps", "wide", "json", "yaml"] {
+        let mut child = store
+            .command(&["get", "nodes", "-o", format])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{format}: {}", output.status);
+        assert!(output.stderr.is_empty());
+    }
+}
+
+#[test]
+fn shells_and_man_know_the_commands() {
+    let store = Store::directory();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = store.ok(&format!("completion {shell}"), "");
+        assert!(script.contains("skip-exists"), "{shell}");
+    }
+    assert!(store.ok("man", "").contains("vrouterctl"));
+    let folder = tempfile::tempdir().unwrap();
+    store.ok(&format!("man --dir {}", folder.path().display()), "");
+    let page = fs::read_to_string(folder.path().join("vrouterctl-kube-get.1")).unwrap();
+    assert!(page.contains("cacert"), "{page}");
+}
