@@ -21,11 +21,16 @@
 //! # What readers see
 //!
 //! A lookup sees each single-prefix change whole or not at all: an address never loses its covering
-//! route while a more or less specific one comes or goes. A change of a prefix shorter than 19 (IPv6:
-//! 27) bits is published in parts, so two different addresses may show the new and the old state for
-//! a moment. [`Table::load`] and [`Table::clear`] are seen whole even so: a guard has all of the old
-//! content or all of the new. While a [`Guard`] lives, what it may look at is kept: pin once per
-//! batch of packets.
+//! route while a more or less specific one comes or goes. For each address one store decides: that of
+//! the word (32 slots: /24s of IPv4, /32s of IPv6), list entry or link by which it is reached, made
+//! after all that it leads to. Addresses that share that cell change together, others one after the
+//! other: a change of a prefix shorter than 19 (IPv6: 27) bits is always published in several stores,
+//! and one with more specific prefixes below it may be, so two different addresses may show the new
+//! and the old state for a moment. A batch is so many lookups and not a snapshot: of two keys of a
+//! batch, even equal ones, either may show the older state.
+//!
+//! [`Table::load`] and [`Table::clear`] are seen whole even so: a guard has all of the old content or
+//! all of the new. While a [`Guard`] lives, what it may look at is kept: pin once per batch of packets.
 //!
 //! # How it works
 //!

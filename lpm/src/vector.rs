@@ -16,7 +16,7 @@ use crate::value::Value;
 
 /// Vectors whose leaves are loaded this many vectors after their words: the time the words take
 /// to arrive.
-const LAG: usize = 2;
+const LAG: usize = 3;
 
 /// Keys whose exceptions are kept together.
 const CHUNK: usize = 256;
