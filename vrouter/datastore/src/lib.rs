@@ -16,6 +16,7 @@ mod error;
 mod etcd;
 mod event;
 mod fault;
+pub mod ipam;
 mod store;
 
 pub use connection::{Connection, Etcd, Lookup};

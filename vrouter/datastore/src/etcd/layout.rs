@@ -229,6 +229,7 @@ const IPAM_CONFIG_FIELDS: &[(&str, &str)] = &[
     ("strictAffinity", "strict_affinity"),
     ("autoAllocateBlocks", "auto_allocate_blocks"),
     ("maxBlocksPerHost", "maxBlocksPerHost"),
+    ("ipCooldownSeconds", "ipCooldownSeconds"),
 ];
 
 fn plain(resource: &Resource) -> Value {
@@ -309,10 +310,9 @@ fn ipam(kind: Kind, path: &str, mut value: Map<String, Value>) -> Result<Resourc
         _ => {
             let mut spec = Map::new();
             for (name, stored) in IPAM_CONFIG_FIELDS {
-                let absent = if *name == "maxBlocksPerHost" {
-                    json!(0)
-                } else {
-                    json!(false)
+                let absent = match *name {
+                    "maxBlocksPerHost" | "ipCooldownSeconds" => json!(0),
+                    _ => json!(false),
                 };
                 let field = value.remove(*stored).unwrap_or(absent);
                 spec.insert((*name).to_owned(), field);

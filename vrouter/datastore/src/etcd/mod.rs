@@ -210,6 +210,18 @@ impl Datastore for EtcdStore {
         let key = resource.key();
         let path = writable(resource, "update")?;
         let revision = resource.metadata().resource_version.as_deref();
+        let bare = matches!(
+            key.kind,
+            Kind::IpamBlock | Kind::IpamHandle | Kind::BlockAffinity
+        );
+        if bare && let Some(before) = revision.and_then(|it| it.parse().ok()) {
+            // Nothing of what is there is kept, so it need not be read.
+            return match self.change(&path, before, Some(&layout::encode(resource)))? {
+                Outcome::Done(now) => Ok(at(resource.clone(), now)),
+                Outcome::Refused(None) => Err(StoreError::NotFound { key }),
+                Outcome::Refused(Some(_)) => Err(StoreError::Conflict { key }),
+            };
+        }
         let next = |before: &Resource| {
             let mut new = resource.clone();
             stamp::kept(&mut new, before);
