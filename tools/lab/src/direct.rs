@@ -64,9 +64,13 @@ fn tap_loop(lab: &mut Lab, one: &Pod, two: &Pod) -> Result<()> {
     if lab.spec.spin {
         command.arg("--spin");
     }
+    if lab.spec.burden > 0 {
+        command.args(["--burden", &lab.spec.burden.to_string()]);
+    }
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    let child = command
-        .spawn()
+    // In the namespace of the lab, so that whoever takes the lab down finds it whatever happens
+    // before it is written down.
+    let child = netns::inside(&one.namespace, || command.spawn())?
         .map_err(LabError::io(format!("starting {}", program.display())))?;
     let Some(process) = Process::of("tap-loop", child.id()) else {
         return Err(failed(&log_path));

@@ -54,7 +54,8 @@ const TOOLS: &[Tool] = &[
     tool("curl", "curl", &["--version"], "check"),
     tool("nginx", "nginx-light", &["-v"], "check"),
     tool("traceroute", "traceroute", &["--version"], "check"),
-    tool("ab", "apache2-utils", &["-V"], "quickstart"),
+    tool("ab", "apache2-utils", &["-V"], "quickstart, vrouter-bench"),
+    tool("fping", "fping", &["-v"], "vrouter-bench"),
     tool("tcpdump", "tcpdump", &["--version"], "tests"),
     tool("tshark", "tshark", &["--version"], "tests"),
 ];

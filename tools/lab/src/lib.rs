@@ -24,6 +24,7 @@ pub mod netns;
 pub mod pcap;
 pub mod process;
 pub mod resources;
+pub mod routes;
 pub mod rules;
 pub mod spec;
 pub mod state;

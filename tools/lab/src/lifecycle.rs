@@ -39,6 +39,44 @@ pub fn up(name: &LabName, spec: &Spec) -> Result<Lab> {
     Ok(lab)
 }
 
+/// A lab that lives as long as this value, and no longer than this process, however it ends.
+#[derive(Debug)]
+pub struct Held {
+    lab: Lab,
+    guard: Option<Guard>,
+}
+
+impl Held {
+    /// The lab.
+    pub fn lab(&self) -> &Lab {
+        &self.lab
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let guard = self.guard.take();
+        // Where this fails, the guard is not released and tries once more.
+        if down(&self.lab.name).is_ok()
+            && let Some(guard) = guard
+        {
+            guard.release();
+        }
+    }
+}
+
+/// Builds a lab that ends with the value, or with this process.
+///
+/// # Errors
+/// As [`up`].
+pub fn hold(name: &LabName, spec: &Spec) -> Result<Held> {
+    let (lab, guard) = guarded_up(name, spec)?;
+    Ok(Held {
+        lab,
+        guard: Some(guard),
+    })
+}
+
 /// Builds a lab, runs a command with the lab described in its environment, takes the lab down.
 ///
 /// # Errors
@@ -126,8 +164,19 @@ fn guarded_up(name: &LabName, spec: &Spec) -> Result<(Lab, Guard)> {
     {
         vrouter::program(&lab)?;
     }
-    state::claim(&lab)?;
+    if state::directory(name).exists() {
+        return Err(LabError::Exists(name.to_string()));
+    }
+    // Before the first file is made, so that nothing stays wherever this process is killed.
     let guard = Guard::start(name)?;
+    if let Err(error) = state::claim(&lab) {
+        // Somebody else's by now; or a directory half made, which nobody else's lab is.
+        if !matches!(error, LabError::Exists(_)) {
+            let _told_by_the_first_error = state::remove(name);
+        }
+        guard.release();
+        return Err(error);
+    }
     match build(&mut lab) {
         Ok(()) => Ok((lab, guard)),
         Err(error) => {
@@ -197,6 +246,7 @@ fn own_program() -> Result<PathBuf> {
     vrouter::beside_or_in_path("vrouter-lab")
 }
 
+#[derive(Debug)]
 struct Guard {
     child: Child,
 }

@@ -180,12 +180,30 @@ pub struct Spec {
     /// The tap-loop backend spins instead of sleeping in poll(2).
     #[arg(long)]
     pub spin: bool,
+    /// The tap-loop backend spins this many nanoseconds for each packet: for tests that must see a
+    /// slowdown.
+    #[arg(long, hide = true, default_value_t = 0, value_name = "NANOSECONDS")]
+    #[serde(default)]
+    pub burden: u64,
     /// The vrouterd to start (default: the one beside this program, then the one in PATH).
     #[arg(long, value_name = "PATH", env = "VROUTERD")]
     pub vrouterd: Option<PathBuf>,
     /// More arguments for each vrouterd, for example `--vrouterd-arg=--log-level=debug`.
     #[arg(long = "vrouterd-arg", value_name = "ARG", allow_hyphen_values = true)]
     pub vrouterd_args: Vec<String>,
+}
+
+impl Default for Spec {
+    /// What the command line gives when no option is named.
+    fn default() -> Self {
+        #[derive(clap::Parser)]
+        struct Only {
+            #[command(flatten)]
+            spec: Spec,
+        }
+        let parsed = <Only as clap::Parser>::try_parse_from(["lab"]);
+        parsed.expect("every option has a default").spec
+    }
 }
 
 impl Spec {

@@ -29,7 +29,11 @@ pub fn check(lab: &Lab, options: &CheckOptions) -> Result<()> {
         .copied()
         .filter(|test| options.tests.is_empty() || options.tests.contains(test))
         .collect();
-    let servers = Servers::start(lab, paths.iter().map(|path| (&path.to, path.address)))?;
+    let directory = lab
+        .state_directory
+        .join(format!("servers-{}", std::process::id()));
+    let places = paths.iter().map(|path| (&path.to, path.address));
+    let servers = Servers::start(directory, places)?;
     let mut header = vec!["path".to_owned(), "from".to_owned(), "to".to_owned()];
     header.extend(tests.iter().map(name));
     let mut table = plain_table(&header.iter().map(String::as_str).collect::<Vec<_>>());

@@ -14,8 +14,7 @@ use std::time::Duration;
 use crate::error::{LabError, Result};
 use crate::names::Netns;
 use crate::netns;
-use crate::process::wait_until;
-use crate::topology::Lab;
+use crate::process::{Process, wait_until};
 
 /// Where iperf3 listens.
 pub const IPERF_PORT: u16 = 5201;
@@ -37,16 +36,17 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Starts the servers of these namespaces and addresses, and waits until they listen.
+    /// Starts the servers of these namespaces and addresses, and waits until they listen. Their
+    /// files are in `directory`, which is made, and removed in the end.
     ///
     /// # Errors
     /// One is not installed, or does not listen in time.
-    pub fn start<'a>(lab: &Lab, places: impl Iterator<Item = (&'a Netns, IpAddr)>) -> Result<Self> {
+    pub fn start<'a>(
+        directory: PathBuf,
+        places: impl Iterator<Item = (&'a Netns, IpAddr)>,
+    ) -> Result<Self> {
         let places: BTreeSet<(&Netns, IpAddr)> = places.collect();
         let namespaces: BTreeSet<&Netns> = places.iter().map(|(place, _)| *place).collect();
-        let directory = lab
-            .state_directory
-            .join(format!("servers-{}", std::process::id()));
         let blob: Vec<u8> = (0..BLOB_BYTES)
             .map(|at| (at * 31 % 251).to_le_bytes()[0])
             .collect();
@@ -69,6 +69,14 @@ impl Servers {
             wait_until_listening(place, addresses)?;
         }
         Ok(servers)
+    }
+
+    /// The servers as processes.
+    pub fn processes(&self) -> Vec<Process> {
+        self.children
+            .iter()
+            .filter_map(|child| Process::of("server", child.id()))
+            .collect()
     }
 
     fn write_files(&self) -> Result<()> {
