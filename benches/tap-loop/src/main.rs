@@ -13,6 +13,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -36,6 +37,9 @@ struct Arguments {
     /// Never sleep.
     #[arg(long)]
     spin: bool,
+    /// Spin this long for each packet, so that a test of the benchmark has a slowdown to find.
+    #[arg(long, hide = true, default_value_t = 0, value_name = "NANOSECONDS")]
+    burden: u64,
 }
 
 fn main() -> ExitCode {
@@ -52,9 +56,10 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     let mut one = Tap::open(&arguments.one, &arguments.interface)?;
     let mut two = Tap::open(&arguments.two, &arguments.interface)?;
     let mut buffer = vec![0; BUFFER];
+    let burden = Duration::from_nanos(arguments.burden);
     loop {
-        copy(&mut one, &mut two, &mut buffer)?;
-        copy(&mut two, &mut one, &mut buffer)?;
+        copy(&mut one, &mut two, &mut buffer, burden)?;
+        copy(&mut two, &mut one, &mut buffer, burden)?;
         if !arguments.spin {
             let mut both = [
                 PollFd::new(one.as_fd(), PollFlags::POLLIN),
@@ -66,13 +71,19 @@ fn run(arguments: &Arguments) -> io::Result<()> {
 }
 
 /// Copies until the source is empty. What the other side has no room for is lost, as on a wire.
-fn copy(from: &mut Tap, to: &mut Tap, buffer: &mut [u8]) -> io::Result<()> {
+fn copy(from: &mut Tap, to: &mut Tap, buffer: &mut [u8], burden: Duration) -> io::Result<()> {
     loop {
         let length = match from.read(buffer) {
             Ok(length) => length,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
             Err(error) => return Err(error),
         };
+        if !burden.is_zero() {
+            let start = Instant::now();
+            while start.elapsed() < burden {
+                std::hint::spin_loop();
+            }
+        }
         match to.write(&buffer[..length]) {
             Ok(_) => {}
             // Full, not up yet, or a frame that the kernel finds malformed.
