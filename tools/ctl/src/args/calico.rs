@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::node::{ClusterCommand, DatastoreCommand, NodeCommand};
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Create resources that are not there yet
@@ -88,6 +90,21 @@ pub(crate) enum Verb {
         /// The file; - is standard input
         #[arg(short, long, value_name = "FILE")]
         filename: PathBuf,
+    },
+    /// See how a node does
+    Node {
+        #[command(subcommand)]
+        command: NodeCommand,
+    },
+    /// Export, import, lock the datastore
+    Datastore {
+        #[command(subcommand)]
+        command: DatastoreCommand,
+    },
+    /// Collect what is known of the cluster
+    Cluster {
+        #[command(subcommand)]
+        command: ClusterCommand,
     },
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod calico;
 pub(crate) mod format;
 pub(crate) mod kube;
+pub(crate) mod node;
 pub(crate) mod policy;
 pub(crate) mod route;
 pub(crate) mod show;

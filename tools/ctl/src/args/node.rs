@@ -7,7 +7,11 @@ use clap::Subcommand;
 #[derive(Debug, Subcommand)]
 pub(crate) enum NodeCommand {
     /// State of this node and of its BGP sessions
-    Status,
+    Status {
+        /// Where BIRD listens [default: where Calico's and Debian's do]
+        #[arg(long, value_name = "PATH")]
+        bird_socket: Vec<PathBuf>,
+    },
     /// Collect state and logs of this node into an archive
     Diags {
         /// Where to put the archive [default: the directory for temporary files]
@@ -37,7 +41,7 @@ pub(crate) enum MigrateCommand {
         #[arg(short, long, value_name = "FILE")]
         filename: PathBuf,
     },
-    /// Mark the datastore as not ready: it does not change until it is unlocked
+    /// Mark the datastore as not ready, as export and import need it
     Lock,
     /// Mark the datastore as ready
     Unlock,

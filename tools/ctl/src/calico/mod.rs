@@ -2,12 +2,16 @@
 //!
 //! Texts, columns and flags are calicoctl's (Calico v3.33).
 
+mod bird;
 mod columns;
+mod diags;
 mod edit;
 mod files;
 mod get;
 mod go;
 mod kinds;
+mod migrate;
+mod node;
 mod template;
 mod write;
 
@@ -20,6 +24,7 @@ use vrouter_datastore::{Connection, Datastore};
 use crate::args::Cli;
 use crate::args::calico::{Verb, WhatArgs};
 use crate::args::format::Format;
+use crate::args::node::{ClusterCommand, DatastoreCommand, NodeCommand};
 use crate::failure::Failure;
 use crate::output::Output;
 use write::Action;
@@ -76,6 +81,17 @@ pub(crate) fn run<W: Write>(
             edit::label(out, &*open(cli)?, &key, kind, labels, how)
         }
         Verb::Convert { filename } => edit::convert(out, filename),
+        Verb::Node { command } => match command {
+            NodeCommand::Status { bird_socket } => node::status(out, &cli.socket, bird_socket),
+            NodeCommand::Diags { dir } => diags::node(out, &cli.socket, dir.as_deref()),
+            NodeCommand::Checksystem => node::check(out),
+        },
+        Verb::Datastore {
+            command: DatastoreCommand::Migrate { command },
+        } => migrate::run(out, &*open(cli)?, command),
+        Verb::Cluster {
+            command: ClusterCommand::Diags { dir },
+        } => diags::cluster(out, &*open(cli)?, dir.as_deref()),
     }
 }
 

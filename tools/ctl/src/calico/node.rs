@@ -1,0 +1,212 @@
+//! `node status` and `node checksystem`.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::json;
+use vrouter_control::Client;
+
+use super::bird::{self, Peer, SOCKETS};
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// `node status`.
+pub(super) fn status<W: Write>(
+    out: &mut Output<W>,
+    daemon: &Path,
+    sockets: &[PathBuf],
+) -> Result<(), Failure> {
+    let running = Client::connect_with_timeout(daemon, Duration::from_secs(3)).is_ok();
+    let sockets = match sockets {
+        [] => SOCKETS.iter().map(PathBuf::from).collect(),
+        named => named.to_vec(),
+    };
+    let mut peers: Option<Vec<Peer>> = None;
+    let mut faults = Vec::new();
+    for socket in &sockets {
+        match bird::peers(socket) {
+            Ok(found) => peers.get_or_insert_default().extend(found),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => faults.push(format!("{}: {error}", socket.display())),
+        }
+    }
+    let of = |ipv6| -> Vec<&Peer> {
+        let peers = peers.iter().flatten();
+        peers.filter(|peer| peer.ipv6 == ipv6).collect()
+    };
+    let whole = json!({
+        "running": running,
+        "bgp": {"running": peers.is_some(), "ipv4": of(false), "ipv6": of(true), "faults": faults},
+    });
+    if !out.structured(&whole)? {
+        out.text(if running {
+            "Calico process is running.\n"
+        } else {
+            "Calico process is not running.\n"
+        })?;
+        if peers.is_none() {
+            out.text("\nBGP is not running: no BIRD answers.\n")?;
+        } else {
+            for (name, ipv6) in [("IPv4", false), ("IPv6", true)] {
+                out.text(&format!("\n{name} BGP status\n"))?;
+                match &of(ipv6)[..] {
+                    [] => out.text(&format!("No {name} peers found.\n"))?,
+                    peers => out.text(&boxed(peers))?,
+                }
+            }
+        }
+        for fault in &faults {
+            out.text(&format!("{fault}\n"))?;
+        }
+    }
+    if running {
+        Ok(())
+    } else {
+        Err(Failure::Calico(format!(
+            "vrouterd does not answer at {}",
+            daemon.display()
+        )))
+    }
+}
+
+/// calicoctl's table: headings in the middle of their columns, the rest on the left.
+fn boxed(peers: &[&Peer]) -> String {
+    const HEADER: [&str; 5] = ["PEER ADDRESS", "PEER TYPE", "STATE", "SINCE", "INFO"];
+    let rows: Vec<[&str; 5]> = peers
+        .iter()
+        .map(|peer| {
+            [
+                peer.address.as_str(),
+                peer.kind,
+                &peer.state,
+                &peer.since,
+                &peer.info,
+            ]
+        })
+        .collect();
+    let widths: Vec<usize> = (0..HEADER.len())
+        .map(|column| {
+            let cells = rows.iter().map(|row| row[column].chars().count());
+            cells.fold(HEADER[column].len(), usize::max)
+        })
+        .collect();
+    let mut line = String::new();
+    for width in &widths {
+        line += &format!("+{}", "-".repeat(width + 2));
+    }
+    line += "+\n";
+    let mut text = line.clone();
+    for (name, &width) in HEADER.iter().zip(&widths) {
+        text += &format!("| {name:^width$} ");
+    }
+    text += "|\n";
+    text += &line;
+    for row in rows {
+        for (cell, &width) in row.iter().zip(&widths) {
+            let cell: String = cell
+                .chars()
+                .map(|c| if c.is_control() { '?' } else { c })
+                .collect();
+            text += &format!("| {cell:<width$} ");
+        }
+        text += "|\n";
+    }
+    text + &line
+}
+
+/// What vrouterd needs of its host.
+struct Need {
+    what: &'static str,
+    met: bool,
+    seen: String,
+}
+
+/// `node checksystem`.
+pub(super) fn check<W: Write>(out: &mut Output<W>) -> Result<(), Failure> {
+    let read = |path: &str| {
+        fs::read_to_string(path)
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
+    };
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let mut numbers = kernel
+        .split(['.', '-'])
+        .map_while(|part| part.parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    let status = read("/proc/self/status");
+    let capabilities = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|text| u64::from_str_radix(text.trim(), 16).ok())
+        .unwrap_or(0);
+    // Numbers of linux/capability.h.
+    let able = |number: u32| capabilities >> number & 1 == 1;
+    let missing: Vec<&str> = [
+        ("CAP_NET_ADMIN", 12),
+        ("CAP_NET_RAW", 13),
+        ("CAP_SYS_ADMIN", 21),
+    ]
+    .iter()
+    .filter(|(_, number)| !able(*number))
+    .map(|(name, _)| *name)
+    .collect();
+    let tun = Path::new("/dev/net/tun").exists();
+    let forwarding = read("/proc/sys/net/ipv4/ip_forward");
+    let needs = [
+        Need {
+            what: "kernel version 5.10 or later",
+            met: version >= (5, 10),
+            seen: kernel,
+        },
+        Need {
+            what: "device /dev/net/tun",
+            met: tun,
+            seen: if tun { "there" } else { "missing" }.to_owned(),
+        },
+        Need {
+            what: "network namespaces",
+            met: Path::new("/proc/self/ns/net").exists(),
+            seen: String::new(),
+        },
+        Need {
+            what: "capabilities",
+            met: missing.is_empty(),
+            seen: if missing.is_empty() {
+                String::new()
+            } else {
+                format!("without {}", missing.join(", "))
+            },
+        },
+        Need {
+            what: "net.ipv4.ip_forward is readable",
+            met: !forwarding.is_empty(),
+            seen: forwarding,
+        },
+    ];
+    let well = needs.iter().all(|need| need.met);
+    let list: Vec<_> = needs
+        .iter()
+        .map(|need| json!({"need": need.what, "met": need.met, "seen": need.seen}))
+        .collect();
+    if !out.structured(&json!({"met": well, "needs": list}))? {
+        out.text("Checking this system\n")?;
+        for need in &needs {
+            let verdict = if need.met { "OK" } else { "FAIL" };
+            let line = format!("    {:<36}{verdict:<6}{}", need.what, need.seen);
+            out.text(&format!("{}\n", line.trim_end()))?;
+        }
+        if well {
+            out.text("System meets minimum system requirements to run Calico!\n")?;
+        }
+    }
+    if well {
+        Ok(())
+    } else {
+        Err(Failure::Calico(
+            "System doesn't meet minimum system requirements to run Calico".to_owned(),
+        ))
+    }
+}
