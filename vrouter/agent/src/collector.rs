@@ -28,6 +28,9 @@ const RECENT: usize = 256;
 /// Different denied pairs listed; further ones are counted under their reason alone.
 const PAIRS: usize = 4096;
 
+/// Connections cut since the last look that are logged one by one.
+const CUTS_TOLD: usize = 16;
+
 /// A denied pair of hosts, whatever their ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct DeniedPair {
@@ -96,6 +99,19 @@ impl Denials {
     }
 }
 
+/// Logs the `n`th connection that policy cut since the last look.
+fn tell(denial: &Denial, shared: &Shared, n: usize) {
+    if n > CUTS_TOLD {
+        return;
+    }
+    let tables = shared.tables.load();
+    let by = match denial.rule.and_then(|(.., rule)| tables.policy.rule(rule)) {
+        Some(rule) => rule.to_string(),
+        None => denial.reason.name().to_owned(),
+    };
+    tracing::warn!("policy cut {}: {by}", denial.tuple);
+}
+
 /// The running thread; ends when dropped.
 pub struct Collector {
     /// What it collects.
@@ -123,14 +139,24 @@ impl Collector {
         let body = move || {
             // Relaxed: the flag says nothing but itself.
             while !until.load(Ordering::Relaxed) {
+                let mut cut = 0;
                 while let Some(event) = shared.events.pop() {
                     match event {
-                        Event::Denied(denial) => to.note(denial),
+                        Event::Denied(denial) => {
+                            if denial.cut {
+                                cut += 1;
+                                tell(&denial, &shared, cut);
+                            }
+                            to.note(denial);
+                        }
                         Event::DeviceFailed { interface, errno } => {
                             // The agent ends before this thread only on the way out.
                             let _ = failed.send(DeviceFailed { interface, errno });
                         }
                     }
+                }
+                if let Some(more) = cut.checked_sub(CUTS_TOLD).filter(|more| *more > 0) {
+                    tracing::warn!("policy cut {more} more connections");
                 }
                 let budget = shared.flows.statistics().capacity as usize / LOOKS_PER_SWEEP;
                 let now = shared.now_ms();
