@@ -4,9 +4,11 @@ or saves them.
 frames.py peer OUT            what a good and a spoofing peer sends to node1, as a pcap file
 frames.py malformed OUT       malformed underlay frames for node1, as a pcap file
 frames.py malformed-pod MAC   sends malformed frames from the eth0 of the pod that this runs in
+frames.py flood MAC FROM TO   sends SYNs from 4000 ports by the eth0 of the pod that this runs in
 """
 import os
 import random
+import socket
 import struct
 import sys
 
@@ -149,6 +151,17 @@ def malformed():
     return frames
 
 
+def flood(gateway, source, destination):
+    own = open("/sys/class/net/eth0/address").read().strip()
+    frames = (bytes(Ether(dst=gateway, src=own) / IP(src=source, dst=destination) /
+                    TCP(sport=port, dport=9, seq=port, flags="S")) for port in range(20000, 24000))
+    ready = list(frames)
+    link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    link.bind(("eth0", 0))
+    for frame in ready:
+        link.send(frame)
+
+
 def malformed_pod(gateway):
     own = open("/sys/class/net/eth0/address").read().strip()
     head = Ether(dst=gateway, src=own)
@@ -183,6 +196,9 @@ def main():
     what = sys.argv[1]
     if what == "malformed-pod":
         print(malformed_pod(sys.argv[2]))
+        return
+    if what == "flood":
+        flood(*sys.argv[2:])
         return
     frames = peer() if what == "peer" else malformed()
     fits = [frame for frame in (bytes(frame) for frame in frames) if len(frame) <= 1514]
