@@ -33,6 +33,7 @@ use vrouter_control::params::{GetVersion, Reload, Shutdown};
 
 use args::calico::Verb;
 use args::format::Format;
+use args::ipam::IpamCommand;
 use args::{Cli, Command};
 use failure::Failure;
 use output::Output;
@@ -90,6 +91,12 @@ fn misused(error: &clap::Error) -> ExitCode {
 fn format(cli: &Cli) -> Result<Format, String> {
     if cli.context.is_some() {
         return Err("--context is for the kubernetes datastore, which is not supported yet".into());
+    }
+    if let Command::Calico(Verb::Ipam {
+        command: IpamCommand::Check { .. },
+    }) = cli.command
+    {
+        return Ok(Format::Ps);
     }
     let format: Format = cli.output.parse()?;
     match (&format, &cli.command) {

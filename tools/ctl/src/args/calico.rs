@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::ipam::IpamCommand;
 use super::node::{ClusterCommand, DatastoreCommand, NodeCommand};
 
 #[derive(Debug, Subcommand)]
@@ -90,6 +91,11 @@ pub(crate) enum Verb {
         /// The file; - is standard input
         #[arg(short, long, value_name = "FILE")]
         filename: PathBuf,
+    },
+    /// Show, check and change which addresses are given to whom
+    Ipam {
+        #[command(subcommand)]
+        command: IpamCommand,
     },
     /// See how a node does
     Node {

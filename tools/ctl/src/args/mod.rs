@@ -2,6 +2,7 @@
 
 pub(crate) mod calico;
 pub(crate) mod format;
+pub(crate) mod ipam;
 pub(crate) mod kube;
 pub(crate) mod node;
 pub(crate) mod policy;

@@ -42,6 +42,19 @@ fn float(number: f64) -> String {
     }
 }
 
+/// A number as Go's `%.5g` has it.
+pub(super) fn five_digits(number: f64) -> String {
+    if number.abs() < 100_000.0 {
+        return float((number * 100.0).round() / 100.0);
+    }
+    let text = format!("{number:.4e}");
+    let Some((digits, power)) = text.split_once('e') else {
+        return text;
+    };
+    let digits = digits.trim_end_matches('0').trim_end_matches('.');
+    format!("{digits}e+{power:0>2}")
+}
+
 /// A table: each cell is as wide as the widest of its column and three blanks, at least five.
 pub(super) fn table(to: &mut impl Write, rows: &[Vec<String>]) -> io::Result<()> {
     const LEAST: usize = 5;
@@ -87,6 +100,19 @@ mod tests {
             (json!({"a": "b"}), "map[a:b]"),
         ] {
             assert_eq!(text(&value), expected);
+        }
+    }
+
+    #[test]
+    fn large_numbers_are_short() {
+        for (number, expected) in [
+            (65536.0, "65536"),
+            (64.0, "64"),
+            (16_777_216.0, "1.6777e+07"),
+            (2_f64.powi(80), "1.2089e+24"),
+            (1_000_000.0, "1e+06"),
+        ] {
+            assert_eq!(five_digits(number), expected);
         }
     }
 

@@ -3,12 +3,14 @@
 //! Texts, columns and flags are calicoctl's (Calico v3.33).
 
 mod bird;
+mod boxed;
 mod columns;
 mod diags;
 mod edit;
 mod files;
 mod get;
 mod go;
+mod ipam;
 mod kinds;
 mod migrate;
 mod node;
@@ -16,6 +18,7 @@ mod template;
 mod write;
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 
 use vrouter_api::{Key, Kind};
@@ -86,6 +89,11 @@ pub(crate) fn run<W: Write>(
             NodeCommand::Diags { dir } => diags::node(out, &cli.socket, dir.as_deref()),
             NodeCommand::Checksystem => node::check(out),
         },
+        Verb::Ipam { command } => {
+            // With calicoctl, -o of `ipam check` is the report's file.
+            let report = (cli.output != "ps").then(|| Path::new(&cli.output));
+            ipam::run(out, &open(cli)?, command, report)
+        }
         Verb::Datastore {
             command: DatastoreCommand::Migrate { command },
         } => migrate::run(out, &*open(cli)?, command),

@@ -9,6 +9,7 @@ use serde_json::json;
 use vrouter_control::Client;
 
 use super::bird::{self, Peer, SOCKETS};
+use super::boxed::boxed;
 use crate::failure::Failure;
 use crate::output::Output;
 
@@ -53,7 +54,7 @@ pub(super) fn status<W: Write>(
                 out.text(&format!("\n{name} BGP status\n"))?;
                 match &of(ipv6)[..] {
                     [] => out.text(&format!("No {name} peers found.\n"))?,
-                    peers => out.text(&boxed(peers))?,
+                    peers => out.text(&sessions(peers))?,
                 }
             }
         }
@@ -71,49 +72,18 @@ pub(super) fn status<W: Write>(
     }
 }
 
-/// calicoctl's table: headings in the middle of their columns, the rest on the left.
-fn boxed(peers: &[&Peer]) -> String {
-    const HEADER: [&str; 5] = ["PEER ADDRESS", "PEER TYPE", "STATE", "SINCE", "INFO"];
-    let rows: Vec<[&str; 5]> = peers
-        .iter()
-        .map(|peer| {
-            [
-                peer.address.as_str(),
-                peer.kind,
-                &peer.state,
-                &peer.since,
-                &peer.info,
-            ]
-        })
-        .collect();
-    let widths: Vec<usize> = (0..HEADER.len())
-        .map(|column| {
-            let cells = rows.iter().map(|row| row[column].chars().count());
-            cells.fold(HEADER[column].len(), usize::max)
-        })
-        .collect();
-    let mut line = String::new();
-    for width in &widths {
-        line += &format!("+{}", "-".repeat(width + 2));
-    }
-    line += "+\n";
-    let mut text = line.clone();
-    for (name, &width) in HEADER.iter().zip(&widths) {
-        text += &format!("| {name:^width$} ");
-    }
-    text += "|\n";
-    text += &line;
-    for row in rows {
-        for (cell, &width) in row.iter().zip(&widths) {
-            let cell: String = cell
-                .chars()
-                .map(|c| if c.is_control() { '?' } else { c })
-                .collect();
-            text += &format!("| {cell:<width$} ");
-        }
-        text += "|\n";
-    }
-    text + &line
+fn sessions(peers: &[&Peer]) -> String {
+    let rows = peers.iter().map(|peer| {
+        vec![
+            peer.address.clone(),
+            peer.kind.to_owned(),
+            peer.state.clone(),
+            peer.since.clone(),
+            peer.info.clone(),
+        ]
+    });
+    let header = ["PEER ADDRESS", "PEER TYPE", "STATE", "SINCE", "INFO"];
+    boxed(&header, &rows.collect::<Vec<_>>())
 }
 
 /// What vrouterd needs of its host.

@@ -7,6 +7,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use vrouter_datastore::Connection;
+
 use crate::etcd::Server;
 
 /// Where the resources are.
@@ -22,6 +24,18 @@ impl Store {
 
     pub(crate) fn both() -> [Self; 2] {
         [Self::directory(), Self::Etcd(Box::new(Server::start()))]
+    }
+
+    /// The same store for a test that writes what no command does.
+    pub(crate) fn open(&self) -> std::sync::Arc<dyn vrouter_datastore::Datastore> {
+        let connection = match self {
+            Self::Directory(folder) => Connection::Directory(folder.path().to_owned()),
+            Self::Etcd(server) => Connection::Etcd(vrouter_datastore::Etcd {
+                endpoints: vec![server.url()],
+                ..Default::default()
+            }),
+        };
+        connection.open().unwrap()
     }
 
     pub(crate) fn command(&self, line: &[&str]) -> Command {
