@@ -17,6 +17,7 @@ use vrouter_control::model::{Family, Protocol};
 use vrouter_control::params::{Explain, Icmp};
 
 use crate::desired::{Local, addresses_of, local_endpoint};
+use crate::host::Underlay;
 use crate::policies::endpoint_key;
 use crate::resources::Resources;
 
@@ -33,6 +34,8 @@ pub struct Question<'a> {
     pub node: Option<&'a str>,
     /// Addresses of that node besides those of its resource.
     pub host_addresses: &'a [IpAddr],
+    /// Its interface to the other nodes, where that is known.
+    pub underlay: Option<&'a Underlay>,
 }
 
 /// Whether a packet passes.
@@ -79,6 +82,9 @@ pub struct Walk {
     /// Ingress policy of the destination.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ingress: Option<Explanation>,
+    /// Host endpoints on the way, in the order they are met.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<Explanation>,
 }
 
 /// A workload a name or an address means.
@@ -133,6 +139,7 @@ impl Question<'_> {
             notes: Vec::new(),
             egress: None,
             ingress: None,
+            hosts: Vec::new(),
         };
         if let Some(from) = &from {
             walk.egress = self.side(from, Direction::Egress, &mut walk);
@@ -151,6 +158,7 @@ impl Question<'_> {
             }
             (Some(_) | None, None) => {}
         }
+        self.hosts(&mut walk, [from.as_ref(), to.as_ref()]);
         walk
     }
 
@@ -328,5 +336,6 @@ fn packet(
     }
 }
 
+mod hosts;
 #[cfg(test)]
 mod tests;

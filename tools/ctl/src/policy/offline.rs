@@ -56,6 +56,7 @@ impl Offline {
             reference: &self.policies,
             node: self.node.as_deref(),
             host_addresses: &[],
+            underlay: None,
         }
         .explain(packet)?;
         Explanation::new(&walk).map_err(|error| ErrorBody::internal(error.to_string()))

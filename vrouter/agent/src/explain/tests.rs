@@ -61,6 +61,7 @@ fn answer(node: Option<&str>, ask: &Explain) -> Result<Walk, ErrorBody> {
         reference: &reference,
         node,
         host_addresses: &["192.0.2.1".parse().unwrap()],
+        underlay: None,
     }
     .explain(ask)
 }
@@ -164,4 +165,61 @@ fn families() {
     assert_eq!(walk.source.address, "fd00::1".parse::<IpAddr>().unwrap());
     ask.family = Some(Family::V4);
     assert!(answer(None, &ask).is_err());
+}
+
+#[test]
+fn host_endpoints_have_their_say() {
+    const HOSTS: &str = "
+apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata: {name: p}
+spec: {cidr: 10.65.0.0/16, vxlanMode: Always}
+---
+apiVersion: projectcalico.org/v3
+kind: HostEndpoint
+metadata: {name: one, labels: {host: one}}
+spec: {node: n1, interfaceName: '*'}
+---
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: forward}
+spec:
+  selector: host == 'one'
+  applyOnForward: true
+  types: [Ingress, Egress]
+  ingress: [{action: Allow, protocol: TCP}]
+  egress: [{action: Allow}]
+";
+    let text = format!("{CLUSTER}---{HOSTS}");
+    let ask_over = |ask: &Explain| {
+        let parsed = vrouter_api::parse(text.as_bytes(), "t.yaml");
+        assert!(parsed.errors.is_empty(), "{:?}", parsed.errors);
+        let mut resources = Resources::default();
+        for resource in parsed.resources {
+            resources.upsert(resource.value);
+        }
+        let reference = policies::reference(&resources);
+        Question {
+            resources: &resources,
+            reference: &reference,
+            node: None,
+            host_addresses: &[],
+            underlay: None,
+        }
+        .explain(ask)
+        .unwrap()
+    };
+    let allowed = ask_over(&ask("default/client", "default/web", "tcp", Some(80)));
+    assert_eq!(allowed.verdict, Verdict::Allow);
+    assert_eq!(allowed.hosts.len(), 2, "in by the tunnel, out to the pod");
+    let denied = ask_over(&ask("default/web", "default/client", "udp", Some(53)));
+    assert_eq!(denied.verdict, Verdict::Deny);
+    assert!(
+        denied.because.contains("HostEndpoint one"),
+        "{}",
+        denied.because
+    );
+    // What concerns another node alone does not meet it.
+    let other = ask_over(&ask("default/client", "172.16.0.2", "udp", Some(53)));
+    assert!(other.hosts.is_empty());
 }

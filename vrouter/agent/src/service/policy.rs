@@ -180,11 +180,13 @@ fn rows(rules: &[Rule], ids: &[RuleId], now: &Now<'_>) -> Vec<PolicyRule> {
 
 pub(super) fn explain(agent: &mut Agent, params: &Explain) -> Outcome<model::Explanation> {
     let host_addresses = agent.host_addresses().to_vec();
+    let underlay = agent.underlay.clone();
     let walk = Question {
         resources: &agent.resources,
         reference: agent.policies.reference(&agent.resources),
         node: Some(&agent.settings.node),
         host_addresses: &host_addresses,
+        underlay: underlay.as_ref(),
     }
     .explain(params)?;
     model::Explanation::new(&walk).map_err(|error| ErrorBody::internal(error.to_string()))
