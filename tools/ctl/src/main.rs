@@ -83,7 +83,10 @@ fn misused(error: &clap::Error) -> ExitCode {
     if error.exit_code() == 0 {
         return ExitCode::SUCCESS;
     }
-    let first = std::env::args().skip(1).find(|word| !word.starts_with('-'));
+    // Of what stands there the first that is a command, not the value of an option before it.
+    let first = std::env::args()
+        .skip(1)
+        .find(|word| Command::has_subcommand(word));
     wrong_usage(first.is_some_and(|word| Verb::has_subcommand(&word)))
 }
 

@@ -9,6 +9,7 @@ mod objects;
 use std::process::{Command, Output, Stdio};
 
 use etcd::Server;
+use etcd::certificates::Certificates;
 use serde_json::{Value, json};
 
 fn kube(server: &Server, line: &[&str]) -> Output {
@@ -246,4 +247,52 @@ fn who_is_not_there_or_says_no() {
         errors,
         "vrouterctl: /registry/pods/default/web: there is no such key\n"
     );
+}
+
+#[test]
+fn both_sides_show_certificates() {
+    let made = Certificates::make();
+    let (ca, stranger) = (made.path("ca.pem"), made.path("stranger.pem"));
+    let server = Server::with(&[
+        "--cert-file",
+        &made.path("server.pem"),
+        "--key-file",
+        &made.path("server.key"),
+        "--trusted-ca-file",
+        &ca,
+        "--client-cert-auth",
+    ]);
+    let list = |ca: &str, name: &str| {
+        let (cert, key) = (
+            made.path(&format!("{name}.pem")),
+            made.path(&format!("{name}.key")),
+        );
+        let line = [
+            "list",
+            "--cacert",
+            ca,
+            "--cert",
+            &cert,
+            "--key",
+            &key,
+            "--timeout",
+            "5",
+        ];
+        kube(&server, &line)
+    };
+    // It may still be electing itself.
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !list(&ca, "client").status.success() && std::time::Instant::now() < until {}
+    let output = list(&ca, "client");
+    assert!(output.status.success(), "{output:?}");
+    for output in [
+        list(&stranger, "client"),
+        list(&ca, "stranger"),
+        kube(&server, &["list", "--timeout", "5"]),
+    ] {
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(errors.starts_with("vrouterctl: etcd at "), "{errors}");
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+    }
 }
