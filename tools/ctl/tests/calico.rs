@@ -511,3 +511,23 @@ fn shells_and_man_know_the_commands() {
     let page = fs::read_to_string(folder.path().join("vrouterctl-kube-get.1")).unwrap();
     assert!(page.contains("cacert"), "{page}");
 }
+
+#[test]
+fn help_fits_a_terminal() {
+    let store = Store::directory();
+    for line in [
+        "",
+        "get",
+        "create",
+        "ipam check",
+        "kube list",
+        "policy explain",
+        "show routes",
+    ] {
+        let help = store.ok(&format!("{line} --help"), "");
+        // A line of words that belong together is not broken.
+        for row in help.lines().filter(|row| !row.starts_with("Usage:")) {
+            assert!(row.chars().count() <= 80, "{line}: {row}");
+        }
+    }
+}

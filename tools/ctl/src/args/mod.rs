@@ -23,7 +23,12 @@ use show::Show;
 
 /// Manages Calico resources, and looks into a running vrouterd
 #[derive(Debug, Parser)]
-#[command(name = "vrouterctl", version, disable_help_subcommand = true)]
+#[command(
+    name = "vrouterctl",
+    version,
+    disable_help_subcommand = true,
+    max_term_width = 80
+)]
 pub(crate) struct Cli {
     /// The control socket of vrouterd
     #[arg(long, global = true, value_name = "PATH")]
