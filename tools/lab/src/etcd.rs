@@ -5,9 +5,11 @@ use std::fs::{self, OpenOptions};
 use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
-use vrouter_api::parse;
+use vrouter_api::{AllowedUse, parse};
+use vrouter_datastore::ipam::{Ipam, Request};
 use vrouter_datastore::{Connection, Datastore, StoreError};
 
 use crate::error::{LabError, Result};
@@ -126,13 +128,13 @@ pub fn start(lab: &Lab) -> Result<Process> {
 /// The namespace is gone, or what the work itself says.
 pub fn with_store<T: Send>(
     lab: &Lab,
-    work: impl FnOnce(&dyn Datastore) -> std::result::Result<T, StoreError> + Send,
+    work: impl FnOnce(&Arc<dyn Datastore>) -> std::result::Result<T, StoreError> + Send,
 ) -> Result<T> {
     // The client's thread is started in there, and so speaks from there.
     let outcome = netns::inside(&lab.name.etcd(), || {
         let variable = |name: &str| (name == "ETCD_ENDPOINTS").then(endpoint);
         let store = Connection::of_environment(&variable)?.open()?;
-        work(&*store)
+        work(&store)
     })?;
     outcome.map_err(|error| LabError::Command {
         what: "asking etcd".to_owned(),
@@ -159,6 +161,27 @@ fn fill(lab: &Lab) -> Result<()> {
         for resource in &resources {
             store.create(resource)?;
         }
-        Ok(())
+        take_addresses(lab, store)
     })
+}
+
+/// Takes the pods' addresses as a CNI plugin would have.
+fn take_addresses(lab: &Lab, store: &Arc<dyn Datastore>) -> std::result::Result<(), StoreError> {
+    let ipam = Ipam::new(Arc::clone(store));
+    for node in &lab.nodes {
+        for pod in &node.pods {
+            let handle = format!("lab.{}", pod.name);
+            let mut request = Request::new(&node.name, AllowedUse::Workload, &handle);
+            let secondary = [("pod", &*pod.name), ("namespace", "default")];
+            let secondary = secondary.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            request.secondary.extend(secondary);
+            for address in [pod.address(false), pod.address(true)]
+                .into_iter()
+                .flatten()
+            {
+                ipam.assign_address(&request, address)?;
+            }
+        }
+    }
+    Ok(())
 }

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use support::ping::{Report, Train};
 use support::{TestLab, eventually};
 use vrouter_api::{Key, Kind, Resource, parse};
 use vrouter_control::params::ShowResources;
+use vrouter_datastore::ipam::Ipam;
 use vrouter_lab::{etcd, vrouter};
 
 /// Changes resources in the lab's etcd.
@@ -161,6 +163,55 @@ fn a_partition_and_a_compaction_lose_no_change() {
         lab.pings("pod1-1", "10.65.0.2")
     });
     assert_none_lost(&train.finish(), 500);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_node_registers_itself() {
+    let lab = TestLab::up("--datastore etcd --nodes 2 --pods 1 --encap vxlan");
+    // Node 2 is forgotten with all it had, and starts anew.
+    let running = lab
+        .lab
+        .processes
+        .iter()
+        .find(|it| it.role == "vrouterd node2")
+        .unwrap();
+    running.signal(Signal::SIGTERM);
+    assert!(running.wait_ended(Duration::from_secs(5)));
+    etcd::with_store(&lab.lab, |store| {
+        Ipam::new(Arc::clone(store)).release_handle("vxlan-tunnel-addr-node2")?;
+        store.delete(&Key::global(Kind::Node, "node2"), None)
+    })
+    .unwrap();
+    let process = vrouter::start(&lab.lab, lab.node(2)).unwrap();
+    eventually(10, "node 2 is reached", || {
+        lab.pings("pod1-1", "10.65.0.65")
+    });
+    let mut status = String::new();
+    eventually(10, "node 2 reports", || {
+        status = etcdctl(&lab, "get /calico/felix/v2/no-region/host/node2/status");
+        status.contains("\"uptime\"")
+    });
+    let report = etcd::with_store(&lab.lab, |store| {
+        let Resource::Node(node) = store.get(&Key::global(Kind::Node, "node2"))? else {
+            panic!("it is a node");
+        };
+        let bgp = node.spec.bgp.expect("it registered");
+        assert_eq!(bgp.ipv4_address.unwrap().to_string(), "172.16.1.12/24");
+        let tunnel = node
+            .spec
+            .ipv4_vxlan_tunnel_addr
+            .expect("the pool asks for one");
+        let ipam = Ipam::new(Arc::clone(store));
+        let held = ipam.holder(tunnel.into())?.expect("it is taken");
+        let handle = held.attributes.handle_id;
+        assert_eq!(handle.as_deref(), Some("vxlan-tunnel-addr-node2"));
+        ipam.check()
+    })
+    .unwrap();
+    assert_eq!(report.problems, []);
+    process.signal(Signal::SIGTERM);
+    assert!(process.wait_ended(Duration::from_secs(5)));
 }
 
 #[test]

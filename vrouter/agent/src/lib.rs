@@ -18,6 +18,7 @@ pub mod host_endpoints;
 pub mod interfaces;
 pub mod pace;
 pub mod policies;
+pub mod registration;
 pub mod resources;
 pub mod rib;
 pub mod service;

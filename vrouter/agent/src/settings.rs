@@ -5,6 +5,8 @@ use std::path::PathBuf;
 pub use policy::flow::Admission;
 use vrouter_datastore::Connection;
 
+use crate::registration::Registration;
+
 /// Settings of one node's process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -14,6 +16,8 @@ pub struct Settings {
     pub store: Connection,
     /// What is known of an etcd, to start from when it is away.
     pub cache: Option<PathBuf>,
+    /// What the node does about itself in the store.
+    pub registration: Registration,
     /// Packet loops.
     pub workers: usize,
     /// Whether each worker gets a core of its own.

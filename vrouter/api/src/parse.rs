@@ -296,14 +296,22 @@ fn read_other(kind: Kind, top: &Fields<'_>, metadata: &mut Metadata, report: &Re
     let rest = top.rest();
     let line = rest.first().map_or(0, |(_, place)| place.line());
     for (name, place) in rest {
+        if name == "spec" {
+            kinds::stored::check(kind, metadata, top, &place);
+        }
         content.insert(name.to_owned(), place.tree().to_json());
     }
-    report.notice(
-        line,
-        "",
-        "",
-        format!("stored, not acted on: nothing reads a {kind} yet"),
-    );
+    let ipam = [
+        Kind::IpamConfiguration,
+        Kind::IpReservation,
+        Kind::IpamBlock,
+        Kind::IpamHandle,
+    ];
+    // What IPAM keeps or is told is nothing to the packet path, and not without effect.
+    if !ipam.contains(&kind) {
+        let text = format!("stored, not acted on: nothing reads a {kind} yet");
+        report.notice(line, "", "", text);
+    }
     Other {
         kind,
         metadata: std::mem::take(metadata),

@@ -400,6 +400,12 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Whether the field is there and not null; it still counts as unread.
+    pub(crate) fn peek(&self, name: &str) -> bool {
+        let mut named = self.entries.iter().filter(|entry| &*entry.key == name);
+        named.any(|entry| !entry.value.is_null())
+    }
+
     /// The field; its absence is reported.
     pub(crate) fn required(&self, name: &str) -> Option<Place<'a>> {
         let place = self.optional(name);

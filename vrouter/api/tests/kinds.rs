@@ -72,11 +72,9 @@ fn pool_with_defaults() {
 }
 
 #[test]
-fn what_a_pool_asks_of_ipam_is_noticed() {
-    let idle = "  disabled: false\n  nodeSelector: all()\n  assignmentMode: Automatic\n";
-    assert_eq!(good(&format!("{POOL}{idle}")).notices.len(), 1);
+fn what_a_pool_asks_of_ipam_has_an_effect() {
     let asked = "  disabled: true\n  nodeSelector: has(a)\n  assignmentMode: Manual\n";
-    assert_eq!(good(&format!("{POOL}{asked}")).notices.len(), 4);
+    assert_eq!(good(&format!("{POOL}{asked}")).notices.len(), 1);
 }
 
 #[test]
@@ -317,17 +315,32 @@ fn kinds_that_are_only_stored() {
         if acted {
             continue;
         }
+        let name = match kind {
+            Kind::IpamConfiguration
+            | Kind::ClusterInformation
+            | Kind::KubeControllersConfiguration => "default",
+            _ => "x",
+        };
+        let needed = match kind {
+            Kind::BgpPeer => "  peerIP: 192.0.2.1\n",
+            Kind::CalicoNodeStatus => "  node: n\n",
+            _ => "",
+        };
         let text = format!(
-            "apiVersion: projectcalico.org/v3\nkind: {kind}\nmetadata: {{name: x}}\nspec:\n  a: \
-             [1, 2.5, null, yes, 'true', true]\n"
+            "apiVersion: projectcalico.org/v3\nkind: {kind}\nmetadata: {{name: {name}}}\nspec:\n  a: \
+             [1, 2.5, null, yes, 'true', true]\n{needed}"
         );
         let parsed = good(&text);
-        assert_eq!(
-            notices(&parsed),
-            [format!(
-                "f.yaml:4: {kind}(x): stored, not acted on: nothing reads a {kind} yet"
-            )]
-        );
+        let nobody =
+            format!("f.yaml:4: {kind}({name}): stored, not acted on: nothing reads a {kind} yet");
+        let unknown =
+            format!("f.yaml:5: {kind}({name}).spec.a: stored, not acted on: unknown field");
+        let expected: Vec<String> = match kind {
+            Kind::IpamBlock | Kind::IpamHandle => Vec::new(),
+            Kind::IpamConfiguration | Kind::IpReservation => vec![unknown],
+            _ => vec![nobody, unknown],
+        };
+        assert_eq!(notices(&parsed), expected);
         reprints(&parsed.resources[0].value);
     }
 }
@@ -422,4 +435,60 @@ metadata: {name: c}
         ]
     );
     assert_eq!(vrouter_api::parse(text.as_bytes(), "f").errors.len(), 1);
+}
+
+#[test]
+fn kinds_that_are_only_stored_are_checked_field_by_field() {
+    let faults = |text: &str| {
+        let text = format!("apiVersion: projectcalico.org/v3\n{text}");
+        let parsed = vrouter_api::parse(text.as_bytes(), "f.yaml");
+        let fields = parsed.errors.iter().map(|error| error.field.clone());
+        fields.collect::<Vec<_>>()
+    };
+    let peer = "kind: BGPPeer\nmetadata: {name: p}\nspec:\n";
+    assert!(
+        faults(&format!(
+            "{peer}  peerIP: '192.0.2.1:179'\n  asNumber: 64512\n"
+        ))
+        .is_empty()
+    );
+    assert_eq!(
+        faults(&format!(
+            "{peer}  peerIP: nowhere\n  asNumber: -1\n  nextHopMode: Me\n  maxRestartTime: soon\n  node: n\n  nodeSelector: all(\n  filters: [a, B]\n"
+        )),
+        [
+            "spec.peerIP",
+            "spec.asNumber",
+            "spec.nextHopMode",
+            "spec.maxRestartTime",
+            "spec.nodeSelector",
+            "spec.nodeSelector",
+            "spec.filters[1]"
+        ]
+    );
+    assert_eq!(faults(&format!("{peer}  asNumber: 64512\n")), ["spec"]);
+    let filter = "kind: BGPFilter\nmetadata: {name: f}\nspec:\n  exportV4:\n  - action: Drop\n    cidr: 10.0.0.0/8\n";
+    assert_eq!(
+        faults(filter),
+        ["spec.exportV4[0]", "spec.exportV4[0].action"]
+    );
+    let reservation =
+        "kind: IPReservation\nmetadata: {name: r}\nspec: {reservedCIDRs: [10.0.0.1, x]}\n";
+    assert_eq!(faults(reservation), ["spec.reservedCIDRs[1]"]);
+    let ipam = "kind: IPAMConfiguration\nmetadata: {name: other}\nspec: {strictAffinity: maybe, ipCooldownSeconds: 1201}\n";
+    assert_eq!(
+        faults(ipam),
+        [
+            "metadata.name",
+            "spec.strictAffinity",
+            "spec.ipCooldownSeconds"
+        ]
+    );
+    let bgp = "kind: BGPConfiguration\nmetadata: {name: default}\nspec: {listenPort: 0, serviceClusterIPs: [{cidr: y}], nodeMeshMaxRestartTime: 1h30m, newerField: 1}\n";
+    assert_eq!(
+        faults(bgp),
+        ["spec.listenPort", "spec.serviceClusterIPs[0].cidr"]
+    );
+    let status = "kind: CalicoNodeStatus\nmetadata: {name: s}\nspec: {classes: [Agent, Mood]}\n";
+    assert_eq!(faults(status), ["spec.node", "spec.classes[1]"]);
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use serde::Deserialize;
+use vrouter_agent::registration::Registration;
 use vrouter_agent::settings::{Admission, Settings};
 use vrouter_api::names::{check_interface, check_subdomain};
 use vrouter_datastore::{Connection, StoreError};
@@ -77,6 +78,17 @@ struct Values {
     /// [default: /var/lib/vrouter/etcd.cache].
     #[arg(long, env = "VROUTER_CACHE_FILE", value_name = "FILE")]
     cache_file: Option<PathBuf>,
+    /// Make and complete this node's Node resource [default: true with etcd, false with a
+    /// directory].
+    #[arg(long, env = "VROUTER_REGISTER_NODE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    register_node: Option<bool>,
+    /// How this node's IPv4 address is found: none, first-found, interface=, skip-interface=,
+    /// can-reach= or cidr= [default: first-found].
+    #[arg(long, env = "IP_AUTODETECTION_METHOD", value_name = "METHOD")]
+    ip_autodetection_method: Option<String>,
+    /// The same for IPv6 [default: none].
+    #[arg(long, env = "IP6_AUTODETECTION_METHOD", value_name = "METHOD")]
+    ip6_autodetection_method: Option<String>,
     /// Control socket [default: /run/vrouter/vrouterd.sock].
     #[arg(long, env = "VROUTER_CONTROL_SOCKET", value_name = "PATH")]
     control_socket: Option<PathBuf>,
@@ -213,6 +225,13 @@ impl Values {
             etcd_cert_file: self.etcd_cert_file.or(below.etcd_cert_file),
             etcd_ca_cert_file: self.etcd_ca_cert_file.or(below.etcd_ca_cert_file),
             cache_file: self.cache_file.or(below.cache_file),
+            register_node: self.register_node.or(below.register_node),
+            ip_autodetection_method: self
+                .ip_autodetection_method
+                .or(below.ip_autodetection_method),
+            ip6_autodetection_method: self
+                .ip6_autodetection_method
+                .or(below.ip6_autodetection_method),
             control_socket: self.control_socket.or(below.control_socket),
             workers: self.workers.or(below.workers),
             pin_workers: self.pin_workers.or(below.pin_workers),
@@ -254,6 +273,25 @@ impl Values {
 
     fn check(self) -> Result<Config, ConfigError> {
         let store = self.store()?;
+        let method = |key, value: &Option<String>, default: &str| {
+            let text = value.as_deref().unwrap_or(default);
+            text.parse().map_err(bad(key, text))
+        };
+        let registration = Registration {
+            register: self
+                .register_node
+                .unwrap_or(matches!(store, Connection::Etcd(_))),
+            v4: method(
+                "ipAutodetectionMethod",
+                &self.ip_autodetection_method,
+                "first-found",
+            )?,
+            v6: method(
+                "ip6AutodetectionMethod",
+                &self.ip6_autodetection_method,
+                "none",
+            )?,
+        };
         let node = match self.node_name {
             Some(name) => name,
             None => fs::read_to_string("/proc/sys/kernel/hostname")
@@ -311,6 +349,7 @@ impl Values {
                     Connection::Directory(_) => None,
                 },
                 store,
+                registration,
                 workers,
                 pin_workers,
                 busy_poll_us,
@@ -420,6 +459,7 @@ mod tests {
             ("logLevel: loud\n", "logLevel"),
             ("flowTableSize: 1\n", "flowTableSize"),
             ("buffers: 1\n", "buffers"),
+            ("ipAutodetectionMethod: best\n", "ipAutodetectionMethod"),
             ("datastoreType: kubernetes\n", "kubernetes"),
             ("etcdEndpoints: 'here'\n", "ETCD_ENDPOINTS"),
             ("flowsPerEndpoint: -1\n", "flowsPerEndpoint"),

@@ -24,4 +24,5 @@ pub use directory::{Directory, Timing};
 pub use error::StoreError;
 pub use etcd::{EtcdStore, Lease};
 pub use event::{Event, Watch};
+pub use store::stamp::now;
 pub use store::{Datastore, List, Scope};

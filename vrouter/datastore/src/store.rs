@@ -114,7 +114,8 @@ pub(crate) mod stamp {
     }
 
     /// The time as RFC 3339, to the second.
-    pub(crate) fn now() -> String {
+    #[must_use]
+    pub fn now() -> String {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         rfc3339(since.map_or(0, |since| since.as_secs()))
     }

@@ -30,6 +30,7 @@ use crate::host::{Host, Underlay};
 use crate::host_endpoints::{self, HostEndpoints};
 use crate::interfaces::{self, HOST, InterfaceIds};
 use crate::policies::{Policies, failsafes};
+use crate::registration::Registrar;
 use crate::resources::Resources;
 use crate::rib::Rib;
 use crate::settings::Settings;
@@ -111,6 +112,7 @@ pub struct Agent {
     ids: InterfaceIds,
     published: Published,
     watch: Watch,
+    registrar: Option<Registrar>,
     pub(crate) hits: Before,
     died: Receiver<Died>,
     failed: Receiver<DeviceFailed>,
@@ -179,6 +181,12 @@ impl Agent {
         )?;
         workers.add(HOST, queues.into_iter().map(AnyDevice::Tun));
         let watch = store.watch(&watched())?;
+        let registrar = Registrar::start(
+            &settings.node,
+            &settings.store,
+            &settings.registration,
+            start,
+        )?;
         Ok(Self {
             desired: desired(&resources, &settings.node),
             settings,
@@ -206,6 +214,7 @@ impl Agent {
             published: Published::default(),
             hits: Before::default(),
             watch,
+            registrar,
             died,
             failed,
             stopping: false,
@@ -432,6 +441,7 @@ impl Agent {
     /// Everything undone, in the order in which it stops being needed.
     fn close(mut self) {
         tracing::info!("stopping");
+        drop(self.registrar.take());
         self.host.close();
         self.workers.stop();
         drop(self.watch);

@@ -93,14 +93,6 @@ const USES: &[(&str, AllowedUse)] = &[
     ("LoadBalancer", AllowedUse::LoadBalancer),
 ];
 
-/// Fields that only steer the assignment of addresses, and the value that steers nothing.
-const WITHOUT_IPAM: &[(&str, &str)] = &[
-    ("disabled", "false"),
-    ("nodeSelector", "all()"),
-    ("namespaceSelector", "all()"),
-    ("assignmentMode", "Automatic"),
-];
-
 impl Spec for IpPoolSpec {
     const KIND: Kind = Kind::IpPool;
 }
@@ -135,13 +127,6 @@ impl Read for IpPoolSpec {
                 ("Manual", AssignmentMode::Manual),
             ])
         });
-        for (name, idle) in WITHOUT_IPAM {
-            if let Some(place) = fields.optional(name)
-                && place.written() != *idle
-            {
-                place.not_acted_on("addresses are not assigned here yet");
-            }
-        }
         let block_size = block_size(fields, cidr);
         let spec = IpPoolSpec {
             block_size,

@@ -11,6 +11,7 @@ mod network_set;
 mod node;
 mod profile;
 mod rule;
+pub(crate) mod stored;
 mod tier;
 mod workload_endpoint;
 

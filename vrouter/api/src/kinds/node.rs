@@ -181,7 +181,7 @@ impl NodeBgp {
 }
 
 /// An AS number, plain (`64512`) or dotted (`1.10` is 65546).
-fn as_number_of(place: &Place<'_>) -> Option<u32> {
+pub(crate) fn as_number_of(place: &Place<'_>) -> Option<u32> {
     let text = place.text()?;
     let number = match text.split_once('.') {
         Some((high, low)) => {

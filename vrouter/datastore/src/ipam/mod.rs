@@ -94,6 +94,23 @@ impl Ipam {
         Ok(held_in(&read.value).find(|held| held.address == address))
     }
 
+    /// What a handle holds.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn held_by(&self, handle: &str) -> Result<Vec<IpAddr>, StoreError> {
+        let mut addresses = Vec::new();
+        if let Some(read) = self.handle(handle)? {
+            for cidr in read.value.block.keys().filter_map(|it| it.parse().ok()) {
+                let block = self.block(cidr)?;
+                let held = block.iter().flat_map(|read| held_in(&read.value));
+                let of_handle = |it: &Held| it.attributes.handle_id.as_deref() == Some(handle);
+                addresses.extend(held.filter(of_handle).map(|it| it.address));
+            }
+        }
+        Ok(addresses)
+    }
+
     /// Does something again while others get in the way.
     fn again<T>(
         &self,

@@ -1,0 +1,233 @@
+//! The node in the datastore: its Node resource, its tunnels' addresses, and that it lives.
+//!
+//! A thread of its own, because a store may take its time: it makes the Node resource where there
+//! is none, completes it where it lacks an address, and takes addresses for the tunnels that the
+//! pools ask for. Everything is tried again until the store takes it. Pools are looked at again
+//! with every report.
+
+mod detect;
+mod tunnels;
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use ipnet::IpNet;
+use vrouter_api::{Key, Kind, Metadata, Node, NodeAddress, NodeBgp, NodeSpec, Resource};
+use vrouter_datastore::ipam::Ipam;
+use vrouter_datastore::{Connection, Datastore, EtcdStore, Lease, StoreError};
+
+pub use self::detect::Method;
+
+/// Between two reports, and how long one is believed: Felix's.
+const REPORT: Duration = Duration::from_secs(30);
+const BELIEVED: Duration = Duration::from_secs(90);
+/// Between two tries that failed.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// What a node does about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registration {
+    /// Whether it is in the store by its own doing.
+    pub register: bool,
+    /// How its IPv4 address is found when its resource has none.
+    pub v4: Method,
+    /// The same of IPv6.
+    pub v6: Method,
+}
+
+/// The running thread; it ends with the value.
+pub struct Registrar {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Registrar {
+    /// Starts it, if the node is to register.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub fn start(
+        node: &str,
+        connection: &Connection,
+        how: &Registration,
+        start: Instant,
+    ) -> std::io::Result<Option<Registrar>> {
+        if !how.register {
+            return Ok(None);
+        }
+        let (stop, stopped) = bounded(0);
+        let (node, connection, how) = (node.to_owned(), connection.clone(), how.clone());
+        let thread = std::thread::Builder::new()
+            .name("registration".to_owned())
+            .spawn(move || match Work::open(node, &connection, how, start) {
+                Ok(work) => work.run(&stopped),
+                Err(error) => tracing::error!(%error, "this node is not registered"),
+            })?;
+        Ok(Some(Registrar {
+            stop: Some(stop),
+            thread: Some(thread),
+        }))
+    }
+}
+
+impl Drop for Registrar {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that registers the node panicked");
+        }
+    }
+}
+
+struct Work {
+    node: String,
+    how: Registration,
+    start: Instant,
+    store: Arc<dyn Datastore>,
+    /// For what only an etcd keeps.
+    etcd: Option<EtcdStore>,
+    ipam: Ipam,
+    lease: Option<Lease>,
+    reported: bool,
+}
+
+impl Work {
+    fn open(
+        node: String,
+        connection: &Connection,
+        how: Registration,
+        start: Instant,
+    ) -> Result<Work, StoreError> {
+        let etcd = match connection {
+            Connection::Etcd(etcd) => Some(EtcdStore::new(etcd.clone(), None)?),
+            Connection::Directory(_) => None,
+        };
+        let store: Arc<dyn Datastore> = match &etcd {
+            Some(etcd) => Arc::new(etcd.clone()),
+            None => connection.open()?,
+        };
+        Ok(Work {
+            ipam: Ipam::new(Arc::clone(&store)),
+            node,
+            how,
+            start,
+            store,
+            etcd,
+            lease: None,
+            reported: false,
+        })
+    }
+
+    fn run(mut self, stopped: &Receiver<()>) {
+        let (mut registered, mut said) = (false, String::new());
+        loop {
+            let outcome = self.turn(&mut registered);
+            let pause = match &outcome {
+                Ok(()) => REPORT,
+                Err(_) => AGAIN,
+            };
+            let problem = outcome.err().unwrap_or_default();
+            if problem != said && !problem.is_empty() {
+                tracing::warn!("registration of this node: {problem}");
+            }
+            said = problem;
+            match stopped.recv_timeout(pause) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn turn(&mut self, registered: &mut bool) -> Result<(), String> {
+        if !*registered {
+            self.register()?;
+            *registered = true;
+        }
+        self.tunnels()?;
+        self.report().map_err(|error| error.to_string())
+    }
+
+    /// The node's resource; `None` when somebody removed it.
+    fn own(&self) -> Result<Option<Node>, String> {
+        match self.store.get(&Key::global(Kind::Node, &self.node)) {
+            Ok(Resource::Node(node)) => Ok(Some(node)),
+            Ok(_) | Err(StoreError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Sees to it that there is a resource with addresses.
+    fn register(&self) -> Result<(), String> {
+        let before = self.own()?;
+        let made = before.is_none();
+        let mut node = before.unwrap_or_else(|| Node {
+            metadata: Metadata::named(&self.node),
+            spec: NodeSpec::default(),
+        });
+        let bgp = node.spec.bgp.clone().unwrap_or_default();
+        let needs = |has: bool, method: &Method| !has && *method != Method::None;
+        let (v4, v6) = (
+            needs(bgp.ipv4_address.is_some(), &self.how.v4),
+            needs(bgp.ipv6_address.is_some(), &self.how.v6),
+        );
+        if !v4 && !v6 && !made {
+            return Ok(());
+        }
+        let candidates = detect::candidates().map_err(|error| error.to_string())?;
+        let find = |wanted: bool, method: &Method, v6: bool| {
+            if !wanted {
+                return Ok(None);
+            }
+            let found = detect::choose(method, &candidates, v6);
+            let family = if v6 { "IPv6" } else { "IPv4" };
+            found
+                .map(Some)
+                .ok_or_else(|| format!("no {family} address is found by {method}"))
+        };
+        for address in [
+            find(v4, &self.how.v4, false)?,
+            find(v6, &self.how.v6, true)?,
+        ] {
+            let Some(address) = address else { continue };
+            let bgp = node.spec.bgp.get_or_insert_with(NodeBgp::default);
+            match address {
+                IpNet::V4(address) => bgp.ipv4_address = Some(address),
+                IpNet::V6(address) => bgp.ipv6_address = Some(address),
+            }
+            node.spec.addresses.push(NodeAddress {
+                address,
+                kind: Some("CalicoNodeIP".to_owned()),
+            });
+            tracing::info!(%address, "this node's address");
+        }
+        let resource = node.into();
+        let written = if made {
+            self.store.create(&resource)
+        } else {
+            self.store.update(&resource)
+        };
+        written.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Says that the node lives, where Felix does.
+    fn report(&mut self) -> Result<(), StoreError> {
+        let Some(etcd) = &self.etcd else {
+            return Ok(());
+        };
+        let path = |end: &str| format!("/calico/felix/v2/no-region/host/{}/{end}", self.node);
+        let value = serde_json::json!({
+            "time": vrouter_datastore::now(),
+            "uptime": self.start.elapsed().as_secs_f64(),
+            "first_update": !self.reported,
+        });
+        let value = value.to_string();
+        etcd.put_leased(&mut self.lease, &path("status"), &value, BELIEVED)?;
+        etcd.put_raw(&path("last_reported_status"), &value)?;
+        self.reported = true;
+        Ok(())
+    }
+}
