@@ -16,8 +16,10 @@ use crate::{netns, vrouter};
 
 /// The most there can be: /28 blocks of 11.0.0.0/8.
 const MOST: usize = 1 << 20;
+/// Blocks in one file, of which the datastore reads at most 32 MiB.
+const A_FILE: usize = 100_000;
 /// How long node 1 may take to have them all.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Gives node 1 this many more routes to node 2, and waits until it has them.
 ///
@@ -63,24 +65,28 @@ fn to_kernel(lab: &Lab, node: &Node, peer: &Node, count: usize) -> Result<()> {
 }
 
 fn to_vrouter(lab: &Lab, node: &Node, peer: &Node, count: usize) -> Result<()> {
-    let mut text = String::from(
-        "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata:\n  name: more-routes\nspec:\n  \
-         cidr: 11.0.0.0/8\n  blockSize: 28\n",
-    );
     let vxlan = lab.tunnel_between(node, peer, false) == Some(Tunnel::Vxlan);
     let mode = if vxlan { "Always" } else { "Never" };
-    let _infallible = writeln!(text, "  vxlanMode: {mode}\n  nodeSelector: all()");
-    for index in 0..count {
-        let _infallible = write!(
-            text,
-            "---\napiVersion: projectcalico.org/v3\nkind: BlockAffinity\nmetadata:\n  \
-             name: more-{index}\nspec:\n  node: {}\n  cidr: {}/28\n  state: confirmed\n  \
-             deleted: \"false\"\n",
-            peer.name,
-            block(index)
-        );
+    let pool = format!(
+        "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata:\n  name: more-routes\nspec:\n  \
+         cidr: 11.0.0.0/8\n  blockSize: 28\n  vxlanMode: {mode}\n  nodeSelector: all()\n"
+    );
+    let write = |name: &str, text: &str| write_whole(&lab.resource_directory.join(name), text);
+    write("more-routes.yaml", &pool)?;
+    for first in (0..count).step_by(A_FILE) {
+        let mut text = String::new();
+        for index in first..count.min(first + A_FILE) {
+            let _infallible = write!(
+                text,
+                "---\napiVersion: projectcalico.org/v3\nkind: BlockAffinity\nmetadata:\n  \
+                 name: more-{index}\nspec:\n  node: {}\n  cidr: {}/28\n  state: confirmed\n  \
+                 deleted: \"false\"\n",
+                peer.name,
+                block(index)
+            );
+        }
+        write(&format!("more-routes-{first}.yaml"), &text)?;
     }
-    write_whole(&lab.resource_directory.join("more-routes.yaml"), &text)?;
     let last = format!("{}/28", block(count - 1));
     let has_all = || {
         let question = ShowRoutes {
