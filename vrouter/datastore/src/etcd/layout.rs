@@ -240,7 +240,34 @@ fn plain(resource: &Resource) -> Value {
         // As Go writes a time that was never set.
         metadata.entry("creationTimestamp").or_insert(Value::Null);
     }
+    if let (Resource::IpPool(_), Some(Value::Object(spec))) = (resource, value.get_mut("spec")) {
+        // Go leaves these out when they are false.
+        for name in ["disabled", "natOutgoing", "disableBGPExport"] {
+            if spec.get(name) == Some(&Value::Bool(false)) {
+                spec.remove(name);
+            }
+        }
+    }
+    whole_numbers(&mut value);
     value
+}
+
+/// Go writes 7.0 as 7.
+fn whole_numbers(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            // Beyond this, Go writes exponents.
+            let whole = number
+                .as_f64()
+                .filter(|it| it.fract() == 0.0 && it.abs() < 1e15);
+            if let Some(whole) = whole.filter(|_| number.is_f64()) {
+                *value = Value::from(whole as i64);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(whole_numbers),
+        Value::Object(fields) => fields.values_mut().for_each(whole_numbers),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
 }
 
 /// The spec without what the path says, and with what Calico always writes.
@@ -443,7 +470,15 @@ mod tests {
             ),
             (
                 "/calico/resources/v3/projectcalico.org/tiers/t",
-                r#"{"apiVersion":"projectcalico.org/v3","kind":"Tier","metadata":{"name":"t","uid":"u","creationTimestamp":null},"spec":{"order":7.0,"defaultAction":"Deny"}}"#,
+                r#"{"apiVersion":"projectcalico.org/v3","kind":"Tier","metadata":{"name":"t","uid":"u","creationTimestamp":null},"spec":{"order":7,"defaultAction":"Deny"}}"#,
+            ),
+            (
+                "/calico/resources/v3/projectcalico.org/ippools/p",
+                r#"{"kind":"IPPool","apiVersion":"projectcalico.org/v3","metadata":{"name":"p","uid":"u","creationTimestamp":"2026-01-01T00:00:00Z"},"spec":{"cidr":"10.0.0.0/16","vxlanMode":"Always","ipipMode":"Never","natOutgoing":true,"blockSize":26,"nodeSelector":"all()","allowedUses":["Workload","Tunnel"],"assignmentMode":"Automatic"}}"#,
+            ),
+            (
+                "/calico/resources/v3/projectcalico.org/nodes/n1",
+                r#"{"kind":"Node","apiVersion":"projectcalico.org/v3","metadata":{"name":"n1","uid":"u","creationTimestamp":null},"spec":{"bgp":{"ipv4Address":"172.16.1.11/24","ipv4IPIPTunnelAddr":"10.0.0.1"},"addresses":[{"address":"172.16.1.11/24","type":"CalicoNodeIP"}]}}"#,
             ),
         ] {
             let (resource, _) = decode(path, text.as_bytes(), 4).expect(path);
