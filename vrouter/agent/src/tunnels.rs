@@ -12,8 +12,9 @@ use crate::host::Underlay;
 use crate::interfaces;
 use crate::workers::Workers;
 
-/// The TAP by which the kernel takes IPIP super-packets from us.
+/// The TAPs by which the kernel takes super-packets from us.
 const IPIP_HELPER: &str = "vrouter-ipip";
+const VXLAN_HELPER: &str = "vrouter-vxlan";
 
 /// One kind of tunnel: its transport, and whether over IPv6.
 type Kind = (Transport, bool);
@@ -138,7 +139,14 @@ fn open(kind: Kind, socket: Socket, workers: usize) -> vrouter_io::Result<Vec<An
         }
         (Transport::Direct | Transport::Ipip, _) => Ok(Vec::new()),
         (Transport::Vxlan, local) => {
-            let sockets = vxlan::open(None, local, socket.port, workers)?;
+            let mut sockets = vxlan::open(None, local, socket.port, workers)?;
+            if local.is_ipv4()
+                && let Some(underlay) = socket.underlay
+                && let Err(error) =
+                    vxlan::segment_in_kernel(&mut sockets, None, VXLAN_HELPER, underlay)
+            {
+                tracing::info!(%error, "VXLAN is segmented in user space");
+            }
             Ok(sockets
                 .into_iter()
                 .map(|socket| AnyDevice::Vxlan(Box::new(socket)))

@@ -1,21 +1,24 @@
-//! IPIP super-packets by way of the kernel's own segmentation.
+//! Super-packets through tunnels by way of the kernel's own segmentation.
 //!
-//! A raw socket takes packets one by one, each of which walks through the whole stack. The kernel
-//! can carry an IPIP super-packet whole (`SKB_GSO_IPXIP4`), but the virtio-net header has no name
-//! for one. So it goes through a TAP of its own, with the outer header in front: on its way in, a
-//! small eBPF program takes that header off, puts it back as a tunnel header (`bpf_skb_adjust_room`
-//! marks the packet as a tunnelled one) and sends it out of the underlay interface, next hop and
-//! neighbor found by the kernel (`bpf_redirect_neigh`). What the interface cannot segment itself,
-//! the kernel segments last of all, and unfinished checksums likewise.
+//! A socket takes finished packets: super-packets must be cut and summed for it. The kernel can
+//! carry a tunnelled super-packet whole (`SKB_GSO_IPXIP4`, `SKB_GSO_UDP_TUNNEL`), but the
+//! virtio-net header has no name for one. So it goes through a TAP of its own, with the outer
+//! headers in front: on its way in, a small eBPF program takes them off, puts them back as a
+//! tunnel's (`bpf_skb_adjust_room` marks the packet as a tunnelled one) and sends it out of the
+//! underlay interface, next hop and neighbor found by the kernel (`bpf_redirect_neigh`). What the
+//! interface cannot segment itself, the kernel segments last of all, and unfinished checksums
+//! likewise.
 //!
-//! Needs Linux 6.6 and `CAP_BPF`; without, raw sockets do the work.
+//! Needs Linux 6.6 and `CAP_BPF`; without, sockets do the work.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use encap::offload::HEADER_LEN;
 use nix::errno::Errno;
 use nix::unistd::write;
+use vrouter_dataplane::buffer::Buffer;
 
 use crate::error::{Context, Result};
 use crate::link::Link;
@@ -23,14 +26,44 @@ use crate::queue::{self, Wanted};
 use crate::sys::{self, Instruction, Kind};
 use crate::sysctl;
 
-const IPV4_HEADER: i32 = 20;
-const ETHERNET_HEADER: i32 = 14;
+const IPV4_HEADER: usize = 20;
+const UDP_HEADER: usize = 8;
+
+/// What stands before an inner IP packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tunnel {
+    /// An IPv4 header (RFC 2003).
+    Ipip,
+    /// IPv4, UDP, VXLAN and Ethernet headers (RFC 7348).
+    Vxlan,
+}
+
+impl Tunnel {
+    /// Bytes of all headers together.
+    fn overhead(self) -> usize {
+        match self {
+            Self::Ipip => IPV4_HEADER,
+            Self::Vxlan => IPV4_HEADER + UDP_HEADER + 8 + ETHERNET.len(),
+        }
+    }
+
+    /// Flags of `bpf_skb_adjust_room`: the low half, and the length of the inner link header.
+    fn flags(self) -> (i32, usize) {
+        const ENCAP_L3_IPV4: i32 = 2;
+        const ENCAP_L4_UDP: i32 = 16;
+        const ENCAP_L2_ETH: i32 = 64;
+        match self {
+            Self::Ipip => (ENCAP_L3_IPV4, 0),
+            Self::Vxlan => (ENCAP_L3_IPV4 | ENCAP_L4_UDP | ENCAP_L2_ETH, ETHERNET.len()),
+        }
+    }
+}
 
 /// The Ethernet header of the frames to send: nobody reads the addresses, but
 /// `bpf_redirect_neigh` wants such a header and no multicast address in it.
-pub(crate) const ETHERNET: [u8; 14] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
+const ETHERNET: [u8; 14] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
 
-/// One worker's queue of the TAP whose packets leave as IPIP.
+/// One worker's queue of the TAP whose packets leave by a tunnel.
 #[derive(Debug)]
 pub(crate) struct Encapsulator {
     file: File,
@@ -38,9 +71,14 @@ pub(crate) struct Encapsulator {
     _program: Arc<OwnedFd>,
 }
 
-/// Makes the TAP `name` in the calling thread's namespace, for packets that are to leave by
-/// interface `underlay`, and opens a queue for each worker.
-pub(crate) fn open(name: &str, underlay: u32, workers: usize) -> Result<Vec<Encapsulator>> {
+/// Makes the TAP `name` in the calling thread's namespace, for packets that are to leave through
+/// `tunnel` by interface `underlay`, and opens a queue for each worker.
+pub(crate) fn open(
+    tunnel: Tunnel,
+    name: &str,
+    underlay: u32,
+    workers: usize,
+) -> Result<Vec<Encapsulator>> {
     let wanted = Wanted {
         kind: Kind::Tap,
         name,
@@ -56,8 +94,8 @@ pub(crate) fn open(name: &str, underlay: u32, workers: usize) -> Result<Vec<Enca
     }
     let link = Link::open()?;
     let index = link.expect_interface(name)?.index;
-    let program = sys::attach_ingress(&program(underlay), index)
-        .context(|| format!("attach the IPIP program to {name}"))?;
+    let program = sys::attach_ingress(&program(tunnel, underlay), index)
+        .context(|| format!("attach the tunnel's program to {name}"))?;
     link.set_up(index)?;
     let program = Arc::new(program);
     let with_program = |file| Encapsulator {
@@ -71,14 +109,47 @@ pub(crate) fn open(name: &str, underlay: u32, workers: usize) -> Result<Vec<Enca
 }
 
 impl Encapsulator {
-    /// Sends a packet: virtio-net header, [`ETHERNET`], outer header, inner packet.
-    pub(crate) fn send(&self, bytes: &[u8]) -> std::result::Result<(), Errno> {
+    /// Sends a packet with the IPv4 header `ip` and `transport` in front, whose lengths and IP
+    /// checksum are filled in here.
+    pub(crate) fn send<const TRANSPORT: usize>(
+        &self,
+        packet: &mut Buffer,
+        ip: [u8; IPV4_HEADER],
+        transport: [u8; TRANSPORT],
+    ) -> std::result::Result<(), Errno> {
+        let mut prefix = [0; HEADER_LEN + ETHERNET.len() + IPV4_HEADER + UDP_HEADER];
+        let len = HEADER_LEN + ETHERNET.len() + IPV4_HEADER + TRANSPORT;
+        let prefix = prefix.get_mut(..len).ok_or(Errno::EINVAL)?;
+        fill(prefix, packet, ip, &transport).ok_or(Errno::EINVAL)?;
+        let bytes = packet.with_prefix(prefix).ok_or(Errno::EINVAL)?;
         write(&self.file, bytes).map(drop)
     }
 }
 
-/// The program for packets that leave by interface `underlay`.
-fn program(underlay: u32) -> Vec<Instruction> {
+/// Writes what goes before a packet: virtio-net, Ethernet, IPv4 and transport header.
+fn fill(
+    prefix: &mut [u8],
+    packet: &Buffer,
+    mut ip: [u8; IPV4_HEADER],
+    transport: &[u8],
+) -> Option<()> {
+    let total = IPV4_HEADER + transport.len() + packet.len();
+    ip[2..4].copy_from_slice(&u16::try_from(total).ok()?.to_be_bytes());
+    let checksum = encap::checksum::ipv4_header(&ip);
+    ip[10..12].copy_from_slice(&checksum.to_be_bytes());
+    let (device, frame) = prefix.split_at_mut(HEADER_LEN);
+    let offload = packet.meta.offload.shift(frame.len() as isize).ok()?;
+    device.copy_from_slice(&offload.emit());
+    let (ethernet, headers) = frame.split_at_mut(ETHERNET.len());
+    ethernet.copy_from_slice(&ETHERNET);
+    let (network, last) = headers.split_at_mut(IPV4_HEADER);
+    network.copy_from_slice(&ip);
+    last.copy_from_slice(transport);
+    Some(())
+}
+
+/// The program for packets that leave through `tunnel` by interface `underlay`.
+fn program(tunnel: Tunnel, underlay: u32) -> Vec<Instruction> {
     /// Helper numbers of `linux/bpf.h`.
     const SKB_STORE_BYTES: i32 = 9;
     const SKB_LOAD_BYTES: i32 = 26;
@@ -86,41 +157,44 @@ fn program(underlay: u32) -> Vec<Instruction> {
     const REDIRECT_NEIGH: i32 = 152;
     const ROOM_MAC: i32 = 1;
     const FIXED_GSO: i32 = 1;
-    const ENCAP_L3_IPV4: i32 = 2;
     const SHOT: i32 = 2;
-    /// Where on the stack the outer header is kept.
-    const HEADER: i32 = -24;
+    const AT: i32 = ETHERNET.len() as i32;
+    /// Where on the stack the headers are kept.
+    const HEADERS: i32 = -56;
 
+    let overhead = tunnel.overhead() as i32;
+    let (flags, inner_link) = tunnel.flags();
     let mut code = Vec::new();
+    let mut failures = Vec::new();
+    let checked = |code: &mut Vec<Instruction>, failures: &mut Vec<usize>, helper: i32| {
+        code.push(call(helper));
+        failures.push(code.len());
+        code.push(0);
+    };
     code.push(copy(6, 1));
-    let header_to = |register: u8| [copy(register, 10), add(register, HEADER)];
-    // skb_load_bytes(skb, 14, header, 20)
-    code.extend([set(2, ETHERNET_HEADER)]);
-    code.extend(header_to(3));
-    code.extend([set(4, IPV4_HEADER), call(SKB_LOAD_BYTES)]);
-    let mut failures = vec![code.len()];
-    code.push(0);
-    // skb_adjust_room(skb, -20, ROOM_MAC, FIXED_GSO)
+    // skb_load_bytes(skb, 14, headers, overhead)
+    code.extend([set(2, AT), copy(3, 10), add(3, HEADERS), set(4, overhead)]);
+    checked(&mut code, &mut failures, SKB_LOAD_BYTES);
+    // skb_adjust_room(skb, -overhead, ROOM_MAC, FIXED_GSO)
     code.extend([
         copy(1, 6),
-        set(2, -IPV4_HEADER),
+        set(2, -overhead),
         set(3, ROOM_MAC),
         set(4, FIXED_GSO),
     ]);
-    code.push(call(SKB_ADJUST_ROOM));
-    failures.push(code.len());
-    code.push(0);
-    // skb_adjust_room(skb, 20, ROOM_MAC, FIXED_GSO | ENCAP_L3_IPV4)
-    code.extend([copy(1, 6), set(2, IPV4_HEADER), set(3, ROOM_MAC)]);
-    code.extend([set(4, FIXED_GSO | ENCAP_L3_IPV4), call(SKB_ADJUST_ROOM)]);
-    failures.push(code.len());
-    code.push(0);
-    // skb_store_bytes(skb, 14, header, 20, 0)
-    code.extend([copy(1, 6), set(2, ETHERNET_HEADER)]);
-    code.extend(header_to(3));
-    code.extend([set(4, IPV4_HEADER), set(5, 0), call(SKB_STORE_BYTES)]);
-    failures.push(code.len());
-    code.push(0);
+    checked(&mut code, &mut failures, SKB_ADJUST_ROOM);
+    // skb_adjust_room(skb, overhead, ROOM_MAC, FIXED_GSO | flags | inner_link << 56)
+    code.extend([copy(1, 6), set(2, overhead), set(3, ROOM_MAC)]);
+    code.extend([
+        set(4, inner_link as i32),
+        shift_left(4, 56),
+        or(4, FIXED_GSO | flags),
+    ]);
+    checked(&mut code, &mut failures, SKB_ADJUST_ROOM);
+    // skb_store_bytes(skb, 14, headers, overhead, 0)
+    code.extend([copy(1, 6), set(2, AT), copy(3, 10), add(3, HEADERS)]);
+    code.extend([set(4, overhead), set(5, 0)]);
+    checked(&mut code, &mut failures, SKB_STORE_BYTES);
     // return redirect_neigh(underlay, NULL, 0, 0)
     code.extend([
         set(1, underlay.cast_signed()),
@@ -157,6 +231,14 @@ fn set(to: u8, value: i32) -> Instruction {
 
 fn add(to: u8, value: i32) -> Instruction {
     instruction(0x07, to, 0, 0, value)
+}
+
+fn or(to: u8, value: i32) -> Instruction {
+    instruction(0x47, to, 0, 0, value)
+}
+
+fn shift_left(to: u8, bits: i32) -> Instruction {
+    instruction(0x67, to, 0, 0, bits)
 }
 
 fn call(helper: i32) -> Instruction {

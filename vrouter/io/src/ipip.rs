@@ -10,7 +10,6 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 
-use encap::offload::HEADER_LEN;
 use nix::errno::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use vrouter_dataplane::buffer::{Buffer, Pool};
@@ -18,7 +17,7 @@ use vrouter_dataplane::device::{Capabilities, Device, Transmitted, VECTOR, Vecto
 
 use crate::ancillary::Name;
 use crate::batch::{self, BATCH, Fate, Piece, Sender};
-use crate::encapsulator::{self, ETHERNET, Encapsulator};
+use crate::encapsulator::{self, Encapsulator, Tunnel};
 use crate::error::{Context, Result};
 use crate::netns::Netns;
 use crate::spread;
@@ -59,7 +58,7 @@ pub fn segment_in_kernel(
     underlay: u32,
 ) -> Result<()> {
     let workers = sockets.len();
-    let open_here = || encapsulator::open(name, underlay, workers);
+    let open_here = || encapsulator::open(Tunnel::Ipip, name, underlay, workers);
     let encapsulators = match netns {
         Some(netns) => netns.run(open_here)?,
         None => open_here(),
@@ -197,8 +196,7 @@ impl IpipSocket {
             return Err(Errno::EMSGSIZE);
         }
         let header = outer(packet, self.address).ok_or(Errno::EINVAL)?;
-        let prefix = encapsulated(packet, header).ok_or(Errno::EINVAL)?;
-        encapsulator.send(packet.with_prefix(&prefix).ok_or(Errno::EINVAL)?)
+        encapsulator.send(packet, header, [])
     }
 
     fn transmit_batch(&mut self, packets: &[Buffer], done: &mut Transmitted) {
@@ -257,26 +255,6 @@ impl IpipSocket {
         sender.flush(transmitter, &pieces[..count], &whole);
         sender.count(packets, done);
     }
-}
-
-/// Room in front of an inner packet for what [`encapsulated`] puts there.
-const PREFIX: usize = HEADER_LEN + ETHERNET.len() + IPV4_HEADER;
-
-/// What goes before an inner packet on its way through the encapsulator: virtio-net, Ethernet and
-/// complete outer header.
-fn encapsulated(packet: &Buffer, mut outer: [u8; IPV4_HEADER]) -> Option<[u8; PREFIX]> {
-    let total = u16::try_from(IPV4_HEADER + packet.len()).ok()?;
-    outer[2..4].copy_from_slice(&total.to_be_bytes());
-    let checksum = encap::checksum::ipv4_header(&outer);
-    outer[10..12].copy_from_slice(&checksum.to_be_bytes());
-    let shift = (ETHERNET.len() + IPV4_HEADER) as isize;
-    let offload = packet.meta.offload.shift(shift).ok()?;
-    let mut prefix = [0; PREFIX];
-    let (device, frame) = prefix.split_at_mut(HEADER_LEN);
-    device.copy_from_slice(&offload.emit());
-    frame[..ETHERNET.len()].copy_from_slice(&ETHERNET);
-    frame[ETHERNET.len()..].copy_from_slice(&outer);
-    Some(prefix)
 }
 
 /// The outer header of a packet's datagrams; the kernel fills in length, identification (for

@@ -342,7 +342,7 @@ pub(crate) fn attach_ingress(program: &[Instruction], interface: u32) -> io::Res
         log: 0,
         kernel_version: 0,
         flags: 0,
-        name: *b"vrouter_ipip\0\0\0\0",
+        name: *b"vrouter_tunnel\0\0",
         interface: 0,
         attach_type: TCX_INGRESS,
     };

@@ -4,18 +4,22 @@
 //! outer addresses and ports (`SO_REUSEPORT`). Sending needs a source port that depends on the
 //! inner flow, and a UDP socket has one port only: so there is a set of sockets, shared by all
 //! workers, from which the flow's hash chooses. They throw away what is sent to them.
+//! [`segment_in_kernel`] opens a way for TCP super-packets as they are. What a peer sent whole
+//! arrives whole, without a word about it: the packet path sees that by its checksum.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
+use nix::errno::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use vrouter_dataplane::buffer::{Buffer, Pool};
 use vrouter_dataplane::device::{Capabilities, Device, Transmitted, VECTOR, Vector};
 
 use crate::ancillary::{self, Control, Name};
 use crate::batch::{self, BATCH, Fate, Piece, Sender};
+use crate::encapsulator::{self, Encapsulator, Tunnel};
 use crate::error::{Context, Result};
 use crate::netns::Netns;
 use crate::sys::{self, Inbox, Message};
@@ -25,6 +29,11 @@ pub const PORT: u16 = 4789;
 /// How many source ports flows are spread over.
 pub const SOURCE_PORTS: usize = 32;
 
+const UDP_HEADER: usize = 8;
+/// Flags of an IPv4 header: not to be fragmented.
+const DF: u8 = 0x40;
+/// The kernel's default.
+const TTL: u8 = 64;
 /// Messages in one `recvmmsg`.
 const INBOX: usize = 16;
 /// The most datagrams of one `UDP_SEGMENT` message (`UDP_MAX_SEGMENTS` before Linux 6.9).
@@ -43,6 +52,61 @@ pub struct VxlanSocket {
     sender: Sender,
     /// Which of `sources` each packet of a batch uses; `SENT` for none.
     choice: [u8; BATCH],
+    /// The way for super-packets, if the kernel has one.
+    whole: Option<Whole>,
+}
+
+/// The way for TCP super-packets.
+#[derive(Debug)]
+struct Whole {
+    encapsulator: Encapsulator,
+    address: Ipv4Addr,
+    /// The port of each of the sources: a flow has the same on both ways.
+    ports: Arc<[u16]>,
+}
+
+/// Lets the kernel segment what `sockets`, of an IPv4 underlay, send by interface number
+/// `underlay`, in `netns` or the caller's namespace: from then on they take TCP super-packets as
+/// they are. A TAP `name` is made for it and lives as long as the sockets do.
+///
+/// # Errors
+/// The kernel is older than 6.6 or the process lacks `CAP_BPF` or `CAP_NET_ADMIN`, or the name is
+/// taken; the sockets then work as before.
+pub fn segment_in_kernel(
+    sockets: &mut [VxlanSocket],
+    netns: Option<&Netns>,
+    name: &str,
+    underlay: u32,
+) -> Result<()> {
+    let Some((IpAddr::V4(address), sources)) = sockets
+        .first()
+        .map(|socket| (socket.address, Arc::clone(&socket.sources)))
+    else {
+        return Ok(());
+    };
+    let ports: Arc<[u16]> = sources
+        .iter()
+        .map(|source| {
+            let name = source.local_addr()?;
+            Ok(name.as_socket().map_or(0, |name| name.port()))
+        })
+        .collect::<io::Result<Vec<_>>>()
+        .context(|| "ask for the VXLAN source ports".into())?
+        .into();
+    let workers = sockets.len();
+    let open_here = || encapsulator::open(Tunnel::Vxlan, name, underlay, workers);
+    let encapsulators = match netns {
+        Some(netns) => netns.run(open_here)?,
+        None => open_here(),
+    }?;
+    for (socket, encapsulator) in sockets.iter_mut().zip(encapsulators) {
+        socket.whole = Some(Whole {
+            encapsulator,
+            address,
+            ports: Arc::clone(&ports),
+        });
+    }
+    Ok(())
 }
 
 /// Opens the sockets of `workers` workers at the node's `address`, UDP `port`, in `netns` or the
@@ -80,6 +144,7 @@ fn open_here(address: IpAddr, port: u16, workers: usize) -> Result<Vec<VxlanSock
                 inbox: Inbox::new(INBOX),
                 sender: Sender::new(),
                 choice: [SENT; BATCH],
+                whole: None,
             })
         })
         .collect()
@@ -194,8 +259,7 @@ impl VxlanSocket {
                 remote.is_ipv4() == self.address.is_ipv4() && !packet.is_empty()
             });
             self.choice[index] = if is_sendable {
-                let spread = u64::from(packet.meta.flow_hash) * self.sources.len() as u64;
-                (spread >> 32) as u8
+                source_of(packet, self.sources.len()) as u8
             } else {
                 self.sender.settle(index, Fate::Refused);
                 SENT
@@ -260,6 +324,50 @@ impl VxlanSocket {
     }
 }
 
+/// Which of `sources` a packet's flow uses.
+fn source_of(packet: &Buffer, sources: usize) -> usize {
+    (u64::from(packet.meta.flow_hash) * sources as u64 >> 32) as usize
+}
+
+impl Whole {
+    fn transmit(&self, port: u16, packets: &mut [Buffer], done: &mut Transmitted) {
+        for packet in packets {
+            let len = packet.len();
+            match self.send(port, packet) {
+                Ok(()) => {
+                    done.sent += 1;
+                    done.bytes += len;
+                }
+                Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => done.full += 1,
+                Err(_) => done.refused += 1,
+            }
+        }
+    }
+
+    /// Headers as the sockets' are, but for the UDP checksum, which is left out (RFC 7348 section 5):
+    /// the inner packet has its own.
+    fn send(&self, port: u16, packet: &mut Buffer) -> std::result::Result<(), Errno> {
+        let Some(IpAddr::V4(remote)) = packet.meta.remote else {
+            return Err(Errno::EINVAL);
+        };
+        let length = u16::try_from(UDP_HEADER + packet.len()).map_err(|_| Errno::EMSGSIZE)?;
+        let mut ip = [0; 20];
+        ip[0] = 0x45;
+        ip[1] = packet.meta.tos;
+        ip[6] = DF;
+        ip[8] = TTL;
+        ip[9] = libc::IPPROTO_UDP as u8;
+        ip[12..16].copy_from_slice(&self.address.octets());
+        ip[16..].copy_from_slice(&remote.octets());
+        let mut udp = [0; UDP_HEADER];
+        let source = self.ports[source_of(packet, self.ports.len())];
+        udp[..2].copy_from_slice(&source.to_be_bytes());
+        udp[2..4].copy_from_slice(&port.to_be_bytes());
+        udp[4..6].copy_from_slice(&length.to_be_bytes());
+        self.encapsulator.send(packet, ip, udp)
+    }
+}
+
 /// How many bytes of a packet go into one message.
 fn step(len: usize, segment: u16, segmentation: bool) -> usize {
     match usize::from(segment) {
@@ -305,14 +413,32 @@ impl Device for VxlanSocket {
 
     fn transmit(&mut self, packets: &mut [Buffer]) -> Transmitted {
         let mut done = Transmitted::default();
-        for packets in packets.chunks(BATCH) {
-            self.transmit_batch(packets, &mut done);
+        // One flow's packets must not overtake each other on two ways out, so a run of packets
+        // for one way is sent before the next run.
+        let is_whole = |packet: &Buffer| packet.meta.offload.partial().is_some();
+        for run in packets.chunk_by_mut(|a, b| is_whole(a) == is_whole(b)) {
+            if let Some(whole) = &self.whole
+                && run.first().is_some_and(is_whole)
+            {
+                whole.transmit(self.port, run, &mut done);
+                continue;
+            }
+            for packets in run.chunks(BATCH) {
+                self.transmit_batch(packets, &mut done);
+            }
         }
         done
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::DATAGRAMS
+        match self.whole {
+            // Of a UDP super-packet the receiver would not learn where its datagrams end.
+            Some(_) => Capabilities {
+                tso: true,
+                ..Capabilities::DATAGRAMS
+            },
+            None => Capabilities::DATAGRAMS,
+        }
     }
 }
 

@@ -5,14 +5,19 @@
 mod namespace;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU16;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
+use encap::checksum;
+use encap::ip::Layers;
+use encap::offload::{Gso, GsoKind, Offload, Partial};
 use namespace::Namespace;
 use vrouter_dataplane::buffer::{Buffer, Pool};
 use vrouter_dataplane::device::{Device, Vector};
 use vrouter_dataplane::id::InterfaceId;
+use vrouter_io::link::Link;
 use vrouter_io::poller::Poller;
 use vrouter_io::vxlan::{self, VxlanSocket};
 
@@ -155,6 +160,152 @@ fn without_offloads_every_datagram_still_crosses() {
         segments_cross(addresses, |node| {
             node.exec("ethtool -K eth0 tso off gso off gro off tx-udp-segmentation off tx off");
         });
+    }
+}
+
+/// VXLAN and Ethernet headers.
+const PREFIX: usize = 22;
+
+/// An unfinished TCP packet of `len` bytes behind its VXLAN and Ethernet headers: the checksum field
+/// holds the sum of the pseudo-header.
+fn tcp(kind: GsoKind, len: usize) -> Vec<u8> {
+    let v4 = kind == GsoKind::Tcp4;
+    let ip = if v4 { 20 } else { 40 };
+    let mut bytes = pattern(5, PREFIX + len);
+    bytes[..8].copy_from_slice(&[8, 0, 0, 0, 0, 0x10, 0, 0]);
+    bytes[8..20].copy_from_slice(&[0x66, 1, 1, 1, 1, 1, 0x66, 2, 2, 2, 2, 2]);
+    let kind: u16 = if v4 { 0x0800 } else { 0x86dd };
+    bytes[20..22].copy_from_slice(&kind.to_be_bytes());
+    let packet = &mut bytes[PREFIX..];
+    let transport = (len - ip) as u16;
+    let sum = if v4 {
+        packet[..20].copy_from_slice(&[
+            0x45, 0, 0, 0, 0, 7, 0x40, 0, 61, 6, 0, 0, 10, 1, 0, 1, 10, 2, 0, 2,
+        ]);
+        packet[2..4].copy_from_slice(&(len as u16).to_be_bytes());
+        let header = checksum::ipv4_header(&packet[..20]);
+        packet[10..12].copy_from_slice(&header.to_be_bytes());
+        let [from, to] = [[10, 1, 0, 1], [10, 2, 0, 2]].map(Ipv4Addr::from);
+        checksum::pseudo_v4(from, to, 6, transport)
+    } else {
+        let [from, to] = [1, 2].map(|last| Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last));
+        packet[..8].copy_from_slice(&[0x60, 0, 0, 0, 0, 0, 6, 61]);
+        packet[4..6].copy_from_slice(&transport.to_be_bytes());
+        packet[8..24].copy_from_slice(&from.octets());
+        packet[24..40].copy_from_slice(&to.octets());
+        checksum::pseudo_v6(from, to, 6, transport.into())
+    };
+    // Header of 20 bytes, ACK.
+    packet[ip + 12..ip + 14].copy_from_slice(&[0x50, 0x10]);
+    packet[ip + 16..ip + 18].copy_from_slice(&sum.fold().to_be_bytes());
+    bytes
+}
+
+fn super_packet(to: IpAddr, kind: GsoKind, bytes: &[u8]) -> Buffer {
+    let transport = PREFIX + if kind == GsoKind::Tcp4 { 20 } else { 40 };
+    let mut packet = packet(to, bytes, 0, 7);
+    let partial = Partial {
+        start: transport as u16,
+        offset: 16,
+    };
+    let gso = Gso {
+        kind,
+        ecn: false,
+        header_len: transport as u16 + 20,
+        size: NonZeroU16::new(1380).unwrap(),
+    };
+    packet.meta.offload = Offload::Segmented(partial, gso);
+    packet
+}
+
+fn segmented_in_kernel(pair: &mut Pair) {
+    let link = Link::open_in(&pair.a.netns).unwrap();
+    let underlay = link.expect_interface("eth0").unwrap().index;
+    let netns = Some(&pair.a.netns);
+    vxlan::segment_in_kernel(&mut pair.senders, netns, "vr-vxlan", underlay).unwrap();
+    assert!(pair.senders[0].capabilities().tso && !pair.senders[0].capabilities().uso);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_kernel_carries_super_packets_whole() {
+    let mut pair = pair(V4, 1);
+    segmented_in_kernel(&mut pair);
+    let (v4, v6) = (tcp(GsoKind::Tcp4, 60_000), tcp(GsoKind::Tcp6, 50_000));
+    let (first, last) = (pattern(3, 1000), pattern(4, 900));
+    let mut packets = [
+        packet(pair.to, &first, 0, 7),
+        super_packet(pair.to, GsoKind::Tcp4, &v4),
+        super_packet(pair.to, GsoKind::Tcp6, &v6),
+        packet(pair.to, &last, 0, 7),
+    ];
+    packets[1].meta.tos = 0xb8;
+    let done = pair.senders[0].transmit(&mut packets);
+    assert_eq!((done.sent, done.full, done.refused), (4, 0, 0));
+    let received = drain(&mut pair.receivers[0]);
+    assert!(datagrams(&received) == [first, v4, v6, last]);
+    assert_eq!(received[1].meta.tos, 0xb8);
+    for whole in &received[1..3] {
+        assert_eq!(whole.meta.remote, Some(pair.from));
+        let inner = &whole.bytes()[PREFIX..];
+        let layers = Layers::parse(inner, 0).unwrap();
+        let known = checksum::assess(inner, &layers);
+        assert!(matches!(known, Offload::Partial(_)), "{known:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_kernel_segments_where_the_link_does_not() {
+    for (kind, ip) in [(GsoKind::Tcp4, 20), (GsoKind::Tcp6, 40)] {
+        let mut pair = pair(V4, 1);
+        pair.a.exec("ethtool -K eth0 tso off gso off tx off");
+        segmented_in_kernel(&mut pair);
+        let long = tcp(kind, 30_000);
+        let mut packets = [super_packet(pair.to, kind, &long)];
+        assert_eq!(pair.senders[0].transmit(&mut packets).sent, 1);
+        let received = drain(&mut pair.receivers[0]);
+        let segments = datagrams(&received);
+        let headers = PREFIX + ip + 20;
+        assert_eq!(segments.len(), (30_000 - ip - 20).div_ceil(1380));
+        let payload: Vec<u8> = segments
+            .iter()
+            .flat_map(|segment| segment[headers..].to_vec())
+            .collect();
+        assert!(payload == long[headers..]);
+        for segment in &segments {
+            assert_eq!(segment[..PREFIX], long[..PREFIX]);
+            let inner = &segment[PREFIX..];
+            let layers = Layers::parse(inner, 0).unwrap();
+            checksum::verify_header(inner, &layers).unwrap();
+            checksum::verify_transport(inner, &layers).unwrap();
+        }
+    }
+}
+
+/// Packets of a flow find the same worker, be they sent whole or by a socket.
+#[test]
+#[ignore = "needs root"]
+fn both_ways_use_the_flows_port() {
+    let mut pair = pair(V4, 4);
+    segmented_in_kernel(&mut pair);
+    for flow in 0..32_u32 {
+        let hash = flow.wrapping_mul(0x9e37_79b9);
+        let long = tcp(GsoKind::Tcp4, 9_000);
+        let mut packets = [
+            super_packet(pair.to, GsoKind::Tcp4, &long),
+            packet(pair.to, &pattern(1, 100), 0, hash),
+        ];
+        packets[0].meta.flow_hash = hash;
+        assert_eq!(pair.senders[0].transmit(&mut packets).sent, 2);
+        let mut counts: Vec<usize> = Vec::new();
+        for receiver in &mut pair.receivers {
+            let (mut pool, mut vector) = (Pool::new(64), Vector::new());
+            while !receiver.receive(&mut pool, &mut vector).unwrap() {}
+            counts.push(vector.len());
+        }
+        counts.sort_unstable();
+        assert_eq!(counts, [0, 0, 0, 2], "flow {flow}");
     }
 }
 

@@ -15,6 +15,8 @@ use crate::worker::{Core, Packet};
 
 /// VXLAN header and inner Ethernet header.
 const VXLAN_PREFIX: usize = vxlan::HEADER_LEN + ETHERNET;
+/// Bytes of an inner super-packet that fits one outer IP packet.
+const MOST_WHOLE: usize = 65_535 - 50;
 /// Datagrams in one buffer, as many as `UDP_SEGMENT` takes (`UDP_MAX_SEGMENTS` before 6.8).
 const MOST_DATAGRAMS: usize = 64;
 /// Bytes in one buffer, within what a UDP message over IPv4 can hold (65,507).
@@ -37,7 +39,15 @@ pub(super) fn encapsulate(core: &mut Core, tables: &Tables, packet: &mut Packet)
     let mut rest = Offload::None;
     match offload {
         // The device cuts it and writes the outer header of each segment.
-        Offload::Segmented(_, gso) if core.takes(out, gso.kind) => rest = offload,
+        Offload::Segmented(_, gso)
+            if core.takes(out, gso.kind) && packet.buffer.len() <= MOST_WHOLE =>
+        {
+            let Some(room) = packet.prepend(prefix.len()) else {
+                return Next::Drop(DropReason::NoBuffer);
+            };
+            room.copy_from_slice(prefix);
+            rest = packet.buffer.meta.offload;
+        }
         Offload::None | Offload::Verified | Offload::Partial(_) => {
             if encap::checksum::complete(packet.buffer.bytes_mut(), offload).is_err() {
                 return Next::Drop(DropReason::OffloadMalformed);
