@@ -80,6 +80,37 @@ fn keys_of_etcdctl_are_picked_up_and_faults_are_told() {
 }
 
 #[test]
+fn what_a_newer_calico_wrote_survives_our_change() {
+    let etcd = Etcd::start();
+    let store = etcd.store();
+    let path = "/calico/resources/v3/projectcalico.org/nodes/n1";
+    let there = r#"{"kind":"Node","apiVersion":"projectcalico.org/v3","metadata":{"name":"n1","uid":"u","creationTimestamp":"2026-01-01T00:00:00Z","labels":{"a":"1","b":"2"},"generation":3},"spec":{"bgp":{"ipv4Address":"172.16.1.11/24","asNumber":64513,"newer":"x"},"addresses":[{"address":"172.16.1.11/24","type":"CalicoNodeIP","newer":1}],"newest":{"y":[1]}},"status":{"wireguardPublicKey":"k="}}"#;
+    etcd.ctl(&["put", path, there]);
+    let key = Key::global(Kind::Node, "n1");
+    let Ok(Resource::Node(mut node)) = store.get(&key) else {
+        panic!("it is a node");
+    };
+    // With a revision and without one: something new, something changed, something gone.
+    node.spec.ipv4_vxlan_tunnel_addr = Some([10, 0, 0, 1].into());
+    let bgp = node.spec.bgp.as_mut().expect("it has one");
+    (bgp.as_number, bgp.ipv4_ipip_tunnel_addr) = (None, Some([10, 0, 0, 2].into()));
+    store.update(&node.clone().into()).expect("etcd is there");
+    node.metadata.resource_version = None;
+    node.metadata.labels.remove("b");
+    store.update(&node.into()).expect("etcd is there");
+    let wanted = there
+        .replace(r#","b":"2""#, "")
+        .replace(r#""asNumber":64513"#, r#""ipv4IPIPTunnelAddr":"10.0.0.2""#)
+        .replace(
+            r#""newest":"#,
+            r#""ipv4VXLANTunnelAddr":"10.0.0.1","newest":"#,
+        );
+    let json = |text: &str| -> serde_json::Value { serde_json::from_str(text).expect("JSON") };
+    let now = etcd.ctl(&["get", path, "--print-value-only"]);
+    assert_eq!(json(&now), json(&wanted));
+}
+
+#[test]
 fn a_watch_outlives_etcd_and_compaction() {
     let mut etcd = Etcd::start();
     let store = etcd.store();

@@ -14,6 +14,7 @@ use vrouter_api::{
     ParseError, Resource, parse_stored,
 };
 
+use super::keep;
 use crate::fault::whole_file;
 use crate::store::Scope;
 
@@ -193,7 +194,29 @@ fn block_at(path: &str) -> Option<IpNet> {
 
 /// What is written for a resource.
 pub(super) fn encode(resource: &Resource) -> Vec<u8> {
-    let value = match resource {
+    bytes(&value(resource))
+}
+
+/// What is written for a resource in the place of `raw`, which was read as `before`: with what is
+/// there that we do not know.
+pub(super) fn encode_over(resource: &Resource, before: &Resource, raw: &[u8]) -> Vec<u8> {
+    let mut new = value(resource);
+    if let Ok(there) = serde_json::from_slice(raw) {
+        keep::unknown(&mut new, &there, &value(before));
+    }
+    if let Some(metadata) = new.get_mut("metadata").and_then(Value::as_object_mut) {
+        // Never stored: etcd has revisions of its own.
+        metadata.remove("resourceVersion");
+    }
+    bytes(&new)
+}
+
+fn bytes(value: &Value) -> Vec<u8> {
+    serde_json::to_vec(value).expect("JSON values can be written as JSON")
+}
+
+fn value(resource: &Resource) -> Value {
+    match resource {
         Resource::BlockAffinity(affinity) => {
             json!({"state": affinity.spec.state, "deleted": affinity.spec.deleted})
         }
@@ -220,8 +243,7 @@ pub(super) fn encode(resource: &Resource) -> Vec<u8> {
             _ => plain(resource),
         },
         _ => plain(resource),
-    };
-    serde_json::to_vec(&value).expect("JSON values can be written as JSON")
+    }
 }
 
 /// As in files and as etcd has them.

@@ -3,9 +3,10 @@
 //!
 //! [`layout`] knows paths and values, [`session`] keeps a connection to one of the endpoints,
 //! [`watch`] follows changes across lost connections and compactions, [`cache`] is what a node
-//! starts from while etcd is away.
+//! starts from while etcd is away, [`keep`] spares what others wrote and we do not know.
 
 mod cache;
+mod keep;
 pub(crate) mod layout;
 mod lease;
 mod session;
@@ -142,7 +143,7 @@ impl EtcdStore {
         key: &Key,
         paths: &[String],
         revision: Option<&str>,
-        next: impl Fn(&Resource) -> Option<Vec<u8>>,
+        next: impl Fn(&Resource, &[u8]) -> Option<Vec<u8>>,
     ) -> Result<(Resource, i64), StoreError> {
         let not_found = || StoreError::NotFound { key: key.clone() };
         let conflict = || StoreError::Conflict { key: key.clone() };
@@ -153,7 +154,11 @@ impl EtcdStore {
                 return Err(conflict());
             }
             let path = String::from_utf8_lossy(there.key()).into_owned();
-            match self.change(&path, there.mod_revision(), next(&before).as_deref())? {
+            match self.change(
+                &path,
+                there.mod_revision(),
+                next(&before, there.value()).as_deref(),
+            )? {
                 Outcome::Done(now) => return Ok((before, now)),
                 Outcome::Refused(None) => return Err(not_found()),
                 Outcome::Refused(Some(_)) if revision.is_some() => return Err(conflict()),
@@ -228,13 +233,14 @@ impl Datastore for EtcdStore {
             new
         };
         let paths = std::slice::from_ref(&path);
-        let encoded = |before: &Resource| Some(layout::encode(&next(before)));
+        let encoded =
+            |before: &Resource, raw: &[u8]| Some(layout::encode_over(&next(before), before, raw));
         let (before, now) = self.replace(&key, paths, revision, encoded)?;
         Ok(at(next(&before), now))
     }
 
     fn delete(&self, key: &Key, revision: Option<&str>) -> Result<Resource, StoreError> {
-        let (before, _) = self.replace(key, &layout::paths(key), revision, |_| None)?;
+        let (before, _) = self.replace(key, &layout::paths(key), revision, |_, _| None)?;
         Ok(before)
     }
 
