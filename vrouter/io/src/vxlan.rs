@@ -326,7 +326,7 @@ impl VxlanSocket {
 
 /// Which of `sources` a packet's flow uses.
 fn source_of(packet: &Buffer, sources: usize) -> usize {
-    (u64::from(packet.meta.flow_hash) * sources as u64 >> 32) as usize
+    ((u64::from(packet.meta.flow_hash) * sources as u64) >> 32) as usize
 }
 
 impl Whole {
