@@ -104,6 +104,8 @@ fn forwarding_goes_on_whatever_happens_to_etcd() {
     assert!(node3.wait_ended(Duration::from_secs(5)));
     let node3 = vrouter::start(&lab.lab, lab.node(3)).unwrap();
     eventually(10, "pod3-1 is back", || lab.pings("pod1-1", "10.65.0.129"));
+    assert!(lab.pings("pod3-2", "10.65.0.65"), "to other nodes too");
+    assert!(says_away(&lab, 3), "it had only its cache");
 
     let process = etcd::start(&lab.lab).unwrap();
     lab.lab.processes.push(process);
@@ -191,6 +193,23 @@ fn a_node_registers_itself() {
     eventually(10, "node 2 reports", || {
         status = etcdctl(&lab, "get /calico/felix/v2/no-region/host/node2/status");
         status.contains("\"uptime\"")
+    });
+    // Its endpoint is up; it goes down with its namespace, and away with its resource.
+    let path = "/calico/felix/v2/no-region/host/node2/workload/k8s/default%2fpod2-1/endpoint/eth0";
+    let endpoint = || etcdctl(&lab, &format!("get --print-value-only {path}"));
+    eventually(10, "the endpoint is up", || {
+        endpoint().trim() == r#"{"status":"up"}"#
+    });
+    let held = etcdctl(&lab, &format!("get {path} -w json"));
+    assert!(held.contains("\"lease\":"), "{held}");
+    let key = Key::namespaced(Kind::WorkloadEndpoint, "default", "node2-k8s-pod2--1-eth0");
+    let mut resource = delete(&lab, &key);
+    eventually(10, "its status goes with it", || endpoint().is_empty());
+    let annotations = &mut resource.metadata_mut().annotations;
+    annotations.insert("vrouter.io/netns".to_owned(), "nowhere".to_owned());
+    etcd::with_store(&lab.lab, |store| store.create(&resource).map(drop)).unwrap();
+    eventually(10, "the endpoint is down", || {
+        endpoint().trim() == r#"{"status":"down"}"#
     });
     let report = etcd::with_store(&lab.lab, |store| {
         let Resource::Node(node) = store.get(&Key::global(Kind::Node, "node2"))? else {

@@ -13,6 +13,7 @@ use vrouter_api::{
 };
 use vrouter_dataplane::adjacency::Mac;
 
+use crate::registration;
 use crate::resources::Resources;
 
 /// Bytes IP in IP puts in front of a packet.
@@ -81,6 +82,8 @@ pub struct Local {
     pub addresses: Vec<IpAddr>,
     /// Sources it may send from.
     pub sources: Vec<IpNet>,
+    /// Where its status is in etcd, below the node's.
+    pub status: String,
 }
 
 impl Local {
@@ -497,5 +500,6 @@ pub(crate) fn local_endpoint(
         mac: spec.mac.map(|mac| mac.0),
         addresses: spec.ip_networks.iter().map(IpNet::addr).collect(),
         sources,
+        status: registration::place(endpoint),
     }
 }

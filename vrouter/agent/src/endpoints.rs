@@ -69,6 +69,12 @@ impl Endpoints {
             .filter_map(|(key, e)| e.attached.as_ref().map(|a| (a.id, key)))
     }
 
+    /// Which of them are up, by the place of their status.
+    pub fn statuses(&self) -> BTreeMap<String, bool> {
+        let status = |e: &Endpoint| (e.local.status.clone(), e.attached.is_some());
+        self.by_key.values().map(status).collect()
+    }
+
     /// Takes what should be there: detaches what went or must be made anew, attaches what came.
     /// Returns the interfaces to close once no tables name them any more.
     pub fn update(

@@ -242,10 +242,12 @@ fn leased_keys_vanish_with_their_writer() {
     let store: EtcdStore = etcd.store();
     let (mut lease, path) = (None, "/calico/felix/v2/no-region/host/n1/status");
     let lasts = Duration::from_secs(2);
-    for _ in 0..3 {
-        store
-            .put_leased(&mut lease, path, "{}", lasts)
-            .expect("etcd is there");
+    for turn in 0..3 {
+        let anew = store.renew(&mut lease, lasts).expect("etcd is there");
+        assert_eq!(anew, turn == 0);
+        if let Some(lease) = &lease {
+            store.put_under(lease, path, "{}").expect("etcd is there");
+        }
         std::thread::sleep(Duration::from_secs(1));
         assert_eq!(etcd.ctl(&["get", path, "--print-value-only"]).trim(), "{}");
     }
@@ -254,6 +256,11 @@ fn leased_keys_vanish_with_their_writer() {
         assert!(Instant::now() < deadline, "the key stays");
         std::thread::sleep(Duration::from_millis(100));
     }
+    assert!(store.renew(&mut lease, lasts).expect("etcd is there"));
+    let lease = lease.expect("it was made anew");
+    store.put_under(&lease, path, "{}").expect("etcd is there");
+    store.delete_raw(path).expect("etcd is there");
+    assert_eq!(etcd.ctl(&["get", path]), "");
 }
 
 /// A certificate of `ca`, or of itself, with its key beside.

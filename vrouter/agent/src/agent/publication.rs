@@ -71,6 +71,10 @@ impl Agent {
             self.published = next;
             self.commit(change);
         }
+        if let Some(registrar) = &self.registrar {
+            // Now that workers have them.
+            registrar.say(self.endpoints.statuses());
+        }
         self.refresh_statics()
     }
 

@@ -1,4 +1,5 @@
-//! The node in the datastore: its Node resource, its tunnels' addresses, and that it lives.
+//! The node in the datastore: its Node resource, its tunnels' addresses, that it lives, and which
+//! of its endpoints are up.
 //!
 //! A thread of its own, because a store may take its time: it makes the Node resource where there
 //! is none, completes it where it lacks an address, and takes addresses for the tunnels that the
@@ -6,19 +7,23 @@
 //! with every report.
 
 mod detect;
+mod statuses;
 mod tunnels;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam::channel::{Receiver, Sender, TrySendError, after, bounded, select};
 use ipnet::IpNet;
 use vrouter_api::{Key, Kind, Metadata, Node, NodeAddress, NodeBgp, NodeSpec, Resource};
 use vrouter_datastore::ipam::Ipam;
 use vrouter_datastore::{Connection, Datastore, EtcdStore, Lease, StoreError};
 
 pub use self::detect::Method;
+use self::statuses::Statuses;
+pub(crate) use self::statuses::place;
 
 /// Between two reports, and how long one is believed: Felix's.
 const REPORT: Duration = Duration::from_secs(30);
@@ -40,6 +45,9 @@ pub struct Registration {
 /// The running thread; it ends with the value.
 pub struct Registrar {
     stop: Option<Sender<()>>,
+    statuses: Statuses,
+    /// Holds one message: whoever takes it sees all that was said before.
+    wake: Sender<()>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -58,17 +66,36 @@ impl Registrar {
             return Ok(None);
         }
         let (stop, stopped) = bounded(0);
+        let (wake, woken) = bounded(1);
+        let statuses = Statuses::default();
+        let said = Arc::clone(&statuses);
         let (node, connection, how) = (node.to_owned(), connection.clone(), how.clone());
         let thread = std::thread::Builder::new()
             .name("registration".to_owned())
-            .spawn(move || match Work::open(node, &connection, how, start) {
-                Ok(work) => work.run(&stopped),
-                Err(error) => tracing::error!(%error, "this node is not registered"),
-            })?;
+            .spawn(
+                move || match Work::open(node, &connection, how, start, said) {
+                    Ok(work) => work.run(&stopped, &woken),
+                    Err(error) => tracing::error!(%error, "this node is not registered"),
+                },
+            )?;
         Ok(Some(Registrar {
             stop: Some(stop),
+            statuses,
+            wake,
             thread: Some(thread),
         }))
+    }
+
+    /// Says which endpoints are up, by the place of their status.
+    pub(crate) fn say(&self, up: BTreeMap<String, bool>) {
+        if **self.statuses.load() == up {
+            return;
+        }
+        self.statuses.store(Arc::new(up));
+        match self.wake.try_send(()) {
+            // It is going to look, or its end is told elsewhere.
+            Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
+        }
     }
 }
 
@@ -93,6 +120,9 @@ struct Work {
     ipam: Ipam,
     lease: Option<Lease>,
     reported: bool,
+    statuses: Statuses,
+    /// Those that are in etcd under the lease.
+    written: BTreeMap<String, bool>,
 }
 
 impl Work {
@@ -101,6 +131,7 @@ impl Work {
         connection: &Connection,
         how: Registration,
         start: Instant,
+        statuses: Statuses,
     ) -> Result<Work, StoreError> {
         let etcd = match connection {
             Connection::Etcd(etcd) => Some(EtcdStore::new(etcd.clone(), None)?),
@@ -119,26 +150,35 @@ impl Work {
             etcd,
             lease: None,
             reported: false,
+            statuses,
+            written: BTreeMap::new(),
         })
     }
 
-    fn run(mut self, stopped: &Receiver<()>) {
+    fn run(mut self, stopped: &Receiver<()>, woken: &Receiver<()>) {
         let (mut registered, mut said) = (false, String::new());
+        let mut due = after(Duration::ZERO);
         loop {
-            let outcome = self.turn(&mut registered);
-            let pause = match &outcome {
-                Ok(()) => REPORT,
-                Err(_) => AGAIN,
+            let outcome = select! {
+                recv(stopped) -> _ => return,
+                recv(due) -> _ => {
+                    let outcome = self.turn(&mut registered);
+                    due = after(if outcome.is_ok() { REPORT } else { AGAIN });
+                    outcome
+                }
+                recv(woken) -> _ => {
+                    let outcome = self.endpoints().map_err(|error| error.to_string());
+                    if outcome.is_err() {
+                        due = after(AGAIN);
+                    }
+                    outcome
+                }
             };
             let problem = outcome.err().unwrap_or_default();
             if problem != said && !problem.is_empty() {
                 tracing::warn!("registration of this node: {problem}");
             }
             said = problem;
-            match stopped.recv_timeout(pause) {
-                Err(RecvTimeoutError::Timeout) => {}
-                Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
-            }
         }
     }
 
@@ -148,7 +188,8 @@ impl Work {
             *registered = true;
         }
         self.tunnels()?;
-        self.report().map_err(|error| error.to_string())
+        let reported = self.report().and_then(|()| self.endpoints());
+        reported.map_err(|error| error.to_string())
     }
 
     /// The node's resource; `None` when somebody removed it.
@@ -218,16 +259,27 @@ impl Work {
         let Some(etcd) = &self.etcd else {
             return Ok(());
         };
-        let path = |end: &str| format!("/calico/felix/v2/no-region/host/{}/{end}", self.node);
         let value = serde_json::json!({
             "time": vrouter_datastore::now(),
             "uptime": self.start.elapsed().as_secs_f64(),
             "first_update": !self.reported,
         });
         let value = value.to_string();
-        etcd.put_leased(&mut self.lease, &path("status"), &value, BELIEVED)?;
-        etcd.put_raw(&path("last_reported_status"), &value)?;
+        let (status, last) = (self.path("status"), self.path("last_reported_status"));
+        if etcd.renew(&mut self.lease, BELIEVED)? {
+            // What was written under the lease before went with it.
+            self.written.clear();
+        }
+        if let Some(lease) = &self.lease {
+            etcd.put_under(lease, &status, &value)?;
+        }
+        etcd.put_raw(&last, &value)?;
         self.reported = true;
         Ok(())
+    }
+
+    /// The path of something that Felix says of this node.
+    fn path(&self, end: &str) -> String {
+        format!("/calico/felix/v2/no-region/host/{}/{end}", self.node)
     }
 }

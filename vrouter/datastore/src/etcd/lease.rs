@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use etcd_client::PutOptions;
+use etcd_client::{Error, PutOptions};
 
 use super::EtcdStore;
 use crate::error::StoreError;
@@ -15,27 +15,25 @@ pub struct Lease {
 }
 
 impl EtcdStore {
-    /// Writes a raw key that vanishes when it is not written again within `lasts`. The lease is
-    /// made at the first use, renewed with every other, and made anew when etcd forgot it.
+    /// Keeps a lease for another `lasts`, or makes one where there is none or etcd forgot it:
+    /// then this is true, and what was written under the old one is gone or going.
     ///
     /// # Errors
     /// When etcd cannot be reached.
-    pub fn put_leased(
-        &self,
-        lease: &mut Option<Lease>,
-        path: &str,
-        value: &str,
-        lasts: Duration,
-    ) -> Result<(), StoreError> {
+    pub fn renew(&self, lease: &mut Option<Lease>, lasts: Duration) -> Result<bool, StoreError> {
         if let Some(lease) = lease.as_ref().filter(|lease| lease.lasts == lasts) {
             let id = lease.id;
             let left = self.run(|client, _| async move {
-                let (mut keeper, mut answers) = client.lease_client().keep_alive(id).await?;
+                let (mut keeper, mut answers) = match client.lease_client().keep_alive(id).await {
+                    // That is how the library says that etcd knows it no more.
+                    Err(Error::LeaseKeepAliveError(_)) => return Ok(0),
+                    other => other?,
+                };
                 keeper.keep_alive().await?;
                 Ok(answers.message().await?.map_or(0, |answer| answer.ttl()))
             })?;
             if left > 0 {
-                return self.put(path, value, id);
+                return Ok(false);
             }
         }
         let seconds = i64::try_from(lasts.as_secs()).unwrap_or(i64::MAX).max(1);
@@ -43,7 +41,26 @@ impl EtcdStore {
             Ok(client.lease_client().grant(seconds, None).await?.id())
         })?;
         *lease = Some(Lease { id, lasts });
-        self.put(path, value, id)
+        Ok(true)
+    }
+
+    /// Writes a raw key that vanishes with the lease.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached, or knows the lease no more.
+    pub fn put_under(&self, lease: &Lease, path: &str, value: &str) -> Result<(), StoreError> {
+        self.put(path, value, lease.id)
+    }
+
+    /// Removes a raw key, if it is there.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached.
+    pub fn delete_raw(&self, path: &str) -> Result<(), StoreError> {
+        self.run(|client, _| async move {
+            client.kv_client().delete(path, None).await?;
+            Ok(())
+        })
     }
 
     /// Writes a raw key that stays.
