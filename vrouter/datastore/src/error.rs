@@ -32,10 +32,23 @@ pub enum StoreError {
         /// Everything that is wrong.
         errors: Vec<ParseError>,
     },
+    /// A field of the resource cannot be so in this store: because of what it was, or of what is
+    /// beside it. In calicoctl's words, after the resource.
+    #[error("{key}: error with field {field} = '{value}' ({reason})")]
+    Refused {
+        /// What was to be written.
+        key: Key,
+        /// The path of the field, as Calico names it.
+        field: &'static str,
+        /// What it was to be.
+        value: String,
+        /// Why not.
+        reason: String,
+    },
     /// The store has no such operation for that resource.
     #[error("operation {operation} is not supported on {key}: {reason}")]
     NotSupported {
-        /// `create`, `update`, `delete` or `list`.
+        /// Its name: `create`, `Delete`, ….
         operation: &'static str,
         /// On what.
         key: Key,

@@ -17,6 +17,7 @@ mod etcd;
 mod event;
 mod fault;
 pub mod ipam;
+mod rules;
 mod store;
 
 pub use connection::{Connection, Etcd, Lookup};

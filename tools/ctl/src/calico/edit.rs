@@ -64,11 +64,10 @@ fn change(
         let mut document = get::value(&before);
         edit(&mut document)?;
         let after = resource(&document, key)?;
-        write::changeable(store, &after)?;
         match store.update(&after) {
             Ok(_) => return Ok(()),
             Err(StoreError::Conflict { key }) => last = StoreError::Conflict { key }.to_string(),
-            Err(error) => return Err(error.to_string()),
+            Err(error) => return Err(write::said(&error)),
         }
     }
     Err(last)

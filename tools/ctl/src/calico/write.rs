@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use vrouter_api::{Key, Kind, Resource};
-use vrouter_datastore::{Datastore, Scope, StoreError};
+use vrouter_datastore::{Datastore, StoreError};
 
 use super::files;
 use crate::args::calico::{FileArgs, WhatArgs};
@@ -161,116 +161,50 @@ fn all<W: Write>(
 /// Whether anything was done.
 fn one(store: &dyn Datastore, action: Action, task: Task) -> Result<bool, String> {
     let result = match (task, action) {
-        (Task::Write(resource), Action::Create { skip_exists }) => {
-            disjoint(store, &resource)?;
-            match store.create(&resource) {
-                Err(StoreError::AlreadyExists { .. }) if skip_exists => return Ok(false),
-                other => other,
-            }
-        }
-        (Task::Write(resource), Action::Apply) => apply(store, *resource)?,
-        (Task::Write(resource), Action::Replace) => {
-            changeable(store, &resource)?;
-            store.update(&resource)
-        }
+        (Task::Write(resource), Action::Create { skip_exists }) => match store.create(&resource) {
+            Err(StoreError::AlreadyExists { .. }) if skip_exists => return Ok(false),
+            other => other,
+        },
+        (Task::Write(resource), Action::Apply) => apply(store, *resource),
+        (Task::Write(resource), Action::Replace) => store.update(&resource),
         (Task::Write(resource), action @ Action::Delete { .. }) => {
             return one(store, action, Task::Remove(resource.key()));
         }
-        (Task::Remove(key), action) => {
-            deletable(&key)?;
-            match (store.delete(&key, None), action) {
-                (
-                    Err(StoreError::NotFound { .. }),
-                    Action::Delete {
-                        skip_not_exists: true,
-                    },
-                ) => return Ok(false),
-                (other, _) => other,
-            }
-        }
+        (Task::Remove(key), action) => match (store.delete(&key, None), action) {
+            (
+                Err(StoreError::NotFound { .. }),
+                Action::Delete {
+                    skip_not_exists: true,
+                },
+            ) => return Ok(false),
+            (other, _) => other,
+        },
     };
-    result.map(|_| true).map_err(|error| error.to_string())
+    result.map(|_| true).map_err(|error| said(&error))
+}
+
+/// An error of the store in calicoctl's words, which come after the resource's kind.
+pub(super) fn said(error: &StoreError) -> String {
+    match error {
+        StoreError::Refused {
+            key: _,
+            field,
+            value,
+            reason,
+        } => format!("error with field {field} = '{value}' ({reason})"),
+        other => other.to_string(),
+    }
 }
 
 /// Creates or replaces; whoever else does the same at the same time decides which.
-fn apply(
-    store: &dyn Datastore,
-    mut resource: Resource,
-) -> Result<Result<Resource, StoreError>, String> {
-    changeable(store, &resource)?;
+fn apply(store: &dyn Datastore, mut resource: Resource) -> Result<Resource, StoreError> {
     let mut last = store.update(&resource);
     if let Err(StoreError::NotFound { .. }) = last {
-        disjoint(store, &resource)?;
         resource.metadata_mut().resource_version = None;
         last = store.create(&resource);
         if let Err(StoreError::AlreadyExists { .. }) = last {
             last = store.update(&resource);
         }
     }
-    Ok(last)
-}
-
-/// Refuses a change of what cannot change.
-pub(super) fn changeable(store: &dyn Datastore, resource: &Resource) -> Result<(), String> {
-    let Resource::IpPool(new) = resource else {
-        return Ok(());
-    };
-    let old = match store.get(&resource.key()) {
-        Ok(Resource::IpPool(old)) => old,
-        // What is not there, or not right, is the store's to say.
-        Ok(_) | Err(_) => return Ok(()),
-    };
-    let fixed = |field: &str, value: &dyn std::fmt::Display| {
-        Err(format!(
-            "error with field IPPool.Spec.{field} = '{value}' (IPPool {field} cannot be modified)"
-        ))
-    };
-    if old.spec.cidr != new.spec.cidr {
-        return fixed("CIDR", &new.spec.cidr);
-    }
-    if old.spec.block_size != new.spec.block_size {
-        return fixed("BlockSize", &new.spec.block_size);
-    }
-    Ok(())
-}
-
-/// Two pools share no address.
-fn disjoint(store: &dyn Datastore, resource: &Resource) -> Result<(), String> {
-    let Resource::IpPool(new) = resource else {
-        return Ok(());
-    };
-    let pools = store
-        .list(Kind::IpPool, Scope::All)
-        .map_err(|error| error.to_string())?;
-    for other in &pools.resources {
-        let Resource::IpPool(other) = other else {
-            continue;
-        };
-        let (ours, theirs) = (new.spec.cidr, other.spec.cidr);
-        let overlap = ours.contains(&theirs.network()) || theirs.contains(&ours.network());
-        if other.metadata.name != new.metadata.name && overlap {
-            return Err(format!(
-                "error with field IPPool.Spec.CIDR = '{ours}' (IPPool({}) CIDR overlaps with \
-                 IPPool({}) CIDR {theirs})",
-                new.metadata.name, other.metadata.name
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// What Calico relies on stays.
-fn deletable(key: &Key) -> Result<(), String> {
-    let fixed = match key.kind {
-        Kind::Profile => key.name == "projectcalico-default-allow",
-        Kind::Tier => matches!(
-            key.name.as_str(),
-            "default" | "kube-admin" | "kube-baseline"
-        ),
-        _ => false,
-    };
-    if fixed {
-        return Err(format!("operation Delete is not supported on {key}"));
-    }
-    Ok(())
+    last
 }

@@ -18,6 +18,7 @@ use super::scan::RootGone;
 use super::{Directory, Seen, watch};
 use crate::error::StoreError;
 use crate::event::Watch;
+use crate::rules;
 use crate::store::{Datastore, List, Scope, stamp};
 
 /// Held by whoever changes something.
@@ -57,6 +58,10 @@ impl Datastore for Directory {
                 Err(StoreError::NotFound { .. }) => {}
                 Err(error) => return Err(error),
             }
+            rules::create(resource, || {
+                let pools = seen.index.all().filter(|it| it.kind() == Kind::IpPool);
+                Ok(pools.cloned().collect())
+            })?;
             let mut new = resource.clone();
             stamp::new(&mut new);
             self.number(&mut new)?;
@@ -72,6 +77,7 @@ impl Datastore for Directory {
 
     fn update(&self, resource: &Resource) -> Result<Resource, StoreError> {
         let key = resource.key();
+        rules::not_built_in("Update", &key)?;
         self.write(|seen| {
             let before = seen.find(&key)?;
             same(
@@ -79,6 +85,7 @@ impl Datastore for Directory {
                 resource.metadata().resource_version.as_deref(),
                 &before,
             )?;
+            rules::update(&before, resource)?;
             let mut new = resource.clone();
             stamp::kept(&mut new, &before);
             self.number(&mut new)?;
@@ -88,6 +95,7 @@ impl Datastore for Directory {
     }
 
     fn delete(&self, key: &Key, revision: Option<&str>) -> Result<Resource, StoreError> {
+        rules::delete(key)?;
         self.write(|seen| {
             let before = seen.find(key)?;
             same(key, revision, &before)?;

@@ -28,6 +28,7 @@ use self::session::{LARGEST_ANSWER, PATIENCE, Session};
 use crate::connection::Etcd as Settings;
 use crate::error::StoreError;
 use crate::event::Watch;
+use crate::rules;
 use crate::store::{Datastore, List, Scope, stamp};
 
 /// Keys of one answer.
@@ -143,7 +144,7 @@ impl EtcdStore {
         key: &Key,
         paths: &[String],
         revision: Option<&str>,
-        next: impl Fn(&Resource, &[u8]) -> Option<Vec<u8>>,
+        next: impl Fn(&Resource, &[u8]) -> Result<Option<Vec<u8>>, StoreError>,
     ) -> Result<(Resource, i64), StoreError> {
         let not_found = || StoreError::NotFound { key: key.clone() };
         let conflict = || StoreError::Conflict { key: key.clone() };
@@ -154,11 +155,8 @@ impl EtcdStore {
                 return Err(conflict());
             }
             let path = String::from_utf8_lossy(there.key()).into_owned();
-            match self.change(
-                &path,
-                there.mod_revision(),
-                next(&before, there.value()).as_deref(),
-            )? {
+            let next = next(&before, there.value())?;
+            match self.change(&path, there.mod_revision(), next.as_deref())? {
                 Outcome::Done(now) => return Ok((before, now)),
                 Outcome::Refused(None) => return Err(not_found()),
                 Outcome::Refused(Some(_)) if revision.is_some() => return Err(conflict()),
@@ -204,6 +202,9 @@ impl Datastore for EtcdStore {
     fn create(&self, resource: &Resource) -> Result<Resource, StoreError> {
         let (key, mut new) = (resource.key(), resource.clone());
         let path = writable(resource, "create")?;
+        rules::create(resource, || {
+            Ok(self.list(Kind::IpPool, Scope::All)?.resources)
+        })?;
         stamp::new(&mut new);
         match self.change(&path, 0, Some(&layout::encode(&new)))? {
             Outcome::Done(revision) => Ok(at(new, revision)),
@@ -214,6 +215,7 @@ impl Datastore for EtcdStore {
     fn update(&self, resource: &Resource) -> Result<Resource, StoreError> {
         let key = resource.key();
         let path = writable(resource, "update")?;
+        rules::not_built_in("Update", &key)?;
         let revision = resource.metadata().resource_version.as_deref();
         let bare = matches!(
             key.kind,
@@ -233,14 +235,17 @@ impl Datastore for EtcdStore {
             new
         };
         let paths = std::slice::from_ref(&path);
-        let encoded =
-            |before: &Resource, raw: &[u8]| Some(layout::encode_over(&next(before), before, raw));
+        let encoded = |before: &Resource, raw: &[u8]| {
+            rules::update(before, resource)?;
+            Ok(Some(layout::encode_over(&next(before), before, raw)))
+        };
         let (before, now) = self.replace(&key, paths, revision, encoded)?;
         Ok(at(next(&before), now))
     }
 
     fn delete(&self, key: &Key, revision: Option<&str>) -> Result<Resource, StoreError> {
-        let (before, _) = self.replace(key, &layout::paths(key), revision, |_, _| None)?;
+        rules::delete(key)?;
+        let (before, _) = self.replace(key, &layout::paths(key), revision, |_, _| Ok(None))?;
         Ok(before)
     }
 

@@ -1,0 +1,110 @@
+//! What no resource shows by itself is refused by every store, which stays as it was.
+
+mod support;
+
+use vrouter_api::{Key, Kind, Metadata, Resource, default_allow_profile, parse};
+use vrouter_datastore::{Datastore, Scope, StoreError};
+
+fn pool(name: &str, cidr: &str, more: &str) -> Resource {
+    let text = format!(
+        "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {{name: {name}}}\nspec: {{cidr: '{cidr}', {more}}}"
+    );
+    let parsed = parse(text.as_bytes(), "test");
+    assert_eq!(parsed.errors, [], "{text}");
+    parsed.resources[0].value.clone()
+}
+
+fn tier(name: &str) -> Resource {
+    let text =
+        format!("apiVersion: projectcalico.org/v3\nkind: Tier\nmetadata: {{name: {name}}}\n");
+    parse(text.as_bytes(), "test").resources[0].value.clone()
+}
+
+fn everything(store: &dyn Datastore) -> Vec<Resource> {
+    let list = |kind| {
+        let list = store.list(kind, Scope::All).expect("the store is there");
+        assert_eq!(list.faults, []);
+        list.resources
+    };
+    [Kind::IpPool, Kind::Tier, Kind::Profile]
+        .into_iter()
+        .flat_map(list)
+        .collect()
+}
+
+#[test]
+fn what_cannot_be_is_refused_and_changes_nothing() {
+    for made in support::all() {
+        let store = support::store_of(&made);
+        for resource in [
+            pool("p", "10.1.0.0/16", ""),
+            pool("six", "fd00:1::/64", ""),
+            tier("default"),
+            tier("mine"),
+        ] {
+            store.create(&resource).expect("nothing is against it");
+        }
+        let before = everything(&*store);
+        let refused = |outcome: Result<Resource, StoreError>, wanted: &str| {
+            let error = outcome.expect_err(wanted).to_string();
+            assert_eq!(error, wanted);
+            assert_eq!(everything(&*store), before, "{wanted}");
+        };
+        for (name, cidr, other) in [
+            ("inside", "10.1.3.0/24", "IPPool(p) CIDR 10.1.0.0/16"),
+            ("same", "10.1.0.0/16", "IPPool(p) CIDR 10.1.0.0/16"),
+            ("around", "10.0.0.0/8", "IPPool(p) CIDR 10.1.0.0/16"),
+            ("inside6", "fd00:1::/96", "IPPool(six) CIDR fd00:1::/64"),
+        ] {
+            refused(
+                store.create(&pool(name, cidr, "")),
+                &format!(
+                    "IPPool({name}): error with field IPPool.Spec.CIDR = '{cidr}' \
+                     (IPPool({name}) CIDR overlaps with {other})"
+                ),
+            );
+        }
+        refused(
+            store.update(&pool("p", "10.2.0.0/16", "")),
+            "IPPool(p): error with field IPPool.Spec.CIDR = '10.2.0.0/16' \
+             (IPPool CIDR cannot be modified)",
+        );
+        refused(
+            store.update(&pool("p", "10.1.0.0/16", "blockSize: 27")),
+            "IPPool(p): error with field IPPool.Spec.BlockSize = '27' \
+             (IPPool BlockSize cannot be modified)",
+        );
+        refused(
+            store.delete(&Key::global(Kind::Tier, "default"), None),
+            "operation Delete is not supported on Tier(default): the tier is built in",
+        );
+        let mut profile: Resource = default_allow_profile().into();
+        let name = "Profile(projectcalico-default-allow)";
+        let reason = "the profile is built in and never stored";
+        refused(
+            store.create(&profile),
+            &format!("operation Create is not supported on {name}: {reason}"),
+        );
+        refused(
+            store.update(&profile),
+            &format!("operation Update is not supported on {name}: {reason}"),
+        );
+        refused(
+            store.delete(&profile.key(), None),
+            &format!("operation Delete is not supported on {name}: {reason}"),
+        );
+
+        // What is beside these is allowed.
+        *profile.metadata_mut() = Metadata::named("other");
+        store.create(&profile).expect("it is not built in");
+        for key in [profile.key(), Key::global(Kind::Tier, "mine")] {
+            store.delete(&key, None).expect("it is not built in");
+        }
+        store
+            .update(&pool("p", "10.1.0.0/16", "disabled: true"))
+            .expect("this can change");
+        store
+            .create(&pool("q", "10.2.0.0/16", ""))
+            .expect("it is disjoint");
+    }
+}
