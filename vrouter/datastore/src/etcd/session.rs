@@ -70,7 +70,7 @@ impl Session {
         F: Future<Output = Result<T, Error>>,
     {
         let deadline = Instant::now() + patience;
-        let (mut tries, mut calls) = (0, 0);
+        let (mut tries, mut calls, mut distrusts) = (0, 0, 0);
         loop {
             let reason = match self.client().await {
                 Ok((index, client)) => {
@@ -94,6 +94,15 @@ impl Session {
                 Err(Failure::Passing(reason)) => reason,
             };
             tries += 1;
+            distrusts = if is_distrust(&reason) {
+                distrusts + 1
+            } else {
+                0
+            };
+            // Certificates do not become right by waiting, and no endpoint has others.
+            if distrusts >= self.settings.endpoints.len() {
+                return Err(StoreError::Unauthorized { reason });
+            }
             if tries >= self.settings.endpoints.len() && Instant::now() >= deadline {
                 return Err(StoreError::Unreachable {
                     store: self.name(),
@@ -199,6 +208,7 @@ pub(super) fn classify(error: &Error) -> Failure {
                 setting: "etcd".to_owned(),
                 reason: reason.clone(),
             }),
+            Error::TransportError(cause) => Failure::Passing(causes(cause)),
             _ => Failure::Passing(error.to_string()),
         };
     };
@@ -232,5 +242,33 @@ pub(super) fn classify(error: &Error) -> Failure {
             reason: message.to_owned(),
         });
     }
-    Failure::Passing(format!("{code}: {message}"))
+    let reason = std::error::Error::source(status).map_or_else(|| message.to_owned(), causes);
+    Failure::Passing(format!("{code}: {reason}"))
+}
+
+/// An error and what lies behind it, each said once.
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut said: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        if !said.iter().any(|before| before.contains(&text)) {
+            said.push(text);
+        }
+        next = error.source();
+    }
+    said.join(": ")
+}
+
+/// Whether one side does not believe the other's certificate, in the words of the TLS library.
+fn is_distrust(reason: &str) -> bool {
+    const ALERTS: [&str; 5] = [
+        "CertificateRequired",
+        "BadCertificate",
+        "CertificateUnknown",
+        "CertificateExpired",
+        "UnknownCA",
+    ];
+    let alert = |it: &str| reason.contains(&format!("received fatal alert: {it}"));
+    reason.contains("invalid peer certificate") || ALERTS.iter().any(|it| alert(it))
 }
