@@ -150,7 +150,6 @@ impl Classifier {
 
     /// The first candidate at or after `from`.
     pub(super) fn next(&self, from: usize, scratch: &Scratch) -> Option<usize> {
-        let [protocol, port, source, destination] = &scratch.dimensions;
         let words = self.protocol.wild.len();
         let (first, mut mask) = (from / 64, u64::MAX << (from % 64));
         let mut at = first - first % BLOCK;
@@ -161,11 +160,10 @@ impl Classifier {
                 at += if waiting == 0 { 64 - at % 64 } else { BLOCK };
                 continue;
             }
-            let mut bits = both(self.protocol.block(at, protocol), self.port.block(at, port));
-            if scratch.narrowed {
-                let source = self.source.dimension.block(at, source);
-                let destination = self.destination.dimension.block(at, destination);
-                bits = both(&bits, &both(source, destination));
+            let bits = self.block(at, scratch);
+            if bits == [0; BLOCK] {
+                at += BLOCK;
+                continue;
             }
             for (i, mut word) in bits.into_iter().enumerate() {
                 if at + i < first {
@@ -183,10 +181,20 @@ impl Classifier {
         }
         None
     }
-}
 
-fn both(a: &[u64; BLOCK], b: &[u64; BLOCK]) -> [u64; BLOCK] {
-    std::array::from_fn(|i| a[i] & b[i])
+    /// The candidates among the block of words that begins at word `at`.
+    #[inline]
+    fn block(&self, at: usize, scratch: &Scratch) -> [u64; BLOCK] {
+        let [protocol, port, source, destination] = &scratch.dimensions;
+        let mut bits = *self.protocol.block(at, protocol);
+        self.port.narrow(at, port, &mut bits);
+        if scratch.narrowed {
+            self.source.dimension.narrow(at, source, &mut bits);
+            let destinations = &self.destination.dimension;
+            destinations.narrow(at, destination, &mut bits);
+        }
+        bits
+    }
 }
 
 impl AddressDimension {
@@ -340,6 +348,8 @@ fn blocks(range: PortRange, mut block: impl FnMut(u8, u16)) {
 /// The bits of one dimension.
 #[derive(Debug)]
 struct Dimension {
+    /// Whether no rule cares.
+    indifferent: bool,
     wild: Box<[u64]>,
     wild_summary: [u64; SUMMARY],
     /// Runs of (word, bits), found through `table`.
@@ -399,7 +409,19 @@ impl Dimension {
         }
     }
 
+    /// Leaves of `bits`, the block of words that begins at word `at`, those of the view.
+    #[inline]
+    fn narrow(&self, at: usize, view: &View, bits: &mut [u64; BLOCK]) {
+        if self.indifferent {
+            return;
+        }
+        for (word, more) in bits.iter_mut().zip(self.block(at, view)) {
+            *word &= more;
+        }
+    }
+
     /// The block of words that begins at word `at`.
+    #[inline]
     fn block<'a>(&'a self, at: usize, view: &'a View) -> &'a [u64; BLOCK] {
         let words = if view.touched >> (at / BLOCK) & 1 == 1 {
             &view.words[at..]
@@ -414,6 +436,7 @@ impl Dimension {
 }
 
 struct Builder {
+    indifferent: bool,
     wild: Vec<u64>,
     filed: FxHashMap<u64, Vec<(u32, u64)>>,
 }
@@ -422,6 +445,7 @@ impl Builder {
     fn new(rules: usize) -> Self {
         debug_assert!(rules <= SEGMENT);
         Self {
+            indifferent: true,
             wild: vec![0; rules.div_ceil(64).next_multiple_of(BLOCK)],
             filed: FxHashMap::default(),
         }
@@ -434,6 +458,7 @@ impl Builder {
             self.wild[word] |= bit;
             return;
         };
+        self.indifferent = false;
         let word = u32::try_from(word).expect("a segment has 256 words");
         for key in keys {
             let runs = self.filed.entry(key).or_default();
@@ -469,6 +494,7 @@ impl Builder {
             }
         }
         Dimension {
+            indifferent: self.indifferent,
             wild: self.wild.into(),
             wild_summary,
             runs: runs.into(),
