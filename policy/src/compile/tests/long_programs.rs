@@ -135,3 +135,44 @@ fn twenty_thousand_rules_agree_with_the_reference() {
     }
     assert!(denied > 10 && late > 10, "{denied} denied, {late} late");
 }
+
+#[test]
+fn rules_that_are_filed_nowhere_end_where_the_list_ends() {
+    // Nothing but negations: every dimension is left out, and the last word is partly padding.
+    let mut graph = Graph::new(Name::new("n").unwrap());
+    let key = EndpointKey::workload("ns", "e").unwrap();
+    let spec = EndpointSpec {
+        node: "n".into(),
+        addresses: vec!["10.9.9.9".into()],
+        ..EndpointSpec::default()
+    };
+    graph.apply(Endpoint::new(key.clone(), &spec).unwrap().into());
+    let refused = |i: usize| RuleSpec {
+        action: "Allow".into(),
+        not_protocol: Some(NumberOrText::Text("TCP".into())),
+        source: EntitySpec {
+            not_nets: vec![format!("10.0.{i}.0/24")],
+            ..EntitySpec::default()
+        },
+        ..RuleSpec::default()
+    };
+    let spec = PolicySpec {
+        ingress: (0..70).map(refused).collect(),
+        ..PolicySpec::default()
+    };
+    let policy = PolicyKey::new(PolicyKind::GlobalNetworkPolicy, None, "p").unwrap();
+    graph.apply(Policy::new(policy, &spec).unwrap().into());
+    graph.flush();
+    let tables = graph.snapshot();
+    let index = tables.endpoint(&key).unwrap();
+    let verdict = |source: &str, protocol| {
+        let to = "10.9.9.9".parse().unwrap();
+        let packet = PacketTuple::new(source.parse().unwrap(), to, protocol);
+        let verdict = tables.evaluate(index, Direction::Ingress, &packet);
+        let rule = tables.rule(verdict.rule).and_then(|rule| rule.index);
+        (verdict.allow, rule)
+    };
+    assert_eq!(verdict("10.1.0.1", 6), (false, None));
+    assert_eq!(verdict("10.1.0.1", 17), (true, Some(0)));
+    assert_eq!(verdict("10.0.0.1", 17), (true, Some(1)));
+}
