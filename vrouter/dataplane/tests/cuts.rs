@@ -211,6 +211,31 @@ fn nobody_is_reset_unasked_nor_twice() {
 }
 
 #[test]
+fn what_only_claims_to_be_of_a_connection_does_not_cut_it() {
+    let mut node = Plan::new(1, Mode::Vxlan4).build();
+    node.host(|host| host.reset_cut = true);
+    let (a, b) = (a4(1, 1), a4(1, 2));
+    connect(&mut node, a, b);
+    node.policy(policy(NOT_81));
+    // From outside, with the pods' own addresses and numbers of its choice.
+    let forged = segment((a, A), (b, B), (0xdead, 0xbeef), ACK, b"x");
+    assert!(node.host_sends(&forged).is_empty());
+    let forged = segment((b, B), (a, A), (0xdead, 0xbeef), ACK, b"x");
+    assert!(node.host_sends(&forged).is_empty());
+    assert_eq!(node.dropped(DropReason::Martian), 2);
+    assert_eq!(node.counters().flows_cut.value(), 0);
+    // The connection's own next packet does.
+    let data = segment((a, A), (b, B), (106, 901), ACK, b"x");
+    assert_eq!(node.pod_sends(1, &data).len(), 2);
+    // Nor is it forgotten, and with it that it was cut.
+    let forged = segment((a, A), (b, B), (7, 0), SYN, &[]);
+    assert!(node.host_sends(&forged).is_empty());
+    let ack = segment((b, B), (a, A), (901, 106), ACK, &[]);
+    assert!(node.pod_sends(2, &ack).is_empty());
+    assert_eq!(node.dropped(DropReason::Martian), 3);
+}
+
+#[test]
 fn what_is_cut_stays_cut_whoever_speaks() {
     let mut node = Plan::new(1, Mode::Vxlan4).build();
     let (a, b) = (a4(1, 1), a4(1, 2));

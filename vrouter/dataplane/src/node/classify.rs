@@ -125,6 +125,11 @@ fn renew(core: &mut Core, tables: &Tables, packet: &mut Packet, hit: Hit) -> Nex
         packet.hit = None;
         return Next::To(NodeId::Classify);
     };
+    // What only claims to be of the connection neither cuts it, nor gives its resets their
+    // numbers, nor ends what was cut.
+    if !decide::admits(tables, packet) {
+        return Next::Drop(DropReason::Martian);
+    }
     if flow.verdict == Verdict::Deny && opens(packet) {
         // The connection that was cut is over; this is another one.
         end(core, hit.session);
@@ -137,11 +142,7 @@ fn renew(core: &mut Core, tables: &Tables, packet: &mut Packet, hit: Hit) -> Nex
         Ok(decision) => {
             let paths = decision.paths(tables);
             refresh(core, tables, &flow, &decision);
-            let path = paths[hit.direction.index()];
-            if !path.admits(tables, packet.rx) {
-                return Next::Drop(DropReason::Martian);
-            }
-            packet.adjacency = path.adjacency;
+            packet.adjacency = paths[hit.direction.index()].adjacency;
             match core.touch(packet, hit) {
                 Touch::Counted => Next::To(NodeId::Forward),
                 // The ended connection's ports are used again: see `flow::resolve`.

@@ -52,6 +52,18 @@ impl Decision {
     }
 }
 
+/// Whether a packet's source may be behind the interface it came in by.
+pub(super) fn admits(tables: &Tables, packet: &Packet) -> bool {
+    let back = tables
+        .route(packet.headers.source, packet.flow_hash())
+        .unwrap_or(AdjacencyId(0));
+    let path = Path {
+        adjacency: back,
+        home: home(tables, back),
+    };
+    path.admits(tables, packet.rx)
+}
+
 /// Where packets come from whose way back is this, if that is known for sure.
 fn home(tables: &Tables, back: AdjacencyId) -> Option<InterfaceId> {
     match tables.adjacency(back)? {
