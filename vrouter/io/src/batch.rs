@@ -1,8 +1,9 @@
 //! Sending buffers over sockets: cut into messages, sent many in a call, each packet's fate
-//! settled. Shared by the tunnels.
+//! settled. Shared by the tunnels; [`one_by_one`] also by devices.
 
 use std::io;
 
+use nix::errno::Errno;
 use socket2::{SockFilter, Socket};
 use vrouter_dataplane::buffer::Buffer;
 use vrouter_dataplane::device::Transmitted;
@@ -34,6 +35,26 @@ pub(crate) enum Fate {
     Sent,
     Full,
     Refused,
+}
+
+/// Sends packets by a system call each; counts what became of them.
+pub(crate) fn one_by_one(
+    packets: &mut [Buffer],
+    done: &mut Transmitted,
+    send: impl Fn(&mut Buffer) -> Result<(), Errno>,
+) {
+    for packet in packets {
+        let len = packet.len();
+        match send(packet) {
+            Ok(()) => {
+                done.sent += 1;
+                done.bytes += len;
+            }
+            Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => done.full += 1,
+            // EINVAL: headers and packet do not fit each other; EIO: the interface is down.
+            Err(_) => done.refused += 1,
+        }
+    }
 }
 
 /// What a failed send means.

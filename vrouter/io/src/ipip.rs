@@ -173,20 +173,6 @@ impl IpipSocket {
         }
     }
 
-    fn transmit_encapsulated(&mut self, packets: &mut [Buffer], done: &mut Transmitted) {
-        for packet in packets {
-            let len = packet.len();
-            match self.encapsulate(packet) {
-                Ok(()) => {
-                    done.sent += 1;
-                    done.bytes += len;
-                }
-                Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => done.full += 1,
-                Err(_) => done.refused += 1,
-            }
-        }
-    }
-
     fn encapsulate(&self, packet: &mut Buffer) -> std::result::Result<(), Errno> {
         let Some(encapsulator) = &self.encapsulator else {
             return Err(Errno::EINVAL);
@@ -315,7 +301,7 @@ impl Device for IpipSocket {
             |packet: &Buffer| in_kernel && packet.meta.offload.partial().is_some();
         for run in packets.chunk_by_mut(|a, b| is_encapsulated(a) == is_encapsulated(b)) {
             if run.first().is_some_and(is_encapsulated) {
-                self.transmit_encapsulated(run, &mut done);
+                batch::one_by_one(run, &mut done, |packet| self.encapsulate(packet));
                 continue;
             }
             for packets in run.chunks(BATCH) {

@@ -17,6 +17,7 @@ use socket2::{Domain, Socket, Type};
 use vrouter_dataplane::buffer::{Buffer, Pool};
 use vrouter_dataplane::device::{Capabilities, Device, Transmitted, VECTOR, Vector};
 
+use crate::batch;
 use crate::error::{Context, Error, Result};
 use crate::sys::{self, InterfaceName, Kind};
 
@@ -164,23 +165,11 @@ impl Device for Queue {
 
     fn transmit(&mut self, packets: &mut [Buffer]) -> Transmitted {
         let mut done = Transmitted::default();
-        for packet in packets {
+        batch::one_by_one(packets, &mut done, |packet| {
             let header = packet.meta.offload.emit();
-            let len = packet.len();
-            let Some(bytes) = packet.with_prefix(&header) else {
-                done.refused += 1;
-                continue;
-            };
-            match write(&self.file, bytes) {
-                Ok(_) => {
-                    done.sent += 1;
-                    done.bytes += len;
-                }
-                Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => done.full += 1,
-                // EINVAL: the header does not fit the packet; EIO: the interface is down.
-                Err(_) => done.refused += 1,
-            }
-        }
+            let bytes = packet.with_prefix(&header).ok_or(Errno::EINVAL)?;
+            write(&self.file, bytes).map(drop)
+        });
         done
     }
 

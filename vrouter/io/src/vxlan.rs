@@ -330,20 +330,6 @@ fn source_of(packet: &Buffer, sources: usize) -> usize {
 }
 
 impl Whole {
-    fn transmit(&self, port: u16, packets: &mut [Buffer], done: &mut Transmitted) {
-        for packet in packets {
-            let len = packet.len();
-            match self.send(port, packet) {
-                Ok(()) => {
-                    done.sent += 1;
-                    done.bytes += len;
-                }
-                Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => done.full += 1,
-                Err(_) => done.refused += 1,
-            }
-        }
-    }
-
     /// Headers as the sockets' are, but for the UDP checksum, which is left out (RFC 7348 section 5):
     /// the inner packet has its own.
     fn send(&self, port: u16, packet: &mut Buffer) -> std::result::Result<(), Errno> {
@@ -420,7 +406,7 @@ impl Device for VxlanSocket {
             if let Some(whole) = &self.whole
                 && run.first().is_some_and(is_whole)
             {
-                whole.transmit(self.port, run, &mut done);
+                batch::one_by_one(run, &mut done, |packet| whole.send(self.port, packet));
                 continue;
             }
             for packets in run.chunks(BATCH) {
