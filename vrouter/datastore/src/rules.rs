@@ -1,22 +1,45 @@
 //! Rules across resources, that no resource shows by itself: what cannot change, what cannot be
-//! beside another, and what is built in. Every store keeps them; they are Calico's clients'.
+//! beside another, what must be beside it, and what is built in. Every store keeps them; they are
+//! Calico's clients'.
 //!
-//! Two pools that are made at the same moment are not seen to overlap, as in Calico.
+//! A rule looks at other resources through [`Beside`], and the store sees to it that what was
+//! looked at still holds when the change is made: a directory is locked, and etcd makes the change
+//! only if nothing of it was written since. Of two changes that exclude each other and are made at
+//! the same moment, the first wins and the second is refused. Calico's own clients look first and
+//! write then: against them only what they wrote before is seen.
 
 use vrouter_api::{BUILT_IN_TIERS, DEFAULT_ALLOW_PROFILE, IpPool, Key, Kind, Resource};
 
 use crate::error::StoreError;
 
-/// Whether a resource may be made beside these pools, which are asked for only when they matter.
-pub(crate) fn create(
-    new: &Resource,
-    pools: impl FnOnce() -> Result<Vec<Resource>, StoreError>,
-) -> Result<(), StoreError> {
+/// The kinds that stand in tiers.
+const POLICIES: [Kind; 4] = [
+    Kind::NetworkPolicy,
+    Kind::GlobalNetworkPolicy,
+    Kind::StagedNetworkPolicy,
+    Kind::StagedGlobalNetworkPolicy,
+];
+/// So many policies of a tier are named; the others are counted.
+const NAMED: usize = 5;
+
+/// What is in a store beside the resource that changes; what was looked at must hold until the
+/// change is made.
+pub(crate) trait Beside {
+    /// The resources of a kind that have no fault.
+    fn all(&self, kind: Kind) -> Result<Vec<Resource>, StoreError>;
+
+    /// Whether there is something under the key.
+    fn has(&self, key: &Key) -> Result<bool, StoreError>;
+}
+
+/// Whether a resource may be made.
+pub(crate) fn create(new: &Resource, beside: &dyn Beside) -> Result<(), StoreError> {
     not_built_in("Create", &new.key())?;
+    in_a_tier(new, beside)?;
     let Resource::IpPool(pool) = new else {
         return Ok(());
     };
-    for other in pools()? {
+    for other in beside.all(Kind::IpPool)? {
         match other {
             Resource::IpPool(other) if other.metadata.name != pool.metadata.name => {
                 disjoint(pool, &other)?;
@@ -28,7 +51,14 @@ pub(crate) fn create(
 }
 
 /// Whether a resource may come to be like that.
-pub(crate) fn update(before: &Resource, new: &Resource) -> Result<(), StoreError> {
+pub(crate) fn update(
+    before: &Resource,
+    new: &Resource,
+    beside: &dyn Beside,
+) -> Result<(), StoreError> {
+    if tier_of(before) != tier_of(new) {
+        in_a_tier(new, beside)?;
+    }
     let (Resource::IpPool(before), Resource::IpPool(pool)) = (before, new) else {
         return Ok(());
     };
@@ -50,9 +80,36 @@ pub(crate) fn update(before: &Resource, new: &Resource) -> Result<(), StoreError
     Ok(())
 }
 
-/// Whether a resource may go.
-pub(crate) fn delete(key: &Key) -> Result<(), StoreError> {
-    if key.kind == Kind::Tier && BUILT_IN_TIERS.iter().any(|(name, ..)| *name == key.name) {
+/// Whether what is there may go.
+pub(crate) fn delete(key: &Key, beside: &dyn Beside) -> Result<(), StoreError> {
+    if key.kind != Kind::Tier {
+        return Ok(());
+    }
+    let mut inside = Vec::new();
+    for kind in POLICIES {
+        let all = beside.all(kind)?;
+        let of_tier = all.iter().filter(|it| tier_of(it) == Some(&key.name));
+        inside.extend(of_tier.map(|it| it.key().to_string()));
+    }
+    if inside.is_empty() {
+        return Ok(());
+    }
+    let more = inside.len().saturating_sub(NAMED);
+    inside.truncate(NAMED);
+    let mut named = inside.join(", ");
+    if more > 0 {
+        named += &format!(" and {more} more");
+    }
+    Err(StoreError::NotSupported {
+        operation: "Delete",
+        key: key.clone(),
+        reason: format!("the tier is not empty: it has {named}"),
+    })
+}
+
+/// Whether there is such an operation as to delete that, be it there or not.
+pub(crate) fn deletable(key: &Key) -> Result<(), StoreError> {
+    if key.kind == Kind::Tier && is_built_in(&key.name) {
         return Err(StoreError::NotSupported {
             operation: "Delete",
             key: key.clone(),
@@ -72,6 +129,36 @@ pub(crate) fn not_built_in(operation: &'static str, key: &Key) -> Result<(), Sto
         });
     }
     Ok(())
+}
+
+fn is_built_in(tier: &str) -> bool {
+    BUILT_IN_TIERS.iter().any(|(name, ..)| *name == tier)
+}
+
+/// The tier a policy stands in.
+fn tier_of(resource: &Resource) -> Option<&str> {
+    match resource {
+        Resource::NetworkPolicy(policy) => Some(&policy.spec.tier),
+        Resource::GlobalNetworkPolicy(policy) => Some(&policy.spec.policy.tier),
+        Resource::StagedNetworkPolicy(policy) => Some(&policy.spec.policy.tier),
+        Resource::StagedGlobalNetworkPolicy(policy) => Some(&policy.spec.policy.policy.tier),
+        _ => None,
+    }
+}
+
+/// A policy's tier must be there; the built-in ones always are.
+fn in_a_tier(policy: &Resource, beside: &dyn Beside) -> Result<(), StoreError> {
+    match tier_of(policy) {
+        Some(tier) if !is_built_in(tier) && !beside.has(&Key::global(Kind::Tier, tier))? => {
+            Err(StoreError::Refused {
+                key: policy.key(),
+                field: "Spec.Tier",
+                value: tier.to_owned(),
+                reason: format!("resource does not exist: Tier({tier})"),
+            })
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn disjoint(pool: &IpPool, other: &IpPool) -> Result<(), StoreError> {

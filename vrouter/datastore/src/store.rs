@@ -1,5 +1,7 @@
 //! What every datastore can do.
 
+use std::time::Duration;
+
 use vrouter_api::{Key, Kind, ParseError, Resource};
 
 use crate::error::StoreError;
@@ -88,6 +90,13 @@ impl Scope<'_> {
             },
         }
     }
+}
+
+/// Before what was tried so often is tried again: two that met would meet again.
+pub(crate) fn pause(tries: usize) {
+    let most = 1 + u64::try_from(tries.min(20)).unwrap_or(20);
+    let spread = uuid::Uuid::new_v4().as_u64_pair().0 % (most * 1000);
+    std::thread::sleep(Duration::from_micros(spread));
 }
 
 /// Revision and identity for what is written, common to all stores.

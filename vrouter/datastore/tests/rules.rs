@@ -108,3 +108,75 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
             .expect("it is disjoint");
     }
 }
+
+fn policy(kind: &str, name: &str, tier: &str) -> Resource {
+    let namespace = if kind.contains("Global") {
+        ""
+    } else {
+        "namespace: ns,"
+    };
+    let text = format!(
+        "apiVersion: projectcalico.org/v3\nkind: {kind}\nmetadata: {{{namespace} name: {name}}}\nspec: {{tier: {tier}}}"
+    );
+    let parsed = parse(text.as_bytes(), "test");
+    assert_eq!(parsed.errors, [], "{text}");
+    parsed.resources[0].value.clone()
+}
+
+#[test]
+fn a_tier_with_policies_stays_and_no_policy_is_without_a_tier() {
+    const KINDS: [&str; 4] = [
+        "NetworkPolicy",
+        "GlobalNetworkPolicy",
+        "StagedNetworkPolicy",
+        "StagedGlobalNetworkPolicy",
+    ];
+    for made in support::all() {
+        let store = support::store_of(&made);
+        let tier_key = Key::global(Kind::Tier, "t");
+        for kind in KINDS {
+            let new = policy(kind, "a", "t");
+            let error = store.create(&new).expect_err("no such tier").to_string();
+            let reason = "error with field Spec.Tier = 't' (resource does not exist: Tier(t))";
+            assert_eq!(error, format!("{}: {reason}", new.key()));
+            assert!(store.get(&new.key()).is_err());
+            store.create(&tier("t")).expect("it is new");
+            store.create(&new).expect("its tier is there");
+            let error = store.delete(&tier_key, None).expect_err("it has a policy");
+            assert!(
+                matches!(error, StoreError::NotSupported { .. }),
+                "{error:?}"
+            );
+            let wanted = format!(
+                "operation Delete is not supported on Tier(t): the tier is not empty: it has {}",
+                new.key()
+            );
+            assert_eq!(error.to_string(), wanted);
+            assert!(store.get(&tier_key).is_ok());
+            // A built-in tier is there without being stored; no policy moves to one that is not.
+            store
+                .update(&policy(kind, "a", "default"))
+                .expect("it is built in");
+            store.delete(&tier_key, None).expect("it is empty");
+            let error = store.update(&new).expect_err("no such tier").to_string();
+            assert!(error.contains("Tier(t)"), "{error}");
+            assert_eq!(
+                store.create(&new).map_err(|it| it.to_string()),
+                Err(format!("resource already exists: {}", new.key()))
+            );
+        }
+        store.create(&tier("t")).expect("it is new");
+        for index in 0..7 {
+            let name = format!("p{index}");
+            store
+                .create(&policy("NetworkPolicy", &name, "t"))
+                .expect("its tier is there");
+        }
+        let error = store
+            .delete(&tier_key, None)
+            .expect_err("it has policies")
+            .to_string();
+        let end = "NetworkPolicy(ns/p3), NetworkPolicy(ns/p4) and 2 more";
+        assert!(error.ends_with(end), "{error}");
+    }
+}

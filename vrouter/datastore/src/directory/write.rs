@@ -18,7 +18,7 @@ use super::scan::RootGone;
 use super::{Directory, Seen, watch};
 use crate::error::StoreError;
 use crate::event::Watch;
-use crate::rules;
+use crate::rules::{self, Beside};
 use crate::store::{Datastore, List, Scope, stamp};
 
 /// Held by whoever changes something.
@@ -58,10 +58,7 @@ impl Datastore for Directory {
                 Err(StoreError::NotFound { .. }) => {}
                 Err(error) => return Err(error),
             }
-            rules::create(resource, || {
-                let pools = seen.index.all().filter(|it| it.kind() == Kind::IpPool);
-                Ok(pools.cloned().collect())
-            })?;
+            rules::create(resource, seen)?;
             let mut new = resource.clone();
             stamp::new(&mut new);
             self.number(&mut new)?;
@@ -85,7 +82,7 @@ impl Datastore for Directory {
                 resource.metadata().resource_version.as_deref(),
                 &before,
             )?;
-            rules::update(&before, resource)?;
+            rules::update(&before, resource, seen)?;
             let mut new = resource.clone();
             stamp::kept(&mut new, &before);
             self.number(&mut new)?;
@@ -95,10 +92,11 @@ impl Datastore for Directory {
     }
 
     fn delete(&self, key: &Key, revision: Option<&str>) -> Result<Resource, StoreError> {
-        rules::delete(key)?;
+        rules::deletable(key)?;
         self.write(|seen| {
             let before = seen.find(key)?;
             same(key, revision, &before)?;
+            rules::delete(key, seen)?;
             self.change(seen, key, &Edit::Remove)?;
             Ok(before)
         })
@@ -217,6 +215,18 @@ impl Seen {
             Some(resource) => Ok(with_revision(resource)),
             None => Err(StoreError::NotFound { key: key.clone() }),
         }
+    }
+}
+
+/// While the lock is held, it stays like that.
+impl Beside for Seen {
+    fn all(&self, kind: Kind) -> Result<Vec<Resource>, StoreError> {
+        let of_kind = self.index.all().filter(|it| it.kind() == kind);
+        Ok(of_kind.cloned().collect())
+    }
+
+    fn has(&self, key: &Key) -> Result<bool, StoreError> {
+        Ok(self.index.in_force(key).is_some())
     }
 }
 

@@ -3,8 +3,10 @@
 //!
 //! [`layout`] knows paths and values, [`session`] keeps a connection to one of the endpoints,
 //! [`watch`] follows changes across lost connections and compactions, [`cache`] is what a node
-//! starts from while etcd is away, [`keep`] spares what others wrote and we do not know.
+//! starts from while etcd is away, [`keep`] spares what others wrote and we do not know, [`beside`]
+//! makes what a rule looked at a condition of the change.
 
+mod beside;
 mod cache;
 mod keep;
 pub(crate) mod layout;
@@ -23,13 +25,14 @@ use etcd_client::{
 use tokio::runtime::Runtime;
 use vrouter_api::{Key, Kind, Resource};
 
+use self::beside::Looked;
 pub use self::lease::Lease;
 use self::session::{LARGEST_ANSWER, PATIENCE, Session};
 use crate::connection::Etcd as Settings;
 use crate::error::StoreError;
 use crate::event::Watch;
 use crate::rules;
-use crate::store::{Datastore, List, Scope, stamp};
+use crate::store::{Datastore, List, Scope, pause, stamp};
 
 /// Keys of one answer.
 const PAGE: i64 = 2_000;
@@ -101,16 +104,24 @@ impl EtcdStore {
         Ok(None)
     }
 
-    /// Makes a change if the path is as it was: `before` is its revision, 0 if nothing was there.
-    fn change(&self, path: &str, before: i64, value: Option<&[u8]>) -> Result<Outcome, StoreError> {
+    /// Makes a change if the path is as it was and the conditions hold: `before` is its revision,
+    /// 0 if nothing was there.
+    fn change(
+        &self,
+        path: &str,
+        before: i64,
+        value: Option<&[u8]>,
+        conditions: &[Compare],
+    ) -> Result<Outcome, StoreError> {
         self.run(|client, tries| async move {
-            let compare = Compare::mod_revision(path, CompareOp::Equal, before);
+            let mut compare = conditions.to_vec();
+            compare.push(Compare::mod_revision(path, CompareOp::Equal, before));
             let action = match value {
                 Some(value) => TxnOp::put(path, value, None),
                 None => TxnOp::delete(path, None),
             };
             let txn = Txn::new()
-                .when([compare])
+                .when(compare)
                 .and_then([action])
                 .or_else([TxnOp::get(path, None)]);
             let answer = client.kv_client().txn(txn).await?;
@@ -144,21 +155,25 @@ impl EtcdStore {
         key: &Key,
         paths: &[String],
         revision: Option<&str>,
-        next: impl Fn(&Resource, &[u8]) -> Result<Option<Vec<u8>>, StoreError>,
+        next: impl Fn(&Resource, &[u8], &Looked<'_>) -> Result<Option<Vec<u8>>, StoreError>,
     ) -> Result<(Resource, i64), StoreError> {
         let not_found = || StoreError::NotFound { key: key.clone() };
         let conflict = || StoreError::Conflict { key: key.clone() };
         let mut there = self.read(paths)?.ok_or_else(not_found)?;
-        for _ in 0..AGAIN {
+        for tries in 0..AGAIN {
             let before = decode(&there)?;
             if revision.is_some_and(|it| it != there.mod_revision().to_string()) {
                 return Err(conflict());
             }
             let path = String::from_utf8_lossy(there.key()).into_owned();
-            let next = next(&before, there.value())?;
-            match self.change(&path, there.mod_revision(), next.as_deref())? {
+            let looked = Looked::at(self);
+            let next = next(&before, there.value(), &looked)?;
+            let (as_it_was, conditions) = (there.mod_revision(), looked.conditions());
+            match self.change(&path, as_it_was, next.as_deref(), &conditions)? {
                 Outcome::Done(now) => return Ok((before, now)),
                 Outcome::Refused(None) => return Err(not_found()),
+                // Something beside it changed: the rules are asked again.
+                Outcome::Refused(Some(same)) if same.mod_revision() == as_it_was => pause(tries),
                 Outcome::Refused(Some(_)) if revision.is_some() => return Err(conflict()),
                 Outcome::Refused(Some(other)) => there = other,
             }
@@ -202,14 +217,25 @@ impl Datastore for EtcdStore {
     fn create(&self, resource: &Resource) -> Result<Resource, StoreError> {
         let (key, mut new) = (resource.key(), resource.clone());
         let path = writable(resource, "create")?;
-        rules::create(resource, || {
-            Ok(self.list(Kind::IpPool, Scope::All)?.resources)
-        })?;
         stamp::new(&mut new);
-        match self.change(&path, 0, Some(&layout::encode(&new)))? {
-            Outcome::Done(revision) => Ok(at(new, revision)),
-            Outcome::Refused(_) => Err(StoreError::AlreadyExists { key }),
+        let bytes = layout::encode(&new);
+        for tries in 0..AGAIN {
+            let looked = Looked::at(self);
+            if let Err(refused) = rules::create(resource, &looked) {
+                // What is there already is not asked whether it may be.
+                return match self.read(&layout::paths(&key)) {
+                    Ok(Some(_)) => Err(StoreError::AlreadyExists { key }),
+                    Ok(None) | Err(_) => Err(refused),
+                };
+            }
+            match self.change(&path, 0, Some(&bytes), &looked.conditions())? {
+                Outcome::Done(revision) => return Ok(at(new, revision)),
+                Outcome::Refused(Some(_)) => return Err(StoreError::AlreadyExists { key }),
+                // Something beside it changed: the rules are asked again.
+                Outcome::Refused(None) => pause(tries),
+            }
         }
+        Err(StoreError::Conflict { key })
     }
 
     fn update(&self, resource: &Resource) -> Result<Resource, StoreError> {
@@ -223,7 +249,7 @@ impl Datastore for EtcdStore {
         );
         if bare && let Some(before) = revision.and_then(|it| it.parse().ok()) {
             // Nothing of what is there is kept, so it need not be read.
-            return match self.change(&path, before, Some(&layout::encode(resource)))? {
+            return match self.change(&path, before, Some(&layout::encode(resource)), &[])? {
                 Outcome::Done(now) => Ok(at(resource.clone(), now)),
                 Outcome::Refused(None) => Err(StoreError::NotFound { key }),
                 Outcome::Refused(Some(_)) => Err(StoreError::Conflict { key }),
@@ -235,8 +261,8 @@ impl Datastore for EtcdStore {
             new
         };
         let paths = std::slice::from_ref(&path);
-        let encoded = |before: &Resource, raw: &[u8]| {
-            rules::update(before, resource)?;
+        let encoded = |before: &Resource, raw: &[u8], beside: &Looked<'_>| {
+            rules::update(before, resource, beside)?;
             Ok(Some(layout::encode_over(&next(before), before, raw)))
         };
         let (before, now) = self.replace(&key, paths, revision, encoded)?;
@@ -244,8 +270,11 @@ impl Datastore for EtcdStore {
     }
 
     fn delete(&self, key: &Key, revision: Option<&str>) -> Result<Resource, StoreError> {
-        rules::delete(key)?;
-        let (before, _) = self.replace(key, &layout::paths(key), revision, |_, _| Ok(None))?;
+        rules::deletable(key)?;
+        let (before, _) = self.replace(key, &layout::paths(key), revision, |_, _, beside| {
+            rules::delete(key, beside)?;
+            Ok(None)
+        })?;
         Ok(before)
     }
 

@@ -19,7 +19,6 @@ mod split;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use vrouter_api::Key;
 
@@ -31,7 +30,7 @@ pub use self::records::Configuration;
 pub use self::release::Released;
 pub use self::split::split;
 use crate::error::StoreError;
-use crate::store::Datastore;
+use crate::store::{Datastore, pause};
 
 /// How often a change is tried against others who change the same.
 const AGAIN: usize = 100;
@@ -120,10 +119,7 @@ impl Ipam {
         for tries in 0..AGAIN {
             match body() {
                 Err(StoreError::Conflict { .. } | StoreError::AlreadyExists { .. }) => {
-                    // Two that met would meet again.
-                    let most = 1 + u64::try_from(tries.min(20)).unwrap_or(20);
-                    let spread = uuid::Uuid::new_v4().as_u64_pair().0 % (most * 1000);
-                    std::thread::sleep(Duration::from_micros(spread));
+                    pause(tries);
                 }
                 outcome => return outcome,
             }
