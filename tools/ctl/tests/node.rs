@@ -57,7 +57,7 @@ fn the_status_of_a_node_has_its_sessions() {
             BufReader::new(stream.try_clone().unwrap())
                 .read_line(&mut line)
                 .unwrap();
-            assert_eq!(line, "show protocols\n");
+            assert_eq!(line, "show protocols all\n");
             stream.write_all(REPLY.as_bytes()).unwrap();
         }
     });

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod bird;
 pub mod collector;
 pub mod desired;
 pub mod endpoints;

@@ -2,7 +2,6 @@
 //!
 //! Texts, columns and flags are calicoctl's (Calico v3.33).
 
-mod bird;
 mod boxed;
 mod columns;
 mod diags;

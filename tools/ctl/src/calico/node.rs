@@ -5,13 +5,45 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::json;
+use vrouter_agent::bird::{Bird, Origin, Protocol, SOCKETS, SOCKETS_V6};
 use vrouter_control::Client;
 
-use super::bird::{self, Peer, SOCKETS};
 use super::boxed::boxed;
 use crate::failure::Failure;
 use crate::output::Output;
+
+/// A BGP session.
+#[derive(Serialize)]
+struct Peer {
+    address: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    state: String,
+    since: String,
+    info: String,
+    #[serde(skip)]
+    ipv6: bool,
+}
+
+/// A protocol of BIRD's that is a session.
+fn peer(protocol: Protocol) -> Option<Peer> {
+    let session = protocol.session()?;
+    Some(Peer {
+        address: session.address,
+        kind: match session.origin {
+            Origin::Mesh => "node-to-node mesh",
+            Origin::Node => "node specific",
+            Origin::Global => "global",
+            Origin::Other => "unknown",
+        },
+        state: protocol.state,
+        since: protocol.since,
+        info: protocol.info,
+        ipv6: session.ipv6,
+    })
+}
 
 /// `node status`.
 pub(super) fn status<W: Write>(
@@ -21,14 +53,20 @@ pub(super) fn status<W: Write>(
 ) -> Result<(), Failure> {
     let running = Client::connect_with_timeout(daemon, Duration::from_secs(3)).is_ok();
     let sockets = match sockets {
-        [] => SOCKETS.iter().map(PathBuf::from).collect(),
+        [] => {
+            let known = SOCKETS.iter().chain(SOCKETS_V6);
+            known.map(PathBuf::from).collect()
+        }
         named => named.to_vec(),
     };
     let mut peers: Option<Vec<Peer>> = None;
     let mut faults = Vec::new();
     for socket in &sockets {
-        match bird::peers(socket) {
-            Ok(found) => peers.get_or_insert_default().extend(found),
+        match Bird::connect(socket).and_then(|mut bird| bird.protocols()) {
+            Ok(found) => {
+                let found = found.into_iter().filter_map(peer);
+                peers.get_or_insert_default().extend(found);
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => faults.push(format!("{}: {error}", socket.display())),
         }
