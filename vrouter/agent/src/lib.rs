@@ -4,7 +4,8 @@
 //! [`desired`] says what the node should look like, and each room brings its part of the node
 //! there: [`endpoints`] the pods' TAPs, [`tunnels`] the sockets to other nodes, [`host`] the
 //! kernel's routes, [`host_endpoints`] host endpoints, [`policies`] the compiled policy, [`rib`] the FIB. [`tables`] puts it in the
-//! form workers read, and [`workers`] publishes it. [`service`] answers clients.
+//! form workers read, and [`workers`] publishes it. [`service`] answers clients,
+//! [`registration`] and [`node_status`] tell the datastore of the node.
 #![forbid(unsafe_code)]
 
 pub mod agent;
@@ -17,6 +18,7 @@ pub mod hits;
 pub mod host;
 pub mod host_endpoints;
 pub mod interfaces;
+pub mod node_status;
 pub mod pace;
 pub mod policies;
 pub mod registration;

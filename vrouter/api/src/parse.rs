@@ -301,14 +301,16 @@ fn read_other(kind: Kind, top: &Fields<'_>, metadata: &mut Metadata, report: &Re
         }
         content.insert(name.to_owned(), place.tree().to_json());
     }
-    let ipam = [
+    let read = [
         Kind::IpamConfiguration,
         Kind::IpReservation,
         Kind::IpamBlock,
         Kind::IpamHandle,
+        Kind::CalicoNodeStatus,
     ];
-    // What IPAM keeps or is told is nothing to the packet path, and not without effect.
-    if !ipam.contains(&kind) {
+    // What IPAM keeps or is told, and what is asked of a node, is nothing to the packet path, and
+    // not without effect.
+    if !read.contains(&kind) {
         let text = format!("stored, not acted on: nothing reads a {kind} yet");
         report.notice(line, "", "", text);
     }

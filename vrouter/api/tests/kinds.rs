@@ -323,7 +323,7 @@ fn kinds_that_are_only_stored() {
         };
         let needed = match kind {
             Kind::BgpPeer => "  peerIP: 192.0.2.1\n",
-            Kind::CalicoNodeStatus => "  node: n\n",
+            Kind::CalicoNodeStatus => "  node: n\n  classes: [BGP]\n  updatePeriodSeconds: 10\n",
             _ => "",
         };
         let text = format!(
@@ -337,7 +337,9 @@ fn kinds_that_are_only_stored() {
             format!("f.yaml:5: {kind}({name}).spec.a: stored, not acted on: unknown field");
         let expected: Vec<String> = match kind {
             Kind::IpamBlock | Kind::IpamHandle => Vec::new(),
-            Kind::IpamConfiguration | Kind::IpReservation => vec![unknown],
+            Kind::IpamConfiguration | Kind::IpReservation | Kind::CalicoNodeStatus => {
+                vec![unknown]
+            }
             _ => vec![nobody, unknown],
         };
         assert_eq!(notices(&parsed), expected);
@@ -490,5 +492,8 @@ fn kinds_that_are_only_stored_are_checked_field_by_field() {
         ["spec.listenPort", "spec.serviceClusterIPs[0].cidr"]
     );
     let status = "kind: CalicoNodeStatus\nmetadata: {name: s}\nspec: {classes: [Agent, Mood]}\n";
-    assert_eq!(faults(status), ["spec.node", "spec.classes[1]"]);
+    assert_eq!(
+        faults(status),
+        ["spec.node", "spec.updatePeriodSeconds", "spec.classes[1]"]
+    );
 }

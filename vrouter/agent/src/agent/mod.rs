@@ -29,6 +29,7 @@ use crate::hits::{Before, Sources};
 use crate::host::{Host, Underlay};
 use crate::host_endpoints::{self, HostEndpoints};
 use crate::interfaces::{self, HOST, InterfaceIds};
+use crate::node_status::{self, NodeStatuses, Sockets};
 use crate::policies::{Policies, failsafes};
 use crate::registration::Registrar;
 use crate::resources::Resources;
@@ -113,6 +114,8 @@ pub struct Agent {
     published: Published,
     watch: Watch,
     registrar: Option<Registrar>,
+    node_statuses: NodeStatuses,
+    batch: Batch,
     pub(crate) hits: Before,
     died: Receiver<Died>,
     failed: Receiver<DeviceFailed>,
@@ -187,6 +190,8 @@ impl Agent {
             &settings.registration,
             start,
         )?;
+        let node_statuses =
+            NodeStatuses::start(&settings.node, &settings.store, Sockets::default())?;
         Ok(Self {
             desired: desired(&resources, &settings.node),
             settings,
@@ -215,6 +220,8 @@ impl Agent {
             hits: Before::default(),
             watch,
             registrar,
+            node_statuses,
+            batch: Batch::default(),
             died,
             failed,
             stopping: false,
@@ -271,14 +278,17 @@ impl Agent {
     fn take(&mut self, event: Event) {
         match event {
             Event::Upsert(resource) => {
+                self.batch.note(resource.kind());
                 self.policies.upsert(&resource);
                 self.resources.upsert(resource);
             }
             Event::Delete(key) => {
+                self.batch.note(key.kind);
                 self.policies.delete(&key);
                 self.resources.delete(&key);
             }
             Event::Broken { file, errors } => {
+                self.batch.others = true;
                 // What was noticed before holds no more; what still does follows.
                 self.notices.remove(&file);
                 for error in &errors {
@@ -298,7 +308,15 @@ impl Agent {
                 }
             }
             Event::InSync => {
-                self.reconcile();
+                let batch = std::mem::take(&mut self.batch);
+                // Statuses are written often, by all nodes, and are nothing to the packet path.
+                if !self.in_sync || batch.others || !batch.statuses {
+                    self.reconcile();
+                }
+                if !self.in_sync || batch.statuses {
+                    let requests = node_status::requests(&self.resources, &self.settings.node);
+                    self.node_statuses.say(requests);
+                }
                 self.in_sync = true;
                 self.changed = Some(SystemTime::now());
             }
@@ -442,10 +460,30 @@ impl Agent {
     fn close(mut self) {
         tracing::info!("stopping");
         drop(self.registrar.take());
+        drop(self.node_statuses);
         self.host.close();
         self.workers.stop();
         drop(self.watch);
         drop(self.collector);
+    }
+}
+
+/// What changed since the last time that all was in force.
+#[derive(Default)]
+struct Batch {
+    /// `CalicoNodeStatus`.
+    statuses: bool,
+    /// Anything else.
+    others: bool,
+}
+
+impl Batch {
+    fn note(&mut self, kind: Kind) {
+        if kind == Kind::CalicoNodeStatus {
+            self.statuses = true;
+        } else {
+            self.others = true;
+        }
     }
 }
 

@@ -194,8 +194,12 @@ fn together(kind: Kind, fields: &Fields<'_>) {
             fields.error("peerIP, peerSelector or localWorkloadSelector must be set");
         }
     }
-    if kind == Kind::CalicoNodeStatus && !set("node") {
-        fields.error_at("node", "must be set");
+    if kind == Kind::CalicoNodeStatus {
+        for name in ["node", "classes", "updatePeriodSeconds"] {
+            if !set(name) {
+                fields.error_at(name, "must be set");
+            }
+        }
     }
 }
 
