@@ -32,6 +32,19 @@ fn delete(lab: &TestLab, key: &Key) -> Resource {
     etcd::with_store(&lab.lab, |store| store.delete(key, None)).unwrap()
 }
 
+/// Whether nodes say in etcd which of their endpoints are up.
+fn reporting(lab: &TestLab, enabled: bool) {
+    etcd::with_store(&lab.lab, |store| {
+        let key = Key::global(Kind::FelixConfiguration, "default");
+        let Resource::FelixConfiguration(mut felix) = store.get(&key)? else {
+            panic!("it is a FelixConfiguration");
+        };
+        felix.spec.endpoint_reporting_enabled = Some(enabled);
+        store.update(&felix.into()).map(drop)
+    })
+    .unwrap();
+}
+
 fn deny_all() -> &'static str {
     "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: deny}\n\
      spec: {order: 1, selector: \"pod == 'pod2-2'\", types: [Ingress], ingress: [{action: Deny}]}\n"
@@ -194,6 +207,17 @@ fn a_node_registers_itself() {
         status = etcdctl(&lab, "get /calico/felix/v2/no-region/host/node2/status");
         status.contains("\"uptime\"")
     });
+    // Nobody asked for its endpoints: then they are told, and no more when nobody asks again.
+    let of_endpoints = "get --prefix --keys-only /calico/felix/ --limit 100";
+    assert!(!etcdctl(&lab, of_endpoints).contains("/endpoint/"));
+    reporting(&lab, true);
+    let host = "/calico/felix/v1/host/node2/endpoint/all2";
+    let all = "apiVersion: projectcalico.org/v3\nkind: HostEndpoint\nmetadata: {name: all2}\n\
+               spec: {node: node2, interfaceName: '*', profiles: [projectcalico-default-allow]}\n";
+    apply(&lab, all);
+    eventually(10, "the host endpoint is up", || {
+        etcdctl(&lab, &format!("get --print-value-only {host}")).trim() == r#"{"status":"up"}"#
+    });
     // Its endpoint is up; it goes down with its namespace, and away with its resource.
     let path = "/calico/felix/v2/no-region/host/node2/workload/k8s/default%2fpod2-1/endpoint/eth0";
     let endpoint = || etcdctl(&lab, &format!("get --print-value-only {path}"));
@@ -210,6 +234,10 @@ fn a_node_registers_itself() {
     etcd::with_store(&lab.lab, |store| store.create(&resource).map(drop)).unwrap();
     eventually(10, "the endpoint is down", || {
         endpoint().trim() == r#"{"status":"down"}"#
+    });
+    reporting(&lab, false);
+    eventually(10, "no endpoint is told of any more", || {
+        !etcdctl(&lab, of_endpoints).contains("/endpoint/")
     });
     let report = etcd::with_store(&lab.lab, |store| {
         let Resource::Node(node) = store.get(&Key::global(Kind::Node, "node2"))? else {

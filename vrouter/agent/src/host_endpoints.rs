@@ -95,6 +95,13 @@ impl HostEndpoints {
         each.any(|chosen| chosen == name)
     }
 
+    /// Which host endpoints of a node are up: those whose interface's packets pass here.
+    pub fn statuses(&self, resources: &Resources, node: &str) -> BTreeMap<String, bool> {
+        let own = resources.host_endpoints().filter(|e| e.spec.node == node);
+        own.map(|e| (e.metadata.name.clone(), self.is_chosen(&e.metadata.name)))
+            .collect()
+    }
+
     /// What its author should know of a host endpoint of this node.
     fn remark(
         &self,

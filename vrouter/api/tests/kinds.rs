@@ -242,7 +242,7 @@ items:
 - apiVersion: projectcalico.org/v3
   kind: FelixConfiguration
   metadata: {name: node.node-1}
-  spec: {vxlanPort: 4791, vxlanVNI: 5}
+  spec: {vxlanPort: 4791, vxlanVNI: 5, endpointReportingEnabled: true, endpointReportingDelay: 250ms}
 ";
     let parsed = good(text);
     assert_eq!(
@@ -262,6 +262,12 @@ items:
         panic!()
     };
     let settings = FelixSettings::of(Some(&default.spec), Some(&node.spec));
+    assert!(settings.endpoint_reporting_enabled);
+    let delay = settings.endpoint_reporting_delay;
+    assert_eq!(delay, Duration::from_millis(250));
+    let defaults = FelixSettings::default();
+    assert!(!defaults.endpoint_reporting_enabled);
+    assert_eq!(defaults.endpoint_reporting_delay, Duration::from_secs(1));
     assert_eq!(
         settings.default_endpoint_to_host_action,
         EndpointToHostAction::Accept

@@ -10,6 +10,7 @@ use vrouter_dataplane::tables::{Host as HostTable, Tables};
 
 use super::{Agent, ETHERNET_MTU};
 use crate::desired::{Route, Target};
+use crate::registration::Statuses;
 use crate::rib::{Change, Way};
 use crate::statics::Nodes;
 use crate::tables;
@@ -73,9 +74,23 @@ impl Agent {
         }
         if let Some(registrar) = &self.registrar {
             // Now that workers have them.
-            registrar.say(self.endpoints.statuses());
+            registrar.say(self.statuses());
         }
         self.refresh_statics()
+    }
+
+    /// Which endpoints are up, if anybody is to know.
+    fn statuses(&self) -> Statuses {
+        let felix = &self.desired.felix;
+        if !felix.endpoint_reporting_enabled {
+            return Statuses::default();
+        }
+        let node = &self.settings.node;
+        Statuses {
+            delay: Some(felix.endpoint_reporting_delay),
+            workloads: self.endpoints.statuses(),
+            hosts: self.host_endpoints.statuses(&self.resources, node),
+        }
     }
 
     /// Has a prepared change of routes take effect, and every session decided again.

@@ -15,15 +15,15 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, Sender, TrySendError, after, bounded, select};
+use crossbeam::channel::{Receiver, Sender, TrySendError, after, bounded, never, select};
 use ipnet::IpNet;
 use vrouter_api::{Key, Kind, Metadata, Node, NodeAddress, NodeBgp, NodeSpec, Resource};
 use vrouter_datastore::ipam::Ipam;
 use vrouter_datastore::{Connection, Datastore, EtcdStore, Lease, StoreError};
 
 pub use self::detect::Method;
-use self::statuses::Statuses;
-pub(crate) use self::statuses::place;
+use self::statuses::Said;
+pub(crate) use self::statuses::{Statuses, place};
 
 /// Between two reports, and how long one is believed: Felix's.
 const REPORT: Duration = Duration::from_secs(30);
@@ -45,7 +45,7 @@ pub struct Registration {
 /// The running thread; it ends with the value.
 pub struct Registrar {
     stop: Option<Sender<()>>,
-    statuses: Statuses,
+    said: Said,
     /// Holds one message: whoever takes it sees all that was said before.
     wake: Sender<()>,
     thread: Option<JoinHandle<()>>,
@@ -67,31 +67,31 @@ impl Registrar {
         }
         let (stop, stopped) = bounded(0);
         let (wake, woken) = bounded(1);
-        let statuses = Statuses::default();
-        let said = Arc::clone(&statuses);
+        let said = Said::default();
+        let heard = Arc::clone(&said);
         let (node, connection, how) = (node.to_owned(), connection.clone(), how.clone());
         let thread = std::thread::Builder::new()
             .name("registration".to_owned())
             .spawn(
-                move || match Work::open(node, &connection, how, start, said) {
+                move || match Work::open(node, &connection, how, start, heard) {
                     Ok(work) => work.run(&stopped, &woken),
                     Err(error) => tracing::error!(%error, "this node is not registered"),
                 },
             )?;
         Ok(Some(Registrar {
             stop: Some(stop),
-            statuses,
+            said,
             wake,
             thread: Some(thread),
         }))
     }
 
-    /// Says which endpoints are up, by the place of their status.
-    pub(crate) fn say(&self, up: BTreeMap<String, bool>) {
-        if **self.statuses.load() == up {
+    /// Says which endpoints are up.
+    pub(crate) fn say(&self, statuses: Statuses) {
+        if **self.said.load() == statuses {
             return;
         }
-        self.statuses.store(Arc::new(up));
+        self.said.store(Arc::new(statuses));
         match self.wake.try_send(()) {
             // It is going to look, or its end is told elsewhere.
             Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
@@ -120,9 +120,11 @@ struct Work {
     ipam: Ipam,
     lease: Option<Lease>,
     reported: bool,
-    statuses: Statuses,
-    /// Those that are in etcd under the lease.
+    said: Said,
+    /// Statuses that are in etcd under the lease, by path.
     written: BTreeMap<String, bool>,
+    /// Whether what others left in their place is gone.
+    swept: bool,
 }
 
 impl Work {
@@ -131,7 +133,7 @@ impl Work {
         connection: &Connection,
         how: Registration,
         start: Instant,
-        statuses: Statuses,
+        said: Said,
     ) -> Result<Work, StoreError> {
         let etcd = match connection {
             Connection::Etcd(etcd) => Some(EtcdStore::new(etcd.clone(), None)?),
@@ -150,15 +152,19 @@ impl Work {
             etcd,
             lease: None,
             reported: false,
-            statuses,
+            said,
             written: BTreeMap::new(),
+            swept: false,
         })
     }
 
     fn run(mut self, stopped: &Receiver<()>, woken: &Receiver<()>) {
         let (mut registered, mut said) = (false, String::new());
         let mut due = after(Duration::ZERO);
+        // When endpoints' statuses are written: some time after the first that changed.
+        let mut late = None;
         loop {
+            let changed = late.clone().unwrap_or_else(never);
             let outcome = select! {
                 recv(stopped) -> _ => return,
                 recv(due) -> _ => {
@@ -167,6 +173,12 @@ impl Work {
                     outcome
                 }
                 recv(woken) -> _ => {
+                    let delay = self.said.load().delay.unwrap_or_default();
+                    late.get_or_insert_with(|| after(delay));
+                    continue;
+                }
+                recv(changed) -> _ => {
+                    late = None;
                     let outcome = self.endpoints().map_err(|error| error.to_string());
                     if outcome.is_err() {
                         due = after(AGAIN);
@@ -269,6 +281,7 @@ impl Work {
         if etcd.renew(&mut self.lease, BELIEVED)? {
             // What was written under the lease before went with it.
             self.written.clear();
+            self.swept = false;
         }
         if let Some(lease) = &self.lease {
             etcd.put_under(lease, &status, &value)?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use etcd_client::{Error, PutOptions};
+use etcd_client::{Error, GetOptions, KeyValue, PutOptions};
 
 use super::EtcdStore;
 use crate::error::StoreError;
@@ -50,6 +50,19 @@ impl EtcdStore {
     /// When etcd cannot be reached, or knows the lease no more.
     pub fn put_under(&self, lease: &Lease, path: &str, value: &str) -> Result<(), StoreError> {
         self.put(path, value, lease.id)
+    }
+
+    /// The raw keys below a prefix.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached.
+    pub fn paths_below(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        self.run(|client, _| async move {
+            let options = GetOptions::new().with_prefix().with_keys_only();
+            let answer = client.kv_client().get(prefix, Some(options)).await?;
+            let text = |kv: &KeyValue| String::from_utf8_lossy(kv.key()).into_owned();
+            Ok(answer.kvs().iter().map(text).collect())
+        })
     }
 
     /// Removes a raw key, if it is there.

@@ -156,8 +156,6 @@ pub(super) const KEYS: &[&str] = &[
     // Dataplane: Windows.
     "windowsManageFirewallRules",
     // Dataplane: OpenStack support.
-    "endpointReportingDelay",
-    "endpointReportingEnabled",
     "metadataAddr",
     "metadataPort",
     "openstackRegion",

@@ -6,6 +6,7 @@ mod settings;
 mod values;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -88,6 +89,15 @@ pub struct FelixConfigurationSpec {
     /// Which routes to other nodes' blocks the agent programs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub program_cluster_routes: Option<ProgramClusterRoutes>,
+    /// Whether it is written into the datastore which endpoints are up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint_reporting_enabled: Option<bool>,
+    /// How long a change of that waits for others before it is written.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "values::go_duration"
+    )]
+    pub endpoint_reporting_delay: Option<Duration>,
     /// Known keys without effect, verbatim.
     #[serde(flatten)]
     pub other: BTreeMap<String, serde_json::Value>,
@@ -156,6 +166,10 @@ impl Read for FelixConfigurationSpec {
             program_cluster_routes: fields
                 .optional("programClusterRoutes")
                 .and_then(|place| ProgramClusterRoutes::read(&place)),
+            endpoint_reporting_enabled: flag("endpointReportingEnabled"),
+            endpoint_reporting_delay: fields
+                .optional("endpointReportingDelay")
+                .and_then(|place| values::duration(&place)),
             other: BTreeMap::new(),
         };
         for name in NOT_YET {

@@ -53,6 +53,10 @@ pub struct FelixSettings {
     pub device_route_protocol: u8,
     /// Which routes to other nodes' blocks the agent programs; `None`: all that pools need.
     pub program_cluster_routes: Option<ProgramClusterRoutes>,
+    /// Whether it is written into the datastore which endpoints are up. Default: no.
+    pub endpoint_reporting_enabled: bool,
+    /// How long a change of that waits for others. Default: 1 s.
+    pub endpoint_reporting_delay: Duration,
 }
 
 /// How long flows are remembered after their last packet; Calico's defaults.
@@ -156,6 +160,9 @@ impl FelixSettings {
             remove_external_routes: set!(remove_external_routes).unwrap_or(true),
             device_route_protocol: set!(device_route_protocol).unwrap_or(DEFAULT_ROUTE_PROTOCOL),
             program_cluster_routes: set!(program_cluster_routes),
+            endpoint_reporting_enabled: set!(endpoint_reporting_enabled).unwrap_or(false),
+            endpoint_reporting_delay: set!(endpoint_reporting_delay)
+                .unwrap_or(Duration::from_secs(1)),
         }
     }
 }

@@ -234,6 +234,15 @@ impl ConntrackTimeouts {
     }
 }
 
+/// A duration as resources have it.
+pub(super) fn duration(place: &Place<'_>) -> Option<Duration> {
+    let duration = parse_duration(place.text()?);
+    if duration.is_none() {
+        place.error("must be a duration such as 90s, 10m, 1h30m or 500ms");
+    }
+    duration
+}
+
 /// A duration as Go writes them: numbers with units `h m s ms us µs ns`, joined.
 fn parse_duration(text: &str) -> Option<Duration> {
     if text == "0" {
@@ -267,7 +276,10 @@ fn parse_duration(text: &str) -> Option<Duration> {
 
 /// The shortest exact form: whole hours, minutes, seconds, else milliseconds and below.
 #[allow(clippy::ref_option)] // serde calls it with a reference to the field
-fn go_duration<S: Serializer>(value: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+pub(super) fn go_duration<S: Serializer>(
+    value: &Option<Duration>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
     let Some(value) = value else {
         return to.serialize_none();
     };
