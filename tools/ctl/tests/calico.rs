@@ -116,6 +116,29 @@ const POOL: &str = "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {n
                     spec: {cidr: 10.1.0.0/16, blockSize: 26}\n";
 
 #[test]
+fn the_built_in_profile_is_there_and_stays() {
+    for store in Store::both() {
+        let of = "profile projectcalico-default-allow";
+        let seen = store.ok(&format!("get {of} -o yaml"), "");
+        golden("default-allow.yaml", &stable(&seen));
+        assert_eq!(
+            store.ok("get profiles", ""),
+            "NAME                          \nprojectcalico-default-allow   \n\n"
+        );
+        let words: Vec<&str> = of.split(' ').collect();
+        let said = store.fails(&[&["delete"], &words[..]].concat(), "");
+        assert!(said.contains("operation Delete is not supported"), "{said}");
+        let patch = ["-p", r#"{"spec":{"labelsToApply":{"a":"b"}}}"#];
+        let said = store.fails(&[&["patch"], &words[..], &patch].concat(), "");
+        assert!(said.contains("projectcalico-default-allow"), "{said}");
+        for verb in ["create", "apply", "replace"] {
+            let said = store.fails(&[verb, "-f", "-"], &seen);
+            assert!(said.contains("projectcalico-default-allow"), "{said}");
+        }
+    }
+}
+
+#[test]
 fn resources_come_change_and_go() {
     for store in Store::both() {
         let said = |line: &str, input: &str| store.ok(line, input);

@@ -8,9 +8,12 @@
 //! the same moment, the first wins and the second is refused. Calico's own clients look first and
 //! write then: against them only what they wrote before is seen.
 
-use vrouter_api::{BUILT_IN_TIERS, DEFAULT_ALLOW_PROFILE, IpPool, Key, Kind, Resource};
+use vrouter_api::{
+    BUILT_IN_TIERS, DEFAULT_ALLOW_PROFILE, IpPool, Key, Kind, Resource, default_allow_profile,
+};
 
 use crate::error::StoreError;
+use crate::store::List;
 
 /// The kinds that stand in tiers.
 const POLICIES: [Kind; 4] = [
@@ -34,7 +37,9 @@ pub(crate) trait Beside {
 
 /// Whether a resource may be made.
 pub(crate) fn create(new: &Resource, beside: &dyn Beside) -> Result<(), StoreError> {
-    not_built_in("Create", &new.key())?;
+    if built_in(&new.key()).is_some() {
+        return Err(StoreError::AlreadyExists { key: new.key() });
+    }
     in_a_tier(new, beside)?;
     let Resource::IpPool(pool) = new else {
         return Ok(());
@@ -119,16 +124,36 @@ pub(crate) fn deletable(key: &Key) -> Result<(), StoreError> {
     not_built_in("Delete", key)
 }
 
-/// What is not stored at all has no operations.
+/// What is there without being stored cannot be changed.
 pub(crate) fn not_built_in(operation: &'static str, key: &Key) -> Result<(), StoreError> {
-    if key.kind == Kind::Profile && key.name == DEFAULT_ALLOW_PROFILE {
-        return Err(StoreError::NotSupported {
+    match built_in(key) {
+        Some(_) => Err(StoreError::NotSupported {
             operation,
             key: key.clone(),
             reason: "the profile is built in and never stored".to_owned(),
-        });
+        }),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// What every store has without storing it, with the revision that Calico gives it.
+pub(crate) fn built_in(key: &Key) -> Option<Resource> {
+    (key.kind == Kind::Profile && key.name == DEFAULT_ALLOW_PROFILE).then(|| {
+        let mut profile = Resource::from(default_allow_profile());
+        profile.metadata_mut().resource_version = Some("0".to_owned());
+        profile
+    })
+}
+
+/// The same of a whole kind, into a list that is in order, and stays so.
+pub(crate) fn with_built_in(kind: Kind, list: &mut List) {
+    let key = Key::global(Kind::Profile, DEFAULT_ALLOW_PROFILE);
+    if kind == key.kind
+        && let Some(profile) = built_in(&key)
+        && let Err(at) = list.resources.binary_search_by_key(&key, Resource::key)
+    {
+        list.resources.insert(at, profile);
+    }
 }
 
 fn is_built_in(tier: &str) -> bool {

@@ -83,7 +83,7 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
         let reason = "the profile is built in and never stored";
         refused(
             store.create(&profile),
-            &format!("operation Create is not supported on {name}: {reason}"),
+            &format!("resource already exists: {name}"),
         );
         refused(
             store.update(&profile),
@@ -93,6 +93,11 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
             store.delete(&profile.key(), None),
             &format!("operation Delete is not supported on {name}: {reason}"),
         );
+
+        profile.metadata_mut().resource_version = Some("0".to_owned());
+        assert_eq!(store.get(&profile.key()).expect("it is built in"), profile);
+        let profiles = store.list(Kind::Profile, Scope::All).expect("a list");
+        assert_eq!(profiles.resources, [profile.clone()]);
 
         // What is beside these is allowed.
         *profile.metadata_mut() = Metadata::named("other");

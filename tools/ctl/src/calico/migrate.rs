@@ -5,7 +5,7 @@
 use std::io::Write;
 
 use serde_json::{Value, json};
-use vrouter_api::{Key, Kind, Resource, parse};
+use vrouter_api::{DEFAULT_ALLOW_PROFILE, Key, Kind, Resource, parse};
 use vrouter_datastore::{Datastore, Scope, StoreError};
 
 use super::{files, get};
@@ -80,7 +80,7 @@ fn failed(error: &StoreError) -> Failure {
     Failure::Calico(error.to_string())
 }
 
-/// All resources of all kinds; a faulty one is not silently left behind.
+/// All stored resources of all kinds; a faulty one is not silently left behind.
 fn everything(store: &dyn Datastore) -> Result<Vec<(Kind, Vec<Resource>)>, Failure> {
     let mut all = Vec::new();
     for &kind in Kind::ALL {
@@ -91,7 +91,10 @@ fn everything(store: &dyn Datastore) -> Result<Vec<(Kind, Vec<Resource>)>, Failu
             let faults: Vec<String> = list.faults.iter().map(ToString::to_string).collect();
             return Err(Failure::Calico(faults.join("\n")));
         }
-        all.push((kind, list.resources));
+        let mut resources = list.resources;
+        // Every store has it, and none takes it.
+        resources.retain(|it| kind != Kind::Profile || it.metadata().name != DEFAULT_ALLOW_PROFILE);
+        all.push((kind, resources));
     }
     Ok(all)
 }

@@ -34,19 +34,24 @@ impl Datastore for Directory {
     }
 
     fn get(&self, key: &Key) -> Result<Resource, StoreError> {
+        if let Some(built_in) = rules::built_in(key) {
+            return Ok(built_in);
+        }
         self.read(|seen| seen.find(key))
     }
 
     fn list(&self, kind: Kind, scope: Scope<'_>) -> Result<List, StoreError> {
         self.read(|seen| {
             let of_kind = seen.index.all().filter(|it| it.kind() == kind);
-            Ok(List {
+            let mut list = List {
                 resources: of_kind
                     .filter(|it| scope.holds(it))
                     .map(with_revision)
                     .collect(),
                 faults: seen.index.faults(kind).cloned().collect(),
-            })
+            };
+            rules::with_built_in(kind, &mut list);
+            Ok(list)
         })
     }
 

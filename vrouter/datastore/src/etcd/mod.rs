@@ -188,6 +188,9 @@ impl Datastore for EtcdStore {
     }
 
     fn get(&self, key: &Key) -> Result<Resource, StoreError> {
+        if let Some(built_in) = rules::built_in(key) {
+            return Ok(built_in);
+        }
         match self.read(&layout::paths(key))? {
             Some(there) => decode(&there),
             None => Err(StoreError::NotFound { key: key.clone() }),
@@ -211,6 +214,7 @@ impl Datastore for EtcdStore {
             }
         }
         list.resources.sort_by_cached_key(Resource::key);
+        rules::with_built_in(kind, &mut list);
         Ok(list)
     }
 
