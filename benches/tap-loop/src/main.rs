@@ -5,9 +5,9 @@
 //! and USO offloads, and copies whatever one gives to the other: one read(2), one write(2), one
 //! thread, asleep in poll(2) when both are empty, or spinning. It parses nothing, answers nothing
 //! and knows no addresses: the namespaces need static neighbours (`vrouter-lab up NAME --nodes 1
-//! --backend tap-loop` sets them).
+//! --backend tap-loop` sets them). `--batch` and `--io-uring` are two other ways to do the same.
 
-mod tap;
+mod sys;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::tap::Tap;
+use crate::sys::{Ring, Tap};
 
 /// The largest super-packet with its virtio-net header.
 const BUFFER: usize = 65_536 + 64;
@@ -37,6 +37,12 @@ struct Arguments {
     /// Never sleep.
     #[arg(long)]
     spin: bool,
+    /// Read this many packets before writing them.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    batch: u16,
+    /// One io_uring with multishot reads and batched writes instead of read(2) and write(2).
+    #[arg(long, conflicts_with_all = ["batch", "burden"])]
+    io_uring: bool,
     /// Spin this long for each packet, so that a test of the benchmark has a slowdown to find.
     #[arg(long, hide = true, default_value_t = 0, value_name = "NANOSECONDS")]
     burden: u64,
@@ -55,11 +61,20 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> io::Result<()> {
     let mut one = Tap::open(&arguments.one, &arguments.interface)?;
     let mut two = Tap::open(&arguments.two, &arguments.interface)?;
-    let mut buffer = vec![0; BUFFER];
-    let burden = Duration::from_nanos(arguments.burden);
+    if arguments.io_uring {
+        let mut ring = Ring::new(one, two)?;
+        loop {
+            ring.turn(arguments.spin)?;
+        }
+    }
+    let mut batch = Batch {
+        buffers: vec![vec![0; BUFFER]; usize::from(arguments.batch)],
+        lengths: Vec::new(),
+        burden: Duration::from_nanos(arguments.burden),
+    };
     loop {
-        copy(&mut one, &mut two, &mut buffer, burden)?;
-        copy(&mut two, &mut one, &mut buffer, burden)?;
+        batch.copy(&mut one, &mut two)?;
+        batch.copy(&mut two, &mut one)?;
         if !arguments.spin {
             let mut both = [
                 PollFd::new(one.as_fd(), PollFlags::POLLIN),
@@ -70,25 +85,46 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     }
 }
 
-/// Copies until the source is empty. What the other side has no room for is lost, as on a wire.
-fn copy(from: &mut Tap, to: &mut Tap, buffer: &mut [u8], burden: Duration) -> io::Result<()> {
-    loop {
-        let length = match from.read(buffer) {
-            Ok(length) => length,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        if !burden.is_zero() {
-            let start = Instant::now();
-            while start.elapsed() < burden {
-                std::hint::spin_loop();
+/// Packets read and not yet written.
+struct Batch {
+    buffers: Vec<Vec<u8>>,
+    lengths: Vec<usize>,
+    burden: Duration,
+}
+
+impl Batch {
+    /// Copies until the source is empty. What the other side has no room for is lost, as on a wire.
+    fn copy(&mut self, from: &mut Tap, to: &mut Tap) -> io::Result<()> {
+        loop {
+            self.lengths.clear();
+            for buffer in &mut self.buffers {
+                match from.read(buffer) {
+                    Ok(length) => self.lengths.push(length),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    Err(error) => return Err(error),
+                }
+            }
+            for (buffer, &length) in self.buffers.iter().zip(&self.lengths) {
+                burn(self.burden);
+                match to.write(&buffer[..length]) {
+                    Ok(_) => {}
+                    // Full, not up yet, or a frame that the kernel finds malformed.
+                    Err(error) if is_loss(&error) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            if self.lengths.len() < self.buffers.len() {
+                return Ok(());
             }
         }
-        match to.write(&buffer[..length]) {
-            Ok(_) => {}
-            // Full, not up yet, or a frame that the kernel finds malformed.
-            Err(error) if is_loss(&error) => {}
-            Err(error) => return Err(error),
+    }
+}
+
+fn burn(burden: Duration) {
+    if !burden.is_zero() {
+        let start = Instant::now();
+        while start.elapsed() < burden {
+            std::hint::spin_loop();
         }
     }
 }

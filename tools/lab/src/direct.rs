@@ -67,6 +67,7 @@ fn tap_loop(lab: &mut Lab, one: &Pod, two: &Pod) -> Result<()> {
     if lab.spec.burden > 0 {
         command.args(["--burden", &lab.spec.burden.to_string()]);
     }
+    command.args(&lab.spec.tap_loop_args);
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     // In the namespace of the lab, so that whoever takes the lab down finds it whatever happens
     // before it is written down.

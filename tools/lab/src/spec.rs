@@ -185,6 +185,10 @@ pub struct Spec {
     #[arg(long, hide = true, default_value_t = 0, value_name = "NANOSECONDS")]
     #[serde(default)]
     pub burden: u64,
+    /// More arguments for the tap-loop backend, for example `--tap-loop-arg=--io-uring`.
+    #[arg(long = "tap-loop-arg", value_name = "ARG", allow_hyphen_values = true)]
+    #[serde(default)]
+    pub tap_loop_args: Vec<String>,
     /// The vrouterd to start (default: the one beside this program, then the one in PATH).
     #[arg(long, value_name = "PATH", env = "VROUTERD")]
     pub vrouterd: Option<PathBuf>,
