@@ -170,6 +170,8 @@ impl Ring {
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
+            // Without it, a call that does not wait leaves the deferred work undone.
+            .setup_taskrun_flag()
             .setup_cqsize(u32::from(DEPTH) * 4)
             .build(u32::from(DEPTH) * 2 + 2)?;
         let mut buffers = [Buffers::new(), Buffers::new()];
@@ -207,10 +209,6 @@ impl Ring {
         match self.ring.submit_and_wait(usize::from(!spin)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
-        }
-        if spin {
-            // Deferred work is done when one asks for completions only.
-            self.ring.submitter().submit_and_wait(0)?;
         }
         loop {
             let next = self.ring.completion().next();
