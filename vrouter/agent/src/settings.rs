@@ -5,6 +5,7 @@ use std::path::PathBuf;
 pub use policy::flow::Admission;
 use vrouter_datastore::Connection;
 
+use crate::node_status::Sockets;
 use crate::registration::Registration;
 
 /// Settings of one node's process.
@@ -18,6 +19,8 @@ pub struct Settings {
     pub cache: Option<PathBuf>,
     /// What the node does about itself in the store.
     pub registration: Registration,
+    /// Where the node's BIRD is asked what a `CalicoNodeStatus` wants to know.
+    pub bird: Sockets,
     /// Packet loops.
     pub workers: usize,
     /// Whether each worker gets a core of its own.

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use serde::Deserialize;
-use vrouter_agent::registration::Registration;
+use vrouter_agent::node_status::Sockets;
+use vrouter_agent::registration::{Choice, Registration};
 use vrouter_agent::settings::{Admission, Settings};
 use vrouter_api::names::{check_interface, check_subdomain};
 use vrouter_datastore::{Connection, StoreError};
@@ -82,13 +83,23 @@ struct Values {
     /// directory].
     #[arg(long, env = "VROUTER_REGISTER_NODE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     register_node: Option<bool>,
+    /// This node's IPv4 address: an address, autodetect (at every start) or none [default: what its
+    /// resource has, found if it has none].
+    #[arg(long, env = "IP", value_name = "ADDRESS")]
+    ip: Option<String>,
+    /// The same of IPv6.
+    #[arg(long, env = "IP6", value_name = "ADDRESS")]
+    ip6: Option<String>,
     /// How this node's IPv4 address is found: none, first-found, interface=, skip-interface=,
     /// can-reach= or cidr= [default: first-found].
     #[arg(long, env = "IP_AUTODETECTION_METHOD", value_name = "METHOD")]
     ip_autodetection_method: Option<String>,
-    /// The same for IPv6 [default: none].
+    /// The same for IPv6 [default: none, or first-found if ip6 is autodetect].
     #[arg(long, env = "IP6_AUTODETECTION_METHOD", value_name = "METHOD")]
     ip6_autodetection_method: Option<String>,
+    /// Where BIRD's control socket is [default: where Calico's and Debian's are].
+    #[arg(long, env = "VROUTER_BIRD_SOCKET", value_name = "PATH")]
+    bird_socket: Option<PathBuf>,
     /// Control socket [default: /run/vrouter/vrouterd.sock].
     #[arg(long, env = "VROUTER_CONTROL_SOCKET", value_name = "PATH")]
     control_socket: Option<PathBuf>,
@@ -190,7 +201,10 @@ impl Arguments {
             None if Path::new(DEFAULT_FILE).exists() => read(Path::new(DEFAULT_FILE))?,
             None => Values::default(),
         };
-        self.values.clone().over(file).check()
+        let mut values = self.values.clone();
+        // calico/node's own name for it.
+        values.node_name = values.node_name.or_else(|| std::env::var("NODENAME").ok());
+        values.over(file).check()
     }
 }
 
@@ -226,12 +240,15 @@ impl Values {
             etcd_ca_cert_file: self.etcd_ca_cert_file.or(below.etcd_ca_cert_file),
             cache_file: self.cache_file.or(below.cache_file),
             register_node: self.register_node.or(below.register_node),
+            ip: self.ip.or(below.ip),
+            ip6: self.ip6.or(below.ip6),
             ip_autodetection_method: self
                 .ip_autodetection_method
                 .or(below.ip_autodetection_method),
             ip6_autodetection_method: self
                 .ip6_autodetection_method
                 .or(below.ip6_autodetection_method),
+            bird_socket: self.bird_socket.or(below.bird_socket),
             control_socket: self.control_socket.or(below.control_socket),
             workers: self.workers.or(below.workers),
             pin_workers: self.pin_workers.or(below.pin_workers),
@@ -277,7 +294,21 @@ impl Values {
             let text = value.as_deref().unwrap_or(default);
             text.parse().map_err(bad(key, text))
         };
+        let choice = |key, value: &Option<String>, v6| {
+            let text = value.as_deref().unwrap_or_default();
+            let choice: Choice = text.parse().map_err(bad(key, text))?;
+            if choice.is_of_other_family(v6) {
+                return Err(bad(key, text)("is of the other address family".into()));
+            }
+            Ok(choice)
+        };
+        let (ip, ip6) = (
+            choice("ip", &self.ip, false)?,
+            choice("ip6", &self.ip6, true)?,
+        );
         let registration = Registration {
+            ip,
+            ip6,
             register: self
                 .register_node
                 .unwrap_or(matches!(store, Connection::Etcd(_))),
@@ -289,7 +320,12 @@ impl Values {
             v6: method(
                 "ip6AutodetectionMethod",
                 &self.ip6_autodetection_method,
-                "none",
+                // As in Calico: who asks for it does not have to say how.
+                if ip6 == Choice::Found {
+                    "first-found"
+                } else {
+                    "none"
+                },
             )?,
         };
         let node = match self.node_name {
@@ -350,6 +386,12 @@ impl Values {
                 },
                 store,
                 registration,
+                bird: self
+                    .bird_socket
+                    .map_or_else(Sockets::default, |path| Sockets {
+                        v4: vec![path],
+                        v6: Vec::new(),
+                    }),
                 workers,
                 pin_workers,
                 busy_poll_us,
@@ -460,6 +502,9 @@ mod tests {
             ("flowTableSize: 1\n", "flowTableSize"),
             ("buffers: 1\n", "buffers"),
             ("ipAutodetectionMethod: best\n", "ipAutodetectionMethod"),
+            ("ip: here\n", "ip"),
+            ("ip: 'fd00::1'\n", "other address family"),
+            ("ip6: 192.0.2.1/24\n", "other address family"),
             ("datastoreType: kubernetes\n", "kubernetes"),
             ("etcdEndpoints: 'here'\n", "ETCD_ENDPOINTS"),
             ("flowsPerEndpoint: -1\n", "flowsPerEndpoint"),

@@ -29,7 +29,7 @@ use crate::hits::{Before, Sources};
 use crate::host::{Host, Underlay};
 use crate::host_endpoints::{self, HostEndpoints};
 use crate::interfaces::{self, HOST, InterfaceIds};
-use crate::node_status::{self, NodeStatuses, Sockets};
+use crate::node_status::{self, NodeStatuses};
 use crate::policies::{Policies, failsafes};
 use crate::registration::Registrar;
 use crate::resources::Resources;
@@ -191,7 +191,7 @@ impl Agent {
             start,
         )?;
         let node_statuses =
-            NodeStatuses::start(&settings.node, &settings.store, Sockets::default())?;
+            NodeStatuses::start(&settings.node, &settings.store, settings.bird.clone())?;
         Ok(Self {
             desired: desired(&resources, &settings.node),
             settings,

@@ -1,7 +1,7 @@
 //! `CalicoNodeStatus`: fills in the status of those that ask about this node, as often as each
 //! asks for it.
 //!
-//! A thread of its own, because BIRD and the store may take their time. [`report`] says what is
+//! A thread of its own, because BIRD and the store may take their time. `report` says what is
 //! written. Unlike Calico's reporter it writes also when nothing changed, so that `lastUpdated`
 //! says when somebody last looked.
 
@@ -84,7 +84,7 @@ pub fn requests(resources: &Resources, node: &str) -> Requests {
 }
 
 /// Where a node's BIRD is looked for: the first that answers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sockets {
     /// One that speaks IPv4, or both.
     pub v4: Vec<PathBuf>,

@@ -6,6 +6,7 @@
 //! pools ask for. Everything is tried again until the store takes it. Pools are looked at again
 //! with every report.
 
+mod address;
 mod detect;
 mod statuses;
 mod tunnels;
@@ -21,6 +22,7 @@ use vrouter_api::{Key, Kind, Metadata, Node, NodeAddress, NodeBgp, NodeSpec, Res
 use vrouter_datastore::ipam::Ipam;
 use vrouter_datastore::{Connection, Datastore, EtcdStore, Lease, StoreError};
 
+pub use self::address::Choice;
 pub use self::detect::Method;
 use self::statuses::Said;
 pub(crate) use self::statuses::{Statuses, place};
@@ -36,7 +38,11 @@ const AGAIN: Duration = Duration::from_secs(2);
 pub struct Registration {
     /// Whether it is in the store by its own doing.
     pub register: bool,
-    /// How its IPv4 address is found when its resource has none.
+    /// Where its IPv4 address is from.
+    pub ip: Choice,
+    /// The same of IPv6.
+    pub ip6: Choice,
+    /// How its IPv4 address is found.
     pub v4: Method,
     /// The same of IPv6.
     pub v6: Method,
@@ -222,40 +228,35 @@ impl Work {
             spec: NodeSpec::default(),
         });
         let bgp = node.spec.bgp.clone().unwrap_or_default();
-        let needs = |has: bool, method: &Method| !has && *method != Method::None;
-        let (v4, v6) = (
-            needs(bgp.ipv4_address.is_some(), &self.how.v4),
-            needs(bgp.ipv6_address.is_some(), &self.how.v6),
-        );
-        if !v4 && !v6 && !made {
+        let families = [
+            (self.how.ip, &self.how.v4, bgp.ipv4_address.map(IpNet::V4)),
+            (self.how.ip6, &self.how.v6, bgp.ipv6_address.map(IpNet::V6)),
+        ];
+        let looks = |(choice, method, now): &(Choice, &Method, _)| choice.looks(method, *now);
+        if !made && !families.iter().any(looks) {
             return Ok(());
         }
         let candidates = detect::candidates().map_err(|error| error.to_string())?;
-        let find = |wanted: bool, method: &Method, v6: bool| {
-            if !wanted {
-                return Ok(None);
-            }
-            let found = detect::choose(method, &candidates, v6);
-            let family = if v6 { "IPv6" } else { "IPv4" };
-            found
-                .map(Some)
-                .ok_or_else(|| format!("no {family} address is found by {method}"))
-        };
-        for address in [
-            find(v4, &self.how.v4, false)?,
-            find(v6, &self.how.v6, true)?,
-        ] {
-            let Some(address) = address else { continue };
+        let mut changed = made;
+        for (v6, (choice, method, now)) in [false, true].into_iter().zip(families) {
+            let address = choice.settle(method, now, &candidates, v6)?;
+            let Some(address) = address.filter(|it| Some(*it) != now) else {
+                continue;
+            };
             let bgp = node.spec.bgp.get_or_insert_with(NodeBgp::default);
             match address {
                 IpNet::V4(address) => bgp.ipv4_address = Some(address),
                 IpNet::V6(address) => bgp.ipv6_address = Some(address),
             }
-            node.spec.addresses.push(NodeAddress {
-                address,
-                kind: Some("CalicoNodeIP".to_owned()),
-            });
+            let kind = Some("CalicoNodeIP".to_owned());
+            let addresses = &mut node.spec.addresses;
+            addresses.retain(|it| it.kind != kind || Some(it.address) != now);
+            addresses.push(NodeAddress { address, kind });
+            changed = true;
             tracing::info!(%address, "this node's address");
+        }
+        if !changed {
+            return Ok(());
         }
         let resource = node.into();
         let written = if made {

@@ -1,0 +1,161 @@
+//! Which address a node's resource is to have, in the words of calico/node's `IP` and `IP6`.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+
+use super::detect::{self, Candidate, Method};
+
+/// Where a node's address is from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// What the resource has; found if it has none.
+    #[default]
+    Kept,
+    /// Found, at every start.
+    Found,
+    /// Nothing is looked for.
+    Nowhere,
+    /// Given, with the length of its prefix or without: then it is the host's own.
+    Given(IpAddr, Option<u8>),
+}
+
+impl FromStr for Choice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Choice, String> {
+        match text {
+            "" => Ok(Choice::Kept),
+            "autodetect" => Ok(Choice::Found),
+            "none" => Ok(Choice::Nowhere),
+            _ => {
+                let net = text.parse::<IpNet>();
+                let net = net.map(|net| Choice::Given(net.addr(), Some(net.prefix_len())));
+                let address = text.parse().map(|address| Choice::Given(address, None));
+                net.or(address).map_err(|_| {
+                    "must be autodetect, none or an address with or without a prefix length".into()
+                })
+            }
+        }
+    }
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Choice::Kept => Ok(()),
+            Choice::Found => f.write_str("autodetect"),
+            Choice::Nowhere => f.write_str("none"),
+            Choice::Given(address, Some(length)) => write!(f, "{address}/{length}"),
+            Choice::Given(address, None) => write!(f, "{address}"),
+        }
+    }
+}
+
+impl Choice {
+    /// Whether it is an address of the other family.
+    #[must_use]
+    pub fn is_of_other_family(self, v6: bool) -> bool {
+        match self {
+            Choice::Given(address, _) => address.is_ipv6() != v6,
+            Choice::Kept | Choice::Found | Choice::Nowhere => false,
+        }
+    }
+
+    /// Whether the host's addresses have to be looked at, if the resource has this one.
+    pub(super) fn looks(self, method: &Method, now: Option<IpNet>) -> bool {
+        match self {
+            Choice::Kept => now.is_none() && *method != Method::None,
+            Choice::Found | Choice::Given(..) => true,
+            Choice::Nowhere => false,
+        }
+    }
+
+    /// The address the resource is to have instead of `now`.
+    pub(super) fn settle(
+        self,
+        method: &Method,
+        now: Option<IpNet>,
+        candidates: &[Candidate],
+        v6: bool,
+    ) -> Result<Option<IpNet>, String> {
+        if !self.looks(method, now) {
+            return Ok(now);
+        }
+        match self {
+            Choice::Kept | Choice::Found => {
+                let family = if v6 { "IPv6" } else { "IPv4" };
+                let found = detect::choose(method, candidates, v6).map(Some);
+                found.ok_or_else(|| format!("no {family} address is found by {method}"))
+            }
+            Choice::Nowhere => Ok(now),
+            Choice::Given(address, length) => {
+                let held = candidates.iter().map(|it| it.address);
+                let held = held.filter(|it| it.addr() == address);
+                let length = length.or_else(|| held.map(|it| it.prefix_len()).next());
+                let whole = if v6 { 128 } else { 32 };
+                let net = IpNet::new(address, length.unwrap_or(whole));
+                net.map(Some).map_err(|error| format!("{self}: {error}"))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_calicos() {
+        for text in [
+            "",
+            "autodetect",
+            "none",
+            "192.0.2.1",
+            "192.0.2.1/24",
+            "fd00::1/64",
+        ] {
+            assert_eq!(text.parse::<Choice>().unwrap().to_string(), text);
+        }
+        for bad in ["auto", "192.0.2.1/33", "192.0.2", "eth0"] {
+            let error = bad.parse::<Choice>().unwrap_err();
+            assert!(error.contains("must be autodetect, none or"), "{error}");
+        }
+        let given: Choice = "fd00::1".parse().unwrap();
+        assert!(given.is_of_other_family(false) && !given.is_of_other_family(true));
+    }
+
+    #[test]
+    fn what_is_there_gives_way_only_to_what_is_asked_for() {
+        let net = |text: &str| text.parse::<IpNet>().unwrap();
+        let candidates = [Candidate {
+            interface: "eth0".into(),
+            address: net("192.0.2.1/24"),
+        }];
+        let (first, none) = (Method::FirstFound, Method::None);
+        let old = Some(net("198.51.100.1/24"));
+        let new = Some(net("192.0.2.1/24"));
+        for (text, method, now, wanted) in [
+            ("", &first, old, old),
+            ("", &first, None, new),
+            ("", &none, None, None),
+            ("autodetect", &first, old, new),
+            ("none", &first, None, None),
+            ("none", &first, old, old),
+            ("192.0.2.1", &none, old, new),
+            ("192.0.2.1/25", &first, old, Some(net("192.0.2.1/25"))),
+            ("192.0.2.9", &first, None, Some(net("192.0.2.9/32"))),
+        ] {
+            let choice: Choice = text.parse().unwrap();
+            let settled = choice.settle(method, now, &candidates, false);
+            assert_eq!(settled, Ok(wanted), "{text:?} {method} {now:?}");
+        }
+        let nothing = Choice::Found.settle(&first, None, &candidates, true);
+        assert_eq!(
+            nothing,
+            Err("no IPv6 address is found by first-found".to_owned())
+        );
+    }
+}
