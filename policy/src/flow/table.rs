@@ -140,7 +140,8 @@ impl FlowTable {
                 let place = &sought[i % RING].place;
                 let slot = self.index.any(place.buckets[0], place.tag);
                 match slot {
-                    Some(slot) => prefetch(self.slots.hot(slot)),
+                    // The cold part, too: what is found is counted next.
+                    Some(slot) => self.slots.expect(slot),
                     None => prefetch(self.index.bucket(place.buckets[1])),
                 }
                 slots[i % RING] = slot;
