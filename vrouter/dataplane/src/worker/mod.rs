@@ -202,11 +202,13 @@ impl<D: Device> Worker<D> {
             self.generation.store(tables.generation, Ordering::Release);
         }
         let mut received = 0;
-        let mut at = 0;
-        while at < self.ready.len() {
+        // Those that stay ready move to the front; taking each of many out by itself would cost
+        // more than a packet.
+        let mut kept = 0;
+        for at in 0..self.ready.len() {
             let id = self.ready[at];
             let Some(device) = self.devices[id.index()].as_mut() else {
-                self.clear_ready(id);
+                self.is_ready[id.index()] = false;
                 continue;
             };
             let drained = match device.receive(&mut self.core.pool, &mut self.vector) {
@@ -223,11 +225,13 @@ impl<D: Device> Worker<D> {
             received += self.vector.len();
             self.process(&tables, id);
             if drained {
-                self.clear_ready(id);
+                self.is_ready[id.index()] = false;
             } else {
-                at += 1;
+                self.ready[kept] = id;
+                kept += 1;
             }
         }
+        self.ready.truncate(kept);
         let counters = &self.core.counters;
         let pool = &self.core.pool;
         counters
