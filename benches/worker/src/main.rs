@@ -1,5 +1,6 @@
-//! Measures whole turns of the packet path over devices in memory, by kind of packet; and runs
-//! broken frames through it for as long as wanted.
+//! Measures whole turns of the packet path over devices in memory: nanoseconds and instructions by
+//! kind of packet, small nodes against large ones, one worker against two; and runs broken frames
+//! through it for as long as wanted.
 //!
 //! A turn is all a worker does but its system calls: it takes a vector of 64 frames from a
 //! device's memory, classifies, rewrites and queues them, and hands them to another device. What
@@ -7,14 +8,16 @@
 //! `device only`, and is not taken off.
 
 mod cases;
+mod instructions;
 mod repeating;
+mod scale;
 #[path = "../../../vrouter/dataplane/tests/world/mod.rs"]
 mod world;
 
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::json;
 
 use cases::Case;
@@ -31,17 +34,35 @@ struct Arguments {
     /// Of the broken frames.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What to measure instead of nanoseconds by kind of packet.
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Counts instructions by kind of packet, with valgrind.
+    Instructions(instructions::Instructions),
+    /// Compares small and large nodes: pods, live flows, routes, rules.
+    Scale(scale::Scale),
+}
+
+/// How to measure, and to print.
+#[derive(Args, Debug)]
+struct Common {
     /// Rounds of each measurement, of which the median is shown.
-    #[arg(long, default_value_t = 15)]
+    #[arg(long, default_value_t = 15, global = true)]
     rounds: usize,
     /// Turns in each round.
-    #[arg(long, default_value_t = 2000)]
+    #[arg(long, default_value_t = 2000, global = true)]
     turns: u64,
     /// Measures only what has this in its name.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", global = true)]
     only: String,
     /// How to print.
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    #[arg(short, long, value_enum, default_value_t = Output::Table, global = true)]
     output: Output,
 }
 
@@ -63,8 +84,13 @@ struct Measured {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Some(frames) = arguments.fuzz {
-        return fuzz(frames, arguments.seed, arguments.output);
+        return fuzz(frames, arguments.seed, arguments.common.output);
     }
+    let arguments = match &arguments.command {
+        Some(Command::Instructions(what)) => return instructions::run(what, &arguments.common),
+        Some(Command::Scale(what)) => return scale::run(what, &arguments.common),
+        None => arguments.common,
+    };
     let wanted = cases::all()
         .into_iter()
         .filter(|case| case.name.contains(&arguments.only));
@@ -93,7 +119,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn measure(mut case: Case, arguments: &Arguments) -> Measured {
+fn measure(mut case: Case, arguments: &Common) -> Measured {
     let packets = case.packets(arguments.turns) as f64;
     case.run(arguments.turns.min(200));
     let mut nanoseconds: Vec<_> = (0..arguments.rounds.max(1))
