@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use vrouter_api::{
-    BlockAffinity, FelixConfiguration, FelixSettings, HostEndpoint, IpPool, Key, Kind, Node,
-    Resource, WorkloadEndpoint,
+    AffinityKind, BlockAffinity, FelixConfiguration, FelixSettings, HostEndpoint, IpPool, Key,
+    Kind, Node, Resource, WorkloadEndpoint,
 };
 
 /// Every resource, as the datastore last had it in good order.
@@ -61,7 +61,10 @@ impl Resources {
     /// All block affinities.
     pub fn affinities(&self) -> impl Iterator<Item = &BlockAffinity> {
         self.all.values().filter_map(|resource| match resource {
-            Resource::BlockAffinity(affinity) => Some(affinity),
+            // What a load balancer claims is on no node.
+            Resource::BlockAffinity(affinity) if affinity.spec.kind == AffinityKind::Host => {
+                Some(affinity)
+            }
             _ => None,
         })
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vrouter_api::{Key, Kind, ParseError, Resource};
+use vrouter_api::{AffinityKind, Key, Kind, ParseError, Resource};
 
 use crate::error::StoreError;
 use crate::event::Watch;
@@ -85,7 +85,9 @@ impl Scope<'_> {
             Scope::All => true,
             Scope::Namespace(namespace) => resource.metadata().namespace == namespace,
             Scope::Node(node) => match resource {
-                Resource::BlockAffinity(affinity) => affinity.spec.node == node,
+                Resource::BlockAffinity(affinity) => {
+                    affinity.spec.kind == AffinityKind::Host && affinity.spec.node == node
+                }
                 _ => false,
             },
         }

@@ -3,7 +3,8 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use serde::Serialize;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 
 use crate::address::Mac;
 use crate::key::Kind;
@@ -89,12 +90,11 @@ pub struct OrchRef {
 }
 
 /// An address of a node and what it is for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeAddress {
     /// The address, host bits kept.
     pub address: IpNet,
     /// `CalicoNodeIP`, `InternalIP` or `ExternalIP`.
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
 }
 
@@ -210,6 +210,24 @@ impl OrchRef {
             node_name,
             orchestrator: orchestrator?,
         })
+    }
+}
+
+impl Serialize for NodeAddress {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Kubernetes' addresses are written without a length, Calico's own always with one.
+        let calicos = self.kind.as_deref() == Some("CalicoNodeIP");
+        let whole = self.address.prefix_len() == self.address.max_prefix_len();
+        let mut fields = serializer.serialize_map(None)?;
+        if whole && !calicos {
+            fields.serialize_entry("address", &self.address.addr())?;
+        } else {
+            fields.serialize_entry("address", &self.address)?;
+        }
+        if let Some(kind) = &self.kind {
+            fields.serialize_entry("type", kind)?;
+        }
+        fields.end()
     }
 }
 

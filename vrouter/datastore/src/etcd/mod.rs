@@ -8,6 +8,8 @@
 
 mod beside;
 mod cache;
+#[cfg(test)]
+mod golden;
 mod keep;
 pub(crate) mod layout;
 mod lease;
@@ -198,14 +200,16 @@ impl Datastore for EtcdStore {
     }
 
     fn list(&self, kind: Kind, scope: Scope<'_>) -> Result<List, StoreError> {
-        let prefix = layout::prefix(kind, scope);
         let mut list = List::default();
         let session = &self.inner.session;
-        let all = self
-            .inner
-            .runtime
-            .block_on(range(session, &prefix, None, PATIENCE))?;
-        for there in all.0 {
+        let (mut all, mut revision) = (Vec::new(), None);
+        for prefix in layout::prefixes_of(kind, scope) {
+            let part = range(session, &prefix, revision, PATIENCE);
+            let (mut part, at) = self.inner.runtime.block_on(part)?;
+            revision = Some(at);
+            all.append(&mut part);
+        }
+        for there in all {
             match decode(&there) {
                 Ok(resource) if scope.holds(&resource) => list.resources.push(resource),
                 Ok(_) => {}

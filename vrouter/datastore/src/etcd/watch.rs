@@ -238,13 +238,14 @@ impl Following {
         Ok(true)
     }
 
-    /// What was said of a path's faults no longer holds.
-    async fn mended(&mut self, path: &str) -> Result<(), Finished> {
-        if self.remarked.remove(path) {
-            let (file, errors) = (path.to_owned(), Vec::new());
-            self.send(Event::Broken { file, errors }).await?;
+    /// What was said of a path's faults no longer holds; whether anything was said.
+    async fn mended(&mut self, path: &str) -> Result<bool, Finished> {
+        if !self.remarked.remove(path) {
+            return Ok(false);
         }
-        Ok(())
+        let (file, errors) = (path.to_owned(), Vec::new());
+        self.send(Event::Broken { file, errors }).await?;
+        Ok(true)
     }
 
     /// Nothing is at a path any more; whether that is news.
@@ -253,9 +254,9 @@ impl Following {
             return Ok(false);
         }
         self.stale();
-        self.mended(path).await?;
+        let mended = self.mended(path).await?;
         let Some(key) = self.key_of(path) else {
-            return Ok(false);
+            return Ok(mended);
         };
         self.told.remove(&key);
         self.send(Event::Delete(key)).await?;

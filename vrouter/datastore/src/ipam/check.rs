@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use vrouter_api::{AffinityState, Kind, Resource};
 
+use super::claim::owner;
 use super::{Held, Ipam, held_in};
 use crate::error::StoreError;
 use crate::store::Scope;
@@ -160,12 +161,14 @@ impl Ipam {
     ) -> Result<(), StoreError> {
         let mut claimed = BTreeSet::new();
         for claim in self.affinities(None)? {
-            let (node, cidr) = (claim.spec.node.clone(), claim.spec.cidr);
+            let (owner, cidr) = (owner(&claim), claim.spec.cidr);
             let block = blocks.iter().find(|block| block.cidr == cidr);
-            let reason = match (claim.spec.state, block.and_then(|block| block.host())) {
-                (AffinityState::Confirmed, Some(host)) if host == node => None,
-                (AffinityState::Confirmed, Some(host)) => {
-                    Some(format!("is confirmed, but the block is {host}'s"))
+            let whose = block.and_then(|block| block.affinity.as_deref());
+            let reason = match (claim.spec.state, whose) {
+                (AffinityState::Confirmed, Some(whose)) if whose == owner => None,
+                (AffinityState::Confirmed, Some(whose)) => {
+                    let whose = whose.trim_start_matches("host:");
+                    Some(format!("is confirmed, but the block is {whose}'s"))
                 }
                 (AffinityState::Confirmed, None) if block.is_some() => {
                     Some("is confirmed, but the block is nobody's".to_owned())
@@ -176,7 +179,7 @@ impl Ipam {
                 (AffinityState::Pending, _) => Some("was left pending".to_owned()),
                 (AffinityState::PendingDeletion, _) => Some("was left being removed".to_owned()),
             };
-            claimed.insert((node, cidr));
+            claimed.insert((owner, cidr));
             if let Some(reason) = reason {
                 let name = claim.metadata.name;
                 report.problems.push(Problem::Affinity { name, reason });
@@ -184,7 +187,7 @@ impl Ipam {
         }
         for block in blocks {
             if let Some(host) = block.host()
-                && !claimed.contains(&(host.to_owned(), block.cidr))
+                && !claimed.contains(&(format!("host:{host}"), block.cidr))
             {
                 report.problems.push(Problem::Affinity {
                     name: block.cidr.to_string(),

@@ -5,12 +5,21 @@
 //! up again by that node.
 
 use ipnet::IpNet;
-use vrouter_api::{AffinityState, BlockAffinity, Key, Kind};
+use vrouter_api::{AffinityKind, AffinityState, BlockAffinity, Key, Kind};
 
 use super::Ipam;
 use super::block::Block;
 use crate::error::StoreError;
 use crate::etcd::layout::affinity_name;
+
+/// How a block names whose claim it is under.
+pub(super) fn owner(claim: &BlockAffinity) -> String {
+    let kind = match claim.spec.kind {
+        AffinityKind::Host => "host",
+        AffinityKind::Virtual => "virtual",
+    };
+    format!("{kind}:{}", claim.spec.node)
+}
 
 impl Ipam {
     /// Claims a block for a node, or takes up a claim again; whether it has it now.

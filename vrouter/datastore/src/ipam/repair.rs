@@ -1,6 +1,6 @@
 //! Putting right what a process left behind that died between two writings.
 
-use vrouter_api::AffinityState;
+use vrouter_api::{AffinityKind, AffinityState};
 
 use super::Ipam;
 use super::check::Problem;
@@ -16,6 +16,10 @@ impl Ipam {
     pub fn repair(&self, dry: bool) -> Result<Vec<String>, StoreError> {
         let mut done = Vec::new();
         for claim in self.affinities(None)? {
+            if claim.spec.kind != AffinityKind::Host {
+                // Its holder finishes it by itself.
+                continue;
+            }
             let (node, cidr) = (&claim.spec.node, claim.spec.cidr);
             match claim.spec.state {
                 AffinityState::Confirmed => {}
