@@ -8,75 +8,14 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use support::ping::{Report, Train};
+use support::ping::Train;
+use support::store::{
+    apply, assert_none_lost, compact, cut, delete, deny, etcdctl, heal, reporting, says_away,
+};
 use support::{TestLab, eventually};
-use vrouter_api::{Key, Kind, Resource, parse};
-use vrouter_control::params::ShowResources;
+use vrouter_api::{Key, Kind, Resource};
 use vrouter_datastore::ipam::Ipam;
 use vrouter_lab::{etcd, vrouter};
-
-/// Changes resources in the lab's etcd.
-fn apply(lab: &TestLab, text: &str) {
-    let parsed = parse(text.as_bytes(), "test");
-    assert_eq!(parsed.errors, []);
-    etcd::with_store(&lab.lab, |store| {
-        for located in &parsed.resources {
-            store.create(&located.value)?;
-        }
-        Ok(())
-    })
-    .unwrap();
-}
-
-fn delete(lab: &TestLab, key: &Key) -> Resource {
-    etcd::with_store(&lab.lab, |store| store.delete(key, None)).unwrap()
-}
-
-/// Whether nodes say in etcd which of their endpoints are up.
-fn reporting(lab: &TestLab, enabled: bool) {
-    etcd::with_store(&lab.lab, |store| {
-        let key = Key::global(Kind::FelixConfiguration, "default");
-        let Resource::FelixConfiguration(mut felix) = store.get(&key)? else {
-            panic!("it is a FelixConfiguration");
-        };
-        felix.spec.endpoint_reporting_enabled = Some(enabled);
-        store.update(&felix.into()).map(drop)
-    })
-    .unwrap();
-}
-
-fn deny_all() -> &'static str {
-    "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: deny}\n\
-     spec: {order: 1, selector: \"pod == 'pod2-2'\", types: [Ingress], ingress: [{action: Deny}]}\n"
-}
-
-/// Whether a node says that etcd is away.
-fn says_away(lab: &TestLab, node: usize) -> bool {
-    let report = vrouter::ask(lab.node(node), &ShowResources {}).unwrap();
-    let said = |text: &str| text.contains("etcd cannot be reached");
-    report.notices.iter().any(|notice| said(&notice.message))
-}
-
-#[track_caller]
-fn assert_none_lost(report: &Report, least: usize) {
-    assert!(report.answers.len() > least, "{}", report.summary);
-    assert!(
-        report.lost.is_empty(),
-        "{:?}: {}",
-        report.lost,
-        report.summary
-    );
-}
-
-fn etcdctl(lab: &TestLab, arguments: &str) -> String {
-    lab.ok(
-        "etcd",
-        &format!(
-            "env ETCDCTL_API=3 etcdctl --endpoints {} {arguments}",
-            etcd::endpoint()
-        ),
-    )
-}
 
 #[test]
 #[ignore = "needs root"]
@@ -126,7 +65,7 @@ fn forwarding_goes_on_whatever_happens_to_etcd() {
     eventually(15, "etcd is back", || {
         !(1..=3).any(|node| says_away(&lab, node))
     });
-    apply(&lab, deny_all());
+    apply(&lab, &deny("pod2-2"));
     eventually(5, "a change arrives", || !lab.pings("pod1-1", "10.65.0.66"));
     delete(&lab, &Key::global(Kind::GlobalNetworkPolicy, "deny"));
     eventually(5, "another one too", || lab.pings("pod1-1", "10.65.0.66"));
@@ -143,30 +82,17 @@ fn a_partition_and_a_compaction_lose_no_change() {
     let train = Train::start(&lab, "pod1-1", "10.65.0.65");
     thread::sleep(Duration::from_millis(300));
     // Node 1 alone cannot reach etcd: what it sends there goes nowhere.
-    lab.ok(
-        "node1",
-        &format!("ip route add blackhole {}", etcd::ADDRESS),
-    );
-    eventually(20, "node 1 says so", || says_away(&lab, 1));
+    cut(&lab, 1);
     assert!(!says_away(&lab, 2));
     let key = Key::namespaced(Kind::WorkloadEndpoint, "default", "node1-k8s-pod1--2-eth0");
     let endpoint = delete(&lab, &key);
-    apply(&lab, deny_all());
-    let revision = etcdctl(&lab, "get x -w json");
-    let revision = revision.split("\"revision\":").nth(1).unwrap();
-    etcdctl(
-        &lab,
-        &format!("compact {}", revision.split(',').next().unwrap()),
-    );
+    apply(&lab, &deny("pod2-2"));
+    compact(&lab);
     assert!(
         lab.pings("pod1-1", "10.65.0.2"),
         "node 1 knows nothing of it"
     );
-    lab.ok(
-        "node1",
-        &format!("ip route del blackhole {}", etcd::ADDRESS),
-    );
-    eventually(20, "node 1 is back", || !says_away(&lab, 1));
+    heal(&lab, 1);
     eventually(5, "the endpoint is gone", || {
         !lab.pings("pod1-1", "10.65.0.2")
     });

@@ -5,12 +5,15 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 pub(crate) mod ping;
+pub(crate) mod store;
 pub(crate) mod stream;
 
 use std::fs;
+use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use vrouter_control::model::CounterReport;
@@ -78,14 +81,23 @@ impl TestLab {
                 .args(&words[1..])
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
+                .stderr(Stdio::null())
                 .spawn()
         });
-        Background(Some(
-            child
-                .expect("the namespace exists")
-                .expect("the command starts"),
-        ))
+        let mut child = child
+            .expect("the namespace exists")
+            .expect("the command starts");
+        // Read as it comes: a command that says much would wait for ever once the pipe is full.
+        let mut out = child.stdout.take().expect("it is a pipe");
+        let reader = thread::spawn(move || {
+            let mut said = Vec::new();
+            let _what_came = out.read_to_end(&mut said);
+            String::from_utf8_lossy(&said).into_owned()
+        });
+        Background {
+            child,
+            reader: Some(reader),
+        }
     }
 
     /// Three answers to `ping`, with a second for each.
@@ -185,19 +197,23 @@ impl Drop for TestLab {
 }
 
 /// A command in the background.
-pub(crate) struct Background(Option<Child>);
+pub(crate) struct Background {
+    child: Child,
+    /// Gives its standard output; taken once.
+    reader: Option<JoinHandle<String>>,
+}
 
 impl Background {
     /// Waits for it and gives its standard output.
     pub(crate) fn finish(mut self) -> String {
-        let child = self.0.take().expect("finished once");
-        let output = child.wait_with_output().expect("it can be waited for");
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        let reader = self.reader.take().expect("finished once");
+        self.child.wait().expect("it can be waited for");
+        reader.join().expect("reading does not panic")
     }
 
     /// Asks it to end with SIGINT, waits, and gives its standard output.
     pub(crate) fn interrupt(self) -> String {
-        let pid = self.0.as_ref().expect("finished once").id();
+        let pid = self.child.id();
         let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("a pid fits"));
         let _ended_already = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT);
         self.finish()
@@ -206,10 +222,8 @@ impl Background {
 
 impl Drop for Background {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            let _ended_already = child.kill();
-            let _ended_already = child.wait();
-        }
+        let _ended_already = self.child.kill();
+        let _ended_already = self.child.wait();
     }
 }
 

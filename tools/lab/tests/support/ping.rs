@@ -1,5 +1,7 @@
 //! A train of pings whose losses can be dated.
 
+use std::collections::BTreeSet;
+
 use super::{Background, TestLab};
 
 /// A running train.
@@ -30,7 +32,7 @@ impl Train {
     pub(crate) fn finish(self) -> Report {
         let text = self.ping.interrupt();
         let mut answers = Vec::new();
-        let mut seen = Vec::new();
+        let mut seen = BTreeSet::new();
         for line in text.lines().filter(|line| line.contains(" bytes from ")) {
             let time = line.trim_start_matches('[').split(']').next();
             let sequence = line
@@ -41,10 +43,10 @@ impl Train {
                 (time.map(str::parse), sequence.map(str::parse::<u64>))
             {
                 answers.push(time);
-                seen.push(sequence);
+                seen.insert(sequence);
             }
         }
-        let last = seen.iter().copied().max().unwrap_or(0);
+        let last = seen.last().copied().unwrap_or(0);
         let lost = (1..=last)
             .filter(|sequence| !seen.contains(sequence))
             .collect();
