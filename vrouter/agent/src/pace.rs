@@ -1,19 +1,25 @@
-//! When a worker without packets spins and when it sleeps. No clock inside: times are given.
+//! When a worker without packets spins, lends its core or sleeps. No clock inside: times are given.
 //!
 //! Waking a sleeper costs tens of microseconds, most of them the halted core's; spinning costs the
 //! core. So a worker spins for as long as the next packet is likely to take: a short while by
-//! itself, and up to the configured limit once its sleeps prove short. A spinner that was put
-//! aside while it looked is in the way of those who have work, and sleeps like anybody else for
-//! a while: they wake it by their packets.
+//! itself, and up to the configured limit once its sleeps prove short. Between two fruitless looks
+//! it lends the core to whoever waits for it: pods that answer, clients that ask again.
+//!
+//! Who uses up all the time the scheduler gives is no such neighbour. A worker that lent its core
+//! to one of those neither spins long nor lends for a while, longer each time: what sleeps gets the
+//! core back at its first packet, what lends gets it back last.
 
 use std::time::{Duration, Instant};
 
 /// How long a worker spins before its sleeps have proved short.
 const SHORT: Duration = Duration::from_micros(50);
-/// Between two looks of a spinner that had the core for itself lie a few microseconds.
-const PUT_ASIDE: Duration = Duration::from_micros(100);
-/// How long a spinner that was put aside does not spin again.
+/// Between two looks of a spinner that had the core for itself lie a few microseconds; a neighbour
+/// that answers a packet takes some hundred, one that computes takes milliseconds.
+const PUT_ASIDE: Duration = Duration::from_micros(1_500);
+/// How long a worker that was put aside keeps from spinning and lending, at first.
 const MODESTY: Duration = Duration::from_millis(10);
+/// And at most, when it happens again and again.
+const MODESTY_LIMIT: Duration = Duration::from_millis(640);
 
 /// One worker's pace.
 #[derive(Debug)]
@@ -22,7 +28,10 @@ pub struct Pace {
     /// How long it spins now.
     budget: Duration,
     last_packet: Instant,
-    last_look: Instant,
+    /// When it looked last, if nothing was done since.
+    last_look: Option<Instant>,
+    /// How long it is modest, or was the last time.
+    modesty: Duration,
     modest_until: Instant,
 }
 
@@ -33,7 +42,8 @@ impl Pace {
             limit,
             budget: limit.min(SHORT),
             last_packet: now,
-            last_look: now,
+            last_look: None,
+            modesty: Duration::ZERO,
             modest_until: now,
         }
     }
@@ -41,21 +51,32 @@ impl Pace {
     /// Packets were handled.
     pub fn packets(&mut self, now: Instant) {
         self.last_packet = now;
-        self.last_look = now;
+        self.last_look = None;
     }
 
     /// Nothing is ready: whether to sleep until something is, rather than to look again.
     pub fn rests(&mut self, now: Instant) -> bool {
-        if now.duration_since(self.last_look) > PUT_ASIDE {
-            self.modest_until = now + MODESTY;
+        let last = self.last_look.replace(now);
+        if last.is_some_and(|last| now.duration_since(last) > PUT_ASIDE) {
+            let again = now < self.modest_until + self.modesty;
+            self.modesty = if again {
+                MODESTY_LIMIT.min(self.modesty * 2)
+            } else {
+                MODESTY
+            };
+            self.modest_until = now + self.modesty;
         }
-        self.last_look = now;
-        let budget = if now < self.modest_until {
+        let budget = if self.is_modest(now) {
             self.limit.min(SHORT)
         } else {
             self.budget
         };
         now.duration_since(self.last_packet) >= budget
+    }
+
+    /// Whether others may have the core before the next look.
+    pub fn lends(&self, now: Instant) -> bool {
+        !self.is_modest(now)
     }
 
     /// A sleep that began at the last look has ended.
@@ -66,7 +87,11 @@ impl Pace {
         } else {
             self.limit.min(SHORT)
         };
-        self.last_look = now;
+        self.last_look = None;
+    }
+
+    fn is_modest(&self, now: Instant) -> bool {
+        now < self.modest_until
     }
 }
 
@@ -80,12 +105,30 @@ mod tests {
         Duration::from_micros(n)
     }
 
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
     /// Looks every 5 µs from `from` until it sleeps; returns when that is.
     fn spin(pace: &mut Pace, mut at: Instant) -> Instant {
         while !pace.rests(at) {
             at += us(5);
         }
         at
+    }
+
+    /// Its sleep ends at `now` with a packet.
+    fn wake(pace: &mut Pace, now: Instant) {
+        pace.woke(now);
+        pace.packets(now);
+    }
+
+    /// Brings a pace to where it spins up to the limit; returns the time.
+    fn hurried(pace: &mut Pace, start: Instant) -> Instant {
+        pace.packets(start);
+        spin(pace, start);
+        wake(pace, start + us(200));
+        start + us(200)
     }
 
     #[test]
@@ -102,39 +145,75 @@ mod tests {
         let mut pace = Pace::new(LIMIT, start);
         spin(&mut pace, start);
         let next = start + us(1_000);
-        pace.woke(next);
-        pace.packets(next);
+        wake(&mut pace, next);
         assert_eq!(spin(&mut pace, next), next + LIMIT);
         // Then nothing came for long.
         let late = next + us(50_000);
-        pace.woke(late);
-        pace.packets(late);
+        wake(&mut pace, late);
         assert_eq!(spin(&mut pace, late), late + SHORT);
     }
 
     #[test]
-    fn makes_room_when_it_was_put_aside() {
+    fn lends_to_those_who_answer() {
         let start = Instant::now();
         let mut pace = Pace::new(LIMIT, start);
-        spin(&mut pace, start);
-        let mut now = start + us(200);
-        pace.woke(now);
-        pace.packets(now);
+        let now = hurried(&mut pace, start);
         assert!(!pace.rests(now + us(5)));
-        // Somebody else had the core.
-        assert!(pace.rests(now + us(400)));
+        assert!(!pace.rests(now + us(1_000)), "it came back soon");
+        assert!(pace.lends(now + us(1_000)));
+    }
+
+    #[test]
+    fn is_modest_once_it_was_put_aside() {
+        let start = Instant::now();
+        let mut pace = Pace::new(LIMIT, start);
+        let mut now = hurried(&mut pace, start);
+        assert!(!pace.rests(now + us(5)));
+        // Somebody else had the core for a whole slice.
+        now += us(4_000);
+        assert!(pace.rests(now));
+        assert!(!pace.lends(now));
+        wake(&mut pace, now + us(500));
         now += us(500);
-        pace.woke(now);
-        pace.packets(now);
         assert_eq!(spin(&mut pace, now), now + SHORT);
+        // It tries again in the end.
         now += MODESTY;
-        pace.woke(now - us(5));
-        pace.packets(now);
-        assert_eq!(spin(&mut pace, now), now + SHORT, "this sleep was long");
-        now += us(300);
-        pace.woke(now);
-        pace.packets(now);
+        now = hurried(&mut pace, now);
+        assert!(pace.lends(now));
         assert_eq!(spin(&mut pace, now), now + LIMIT);
+    }
+
+    #[test]
+    fn is_modest_for_longer_each_time() {
+        let start = Instant::now();
+        let mut pace = Pace::new(LIMIT, start);
+        let mut now = start;
+        for expected in [10, 20, 40, 80, 160, 320, 640, 640] {
+            now = hurried(&mut pace, now);
+            assert!(!pace.rests(now + us(5)));
+            now += us(4_000);
+            pace.rests(now);
+            assert!(!pace.lends(now + ms(expected) - us(1)), "{expected}");
+            now += ms(expected);
+            assert!(pace.lends(now), "{expected}");
+        }
+        // Long after it begins anew.
+        now = hurried(&mut pace, now + ms(2_000));
+        assert!(!pace.rests(now + us(5)));
+        now += us(4_000);
+        pace.rests(now);
+        assert!(pace.lends(now + MODESTY));
+    }
+
+    #[test]
+    fn a_long_turn_is_not_being_put_aside() {
+        let start = Instant::now();
+        let mut pace = Pace::new(LIMIT, start);
+        let now = hurried(&mut pace, start);
+        pace.rests(now + us(5));
+        pace.packets(now + us(10));
+        pace.rests(now + us(5_000));
+        assert!(pace.lends(now + us(5_000)));
     }
 
     #[test]
@@ -143,8 +222,7 @@ mod tests {
         let mut pace = Pace::new(Duration::ZERO, start);
         pace.packets(start);
         assert!(pace.rests(start));
-        pace.woke(start + us(1));
-        pace.packets(start + us(1));
+        wake(&mut pace, start + us(1));
         assert!(pace.rests(start + us(1)));
     }
 }

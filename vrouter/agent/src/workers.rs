@@ -289,6 +289,9 @@ impl Loop {
             }
             if !self.worker.has_ready() {
                 self.worker.observe();
+                if pace.lends(now) {
+                    std::thread::yield_now();
+                }
                 continue;
             }
             let now = Instant::now();
