@@ -23,6 +23,9 @@ pub struct Environment {
     pub memory: u64,
     /// The frequency governor of the first core, where there is one.
     pub governor: Option<String>,
+    /// TCP's congestion control in new namespaces: what paces delays the path as well.
+    #[serde(default)]
+    pub congestion_control: Option<String>,
     /// What part of the machine was busy before the start, in per cent.
     pub load_before: u64,
     /// The version of this program.
@@ -67,6 +70,7 @@ impl Environment {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             memory: memory.unwrap_or(0) / 1024,
             governor: of_file("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+            congestion_control: of_file("/proc/sys/net/ipv4/tcp_congestion_control"),
             load_before,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: commit(),

@@ -332,6 +332,10 @@ fn environment(page: &mut String, results: &Results) {
         "governor",
         e.governor.as_deref().unwrap_or("none to be seen"),
     );
+    row(
+        "congestion control",
+        e.congestion_control.as_deref().unwrap_or("unknown"),
+    );
     row("busy before the start", &format!("{} %", e.load_before));
     row("vrouter-bench", &e.version);
     row("commit", e.commit.as_deref().unwrap_or("unknown"));

@@ -16,7 +16,7 @@ pub fn render(results: &Results) -> String {
     let command: Vec<&str> = program.map(String::as_str).collect();
     let _infallible = writeln!(
         text,
-        "`vrouter-bench {}`{}: {}, {} cores, Linux {}, {}. Medians of {} rounds of {} s a test, \
+        "`vrouter-bench {}`{}: {}, {} cores, Linux {}, {}{}. Medians of {} rounds of {} s a test, \
          subjects in turns; `~`: range wider than {:.0} % of the median. In brackets: the median \
          of the rounds' ratios to {}.\n",
         command.join(" "),
@@ -36,6 +36,11 @@ pub fn render(results: &Results) -> String {
                 .next()
                 .unwrap_or(version)
                 .trim()),
+        environment
+            .congestion_control
+            .as_ref()
+            .map(|name| format!(", {name}"))
+            .unwrap_or_default(),
         results.rounds,
         results.seconds_per_test,
         WIDE * 100.0,
