@@ -18,7 +18,8 @@ pub(super) fn probe(path: &Path, test: Test, servers: &Servers) -> Outcome {
         Test::PingSizes => ping_sizes(path),
         Test::Tcp => iperf(path, &["-n", "32M"]),
         Test::TcpReverse => iperf(path, &["-n", "32M", "-R"]),
-        Test::TcpStreams => iperf(path, &["-n", "64M", "-P", "8"]),
+        // Eight streams' send and receive buffers may hold 80 MB when the sender is done.
+        Test::TcpStreams => iperf(path, &["-n", "128M", "-P", "8"]),
         Test::Udp => iperf(path, &["-u", "-b", "20M", "-l", "1200", "-n", "800K"]),
         Test::UdpReverse => iperf(path, &["-u", "-b", "20M", "-l", "1200", "-n", "800K", "-R"]),
         Test::Http => http(path, servers),
