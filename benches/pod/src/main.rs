@@ -135,9 +135,18 @@ fn finish(results: &Results, common: &Common) -> Result<ExitCode> {
     let failed = results.samples.iter().filter(|s| s.error.is_some()).count();
     if failed > 0 {
         eprintln!("vrouter-bench: {failed} measurements failed; the report names them");
-        return Ok(ExitCode::FAILURE);
     }
-    Ok(ExitCode::SUCCESS)
+    let missing = results.unavailable.iter().filter(|it| it.failed).count();
+    if missing > 0 {
+        eprintln!(
+            "vrouter-bench: labs for {missing} conditions did not come up; the report names them"
+        );
+    }
+    Ok(if failed + missing > 0 {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn write_html(results: &Results, directory: &Path) -> Result<()> {

@@ -65,6 +65,9 @@ pub struct Unavailable {
     pub conditions: String,
     /// Why.
     pub reason: String,
+    /// Whether it was to be there and was not, rather than that there is no such thing here.
+    #[serde(default)]
+    pub failed: bool,
 }
 
 /// One measurement.

@@ -235,16 +235,17 @@ impl<'a> Run<'a> {
             .filter_map(|case| Some((case.conditions(), subject.lacks(case)?)))
             .collect();
         for (conditions, reason) in conditions {
-            self.not_measured(subject, conditions, reason);
+            self.not_measured(subject, conditions, reason, false);
         }
     }
 
-    fn not_measured(&mut self, subject: &Subject, conditions: String, reason: &str) {
+    fn not_measured(&mut self, subject: &Subject, conditions: String, reason: &str, failed: bool) {
         self.say(&format!("{}: {conditions}: {reason}", subject.name));
         self.results.unavailable.push(Unavailable {
             subject: subject.name.clone(),
             conditions,
             reason: reason.to_owned(),
+            failed,
         });
     }
 
@@ -261,7 +262,7 @@ impl<'a> Run<'a> {
             .filter(|c| self.plan.subjects_of(c).any(|s| s == subject));
         self.bar.inc((cases.count() * self.plan.rounds) as u64);
         for conditions in conditions {
-            self.not_measured(subject, conditions, reason);
+            self.not_measured(subject, conditions, reason, true);
         }
     }
 

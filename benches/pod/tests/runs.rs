@@ -123,7 +123,7 @@ fn a_run_measures_everybody_and_its_report_opens() {
     let [missing] = &results.unavailable[..] else {
         panic!("{:?}", results.unavailable)
     };
-    assert_eq!(missing.subject, "kernel");
+    assert_eq!((&*missing.subject, missing.failed), ("kernel", false));
     assert!(missing.conditions.contains("ipip") && missing.reason.contains("ipip device"));
     assert!(!results.ratios.is_empty() && results.ratios.iter().all(|r| r.reference == "kernel"));
 
@@ -152,6 +152,26 @@ fn a_run_measures_everybody_and_its_report_opens() {
         .output()
         .unwrap();
     assert!(said(&other).contains("other options"), "{}", said(&other));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_lab_that_does_not_come_up_fails_the_run_and_the_others_go_on() {
+    let out = tempfile::tempdir().unwrap();
+    let flags = "run --rounds 1 --seconds 1 --paths pod-pod-same --tests ping \
+                 --backends vrouter,direct --vrouterd /bin/false";
+    let output = bench(flags, out.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let results = Results::read(out.path()).unwrap();
+    let [missing] = &results.unavailable[..] else {
+        panic!("{:?}", results.unavailable)
+    };
+    assert!(
+        missing.subject == "vrouter" && missing.failed,
+        "{missing:?}"
+    );
+    let measured: Vec<&str> = results.samples.iter().map(|s| &*s.subject).collect();
+    assert_eq!(measured, ["direct"]);
 }
 
 /// Namespaces, state directories and processes of a run's labs.
