@@ -50,6 +50,8 @@ fn what_calico_wrote_is_written_again() {
         assert_eq!(key_at(at), Some(resource.key()), "{at}");
         assert!(paths(&resource.key()).iter().any(|it| it == at), "{at}");
         assert_eq!(path(&resource).as_deref(), Some(at));
+        let revision = resource.metadata().resource_version.as_deref();
+        assert_eq!(revision, Some("7"), "{at}");
         for written in [
             encode(&resource),
             encode_over(&resource, &resource, text.as_bytes()),
