@@ -55,13 +55,15 @@ static ALLOCATOR: Counting = Counting;
 /// A device that receives the same frames again and again and forgets what it sends.
 struct Repeating {
     frames: Vec<Frame>,
+    /// How many frames it has for a turn.
+    burst: usize,
     capabilities: Capabilities,
     sent: usize,
 }
 
 impl Device for Repeating {
     fn receive(&mut self, pool: &mut Pool, into: &mut Vector) -> io::Result<bool> {
-        for frame in self.frames.iter().cycle().take(VECTOR) {
+        for frame in self.frames.iter().cycle().take(self.burst) {
             let Some(mut buffer) = pool.take() else { break };
             assert!(buffer.set(&frame.bytes));
             buffer.meta = frame.meta;
@@ -84,7 +86,7 @@ impl Device for Repeating {
 }
 
 /// How many frames left, and how many allocations were made, in a thousand turns.
-fn run(frames: &[Frame], arrival: InterfaceId) -> (usize, u64) {
+fn run(arrivals: &[(InterfaceId, &[Frame], usize)]) -> (usize, u64) {
     let node = Plan::new(1, Mode::Vxlan4).build();
     let mut worker = Worker::new(
         &Config::default(),
@@ -93,12 +95,10 @@ fn run(frames: &[Frame], arrival: InterfaceId) -> (usize, u64) {
         node.events.clone(),
     );
     for id in [HOST, VXLAN4, VXLAN6, IPIP, pod(1), pod(2)] {
+        let arrival = arrivals.iter().find(|(at, ..)| *at == id);
         let device = Repeating {
-            frames: if id == arrival {
-                frames.to_vec()
-            } else {
-                vec![]
-            },
+            frames: arrival.map_or_else(Vec::new, |(_, frames, _)| frames.to_vec()),
+            burst: arrival.map_or(0, |(.., burst)| *burst),
             capabilities: match id {
                 VXLAN4 | VXLAN6 | IPIP => Capabilities::DATAGRAMS,
                 _ => Capabilities::OFFLOADS,
@@ -109,7 +109,9 @@ fn run(frames: &[Frame], arrival: InterfaceId) -> (usize, u64) {
     }
     let mut turns = |from: u64, to: u64| {
         for now in from..to {
-            worker.mark_ready(arrival);
+            for (arrival, ..) in arrivals {
+                worker.mark_ready(*arrival);
+            }
             worker.turn(now);
         }
     };
@@ -125,7 +127,7 @@ fn run(frames: &[Frame], arrival: InterfaceId) -> (usize, u64) {
 }
 
 fn expect(what: &str, frames: &[Frame], arrival: InterfaceId, passes: bool) {
-    let (sent, allocations) = run(frames, arrival);
+    let (sent, allocations) = run(&[(arrival, frames, VECTOR)]);
     assert_eq!(sent > 0, passes, "{what}");
     assert_eq!(allocations, 0, "{what}");
 }
@@ -224,4 +226,17 @@ fn no_packet_allocates() {
     expect("fragments", &pieces, pod(1), true);
     let large = offloaded_frame(mac(1, 1), fragmentable(udp(a, b, (1, 2), &[1; 1440])), None);
     expect("cut", &[large], pod(1), true);
+}
+
+/// The fullest vector there can be: a few packets of one device, then all that another may bring.
+#[test]
+fn no_shared_vector_allocates() {
+    let far = a4(2, 1);
+    let first = from_pod(&udp(a4(1, 1), far, (1, 2), &[1; 64]));
+    let packet = udp(a4(1, 2), far, (1, 2), &[1; 64]);
+    let second = Frame::new(ethernet(mac(1, 2), &packet));
+    let (sent, allocations) = run(&[(pod(1), &[first], 31), (pod(2), &[second], VECTOR)]);
+    // Of all turns, those that warm up too.
+    assert_eq!(sent, (31 + VECTOR) * 1019);
+    assert_eq!(allocations, 0);
 }

@@ -1,7 +1,8 @@
 //! One worker: its devices, its buffers, and the turn.
 //!
-//! A turn reads a vector from each device that is ready, takes every packet through the graph and
-//! sends what came out of it. Between two turns a worker holds no borrow of the tables, so that
+//! A turn reads from each device that is ready, takes every packet through the graph and sends what
+//! came out of it. Devices with few packets share a vector, so that many quiet pods are looked up
+//! and sent together, as the packets of one busy pod are. Between two turns a worker holds no borrow of the tables, so that
 //! publication never waits for more than a turn. Counting and dropping happen in `core` and
 //! nowhere else.
 
@@ -31,6 +32,13 @@ use crate::tables::{InterfaceKind, Tables};
 
 pub use core::Core;
 pub use packet::Packet;
+
+/// Packets, and bytes, with which a vector is on its way without waiting for the next device's:
+/// more would save little, and keep what was read waiting and out of the cache.
+const ENOUGH_PACKETS: usize = VECTOR / 2;
+const ENOUGH_BYTES: u64 = 32 << 10;
+/// The most a vector can hold: nearly enough, and then one device's full share.
+const VECTOR_MAX: usize = ENOUGH_PACKETS - 1 + VECTOR;
 
 /// How a worker is made.
 #[derive(Debug, Clone)]
@@ -104,15 +112,15 @@ impl<D: Device> Worker<D> {
                 events,
                 capabilities: Vec::new(),
                 spawned: Vec::with_capacity(VECTOR),
-                waiting: Vec::with_capacity(VECTOR),
+                waiting: Vec::with_capacity(VECTOR_MAX),
                 queues: Vec::new(),
                 dirty: Vec::new(),
             },
             vector: Vec::with_capacity(VECTOR),
-            keys: Vec::with_capacity(VECTOR),
-            hits: Vec::with_capacity(VECTOR),
+            keys: Vec::with_capacity(VECTOR_MAX),
+            hits: Vec::with_capacity(VECTOR_MAX),
             fates: Vec::with_capacity(VECTOR),
-            spare: Vec::with_capacity(VECTOR),
+            spare: Vec::with_capacity(VECTOR_MAX),
         }
     }
 
@@ -136,7 +144,7 @@ impl<D: Device> Worker<D> {
                 .resize(needed, Capabilities::default());
             self.core
                 .queues
-                .resize_with(needed, || Vec::with_capacity(VECTOR));
+                .resize_with(needed, || Vec::with_capacity(VECTOR_MAX));
             self.core.dirty.reserve(needed);
         }
         self.core.capabilities[id.index()] = device.capabilities();
@@ -202,6 +210,7 @@ impl<D: Device> Worker<D> {
             self.generation.store(tables.generation, Ordering::Release);
         }
         let mut received = 0;
+        let (mut packets, mut bytes) = (0, 0);
         // Those that stay ready move to the front; taking each of many out by itself would cost
         // more than a packet.
         let mut kept = 0;
@@ -223,7 +232,12 @@ impl<D: Device> Worker<D> {
                 }
             };
             received += self.vector.len();
-            self.process(&tables, id);
+            packets += self.vector.len();
+            bytes += self.enter(&tables, id);
+            if packets >= ENOUGH_PACKETS || bytes >= ENOUGH_BYTES {
+                self.finish(&tables);
+                (packets, bytes) = (0, 0);
+            }
             if drained {
                 self.is_ready[id.index()] = false;
             } else {
@@ -232,6 +246,7 @@ impl<D: Device> Worker<D> {
             }
         }
         self.ready.truncate(kept);
+        self.finish(&tables);
         let counters = &self.core.counters;
         let pool = &self.core.pool;
         counters
@@ -246,12 +261,16 @@ impl<D: Device> Worker<D> {
         received
     }
 
-    /// Takes the vector just read through the graph and sends what comes out.
-    fn process(&mut self, tables: &Tables, id: InterfaceId) {
+    /// Takes what was just read from a device to where the vector waits. Returns its bytes.
+    fn enter(&mut self, tables: &Tables, id: InterfaceId) -> u64 {
         let entry = match tables.interface(id).map(|interface| &interface.kind) {
             Some(InterfaceKind::Workload(_)) => Some(NodeId::EthernetInput),
             Some(InterfaceKind::Host) => Some(NodeId::IpInput),
-            Some(InterfaceKind::Vxlan(_) | InterfaceKind::Ipip) => Some(NodeId::TunnelInput),
+            Some(InterfaceKind::Vxlan(_) | InterfaceKind::Ipip) => {
+                // Merging looks at the tunnel's packets alone.
+                self.finish(tables);
+                Some(NodeId::TunnelInput)
+            }
             None => None,
         };
         let (mut packets, mut bytes) = (0, 0);
@@ -275,6 +294,11 @@ impl<D: Device> Worker<D> {
         if entry == Some(NodeId::TunnelInput) {
             self.coalesce();
         }
+        bytes
+    }
+
+    /// Takes the waiting vector through the rest of the graph and sends what comes out.
+    fn finish(&mut self, tables: &Tables) {
         self.look_up(tables);
         self.flush();
     }
