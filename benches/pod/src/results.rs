@@ -51,7 +51,7 @@ pub struct Results {
     pub samples: Vec<Sample>,
     /// Medians of the rounds.
     pub summary: Vec<Summary>,
-    /// Figures by the reference's, round by round.
+    /// Figures by the reference's of the same round.
     pub ratios: Vec<Ratio>,
 }
 
@@ -105,9 +105,17 @@ impl Results {
         };
         let text = fs::read_to_string(&file)
             .map_err(BenchError::io(format!("reading {}", file.display())))?;
-        let results: Self = serde_json::from_str(&text)
-            .map_err(|error| BenchError::Invalid(format!("{}: {error}", file.display())))?;
+        let refused = |error| BenchError::Invalid(format!("{}: {error}", file.display()));
+        let mut written: serde_json::Value = serde_json::from_str(&text).map_err(refused)?;
+        // Worked out anew from the samples: an older program worked out less.
+        for derived in ["summary", "ratios"] {
+            if let Some(list) = written.get_mut(derived) {
+                *list = serde_json::Value::Array(Vec::new());
+            }
+        }
+        let mut results: Self = serde_json::from_value(written).map_err(refused)?;
         if results.format == FORMAT {
+            results.summarise();
             Ok(results)
         } else {
             Err(BenchError::Invalid(format!(
@@ -139,4 +147,27 @@ impl Results {
 pub fn schema() -> String {
     let schema = schemars::schema_for!(Results);
     serde_json::to_string_pretty(&schema).expect("a schema has only string keys") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cases::Test;
+    use crate::report::tests::results;
+    use crate::summary::tests::sample;
+
+    #[test]
+    fn results_of_an_older_program_are_read() {
+        let written = results(vec![
+            sample("kernel", Test::Tcp, 1, 10.0),
+            sample("vrouter", Test::Tcp, 1, 12.0),
+        ]);
+        let mut older = serde_json::to_value(&written).unwrap();
+        for ratio in older["ratios"].as_array_mut().unwrap() {
+            ratio.as_object_mut().unwrap().remove("estimate").unwrap();
+        }
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(FILE), older.to_string()).unwrap();
+        assert_eq!(Results::read(directory.path()).unwrap(), written);
+    }
 }

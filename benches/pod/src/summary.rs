@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::cases::Case;
 use crate::metrics;
 use crate::results::Sample;
-use crate::statistics::Spread;
+use crate::statistics::{Estimate, Spread};
 
 /// A range wider than this part of its median is marked.
 pub const WIDE: f64 = 0.25;
@@ -41,6 +41,8 @@ pub struct Ratio {
     pub case: Case,
     /// Which figure.
     pub metric: String,
+    /// The figure to cite, and its confidence interval.
+    pub estimate: Estimate,
     /// The spread of the rounds' ratios.
     pub spread: Spread,
 }
@@ -110,6 +112,7 @@ pub fn ratios(samples: &[Sample], reference: &str) -> Vec<Ratio> {
                 reference: reference.to_owned(),
                 case: *case,
                 metric: metric.clone(),
+                estimate: Estimate::of(&quotients)?,
                 spread: Spread::of(&quotients)?,
             })
         })
@@ -158,6 +161,7 @@ pub(crate) mod tests {
         assert_eq!(found[0].spread.count, 2);
         assert!((found[0].spread.min - 1.2).abs() < 1e-9);
         assert!((found[0].spread.max - 1.2).abs() < 1e-9);
+        assert!((found[0].estimate.value - 1.2).abs() < 1e-9);
         let medians = summaries(&samples);
         let ours = medians.iter().find(|s| s.subject == "vrouter").unwrap();
         assert_eq!((ours.spread.median, ours.wide), (24.0, true));

@@ -17,8 +17,8 @@ pub fn render(results: &Results) -> String {
     let _infallible = writeln!(
         text,
         "`vrouter-bench {}`{}: {}, {} cores, Linux {}, {}{}. Medians of {} rounds of {} s a test, \
-         subjects in turns; `~`: range wider than {:.0} % of the median. In brackets: the median \
-         of the rounds' ratios to {}.\n",
+         subjects in turns; `~`: range wider than {:.0} % of the median. In brackets: the ratio to \
+         {}, Hodges and Lehmann's estimate from the rounds' ratios.\n",
         command.join(" "),
         environment
             .commit
@@ -103,7 +103,7 @@ fn cell(results: &Results, subject: &str, case: &Case, metric: &Metric) -> Strin
     };
     let mark = if wide { "~" } else { "" };
     let ratio = ratio_of(results, subject, case, metric)
-        .map(|ratio| format!(" ({:.2})", ratio.median))
+        .map(|ratio| format!(" ({:.2})", ratio.estimate.value))
         .unwrap_or_default();
     format!("{mark}{}{ratio}", metric.show(spread.median))
 }

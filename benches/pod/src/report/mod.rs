@@ -11,6 +11,7 @@ use crate::cases::{Case, Test};
 use crate::metrics::{self, Metric};
 use crate::results::{Results, Sample};
 use crate::statistics::Spread;
+use crate::summary::Ratio;
 
 /// The conditions of a run in the order of its samples' keys, without steps of scaling.
 pub fn conditions(results: &Results) -> Vec<Case> {
@@ -52,13 +53,17 @@ pub fn spread_of(
         .map(|s| (s.spread, s.wide))
 }
 
-/// The spread of a figure's ratio to the reference's.
-pub fn ratio_of(results: &Results, subject: &str, case: &Case, metric: &Metric) -> Option<Spread> {
+/// A figure's ratio to the reference's.
+pub fn ratio_of<'a>(
+    results: &'a Results,
+    subject: &str,
+    case: &Case,
+    metric: &Metric,
+) -> Option<&'a Ratio> {
     results
         .ratios
         .iter()
         .find(|r| r.subject == subject && r.case == *case && r.metric == metric.key)
-        .map(|r| r.spread)
 }
 
 /// The subjects other than the reference.

@@ -32,7 +32,9 @@ pub fn render(results: &Results) -> String {
                     );
                     if *subject != results.reference {
                         let ratio = ratio_of(results, subject, &case, metric);
-                        row.push(ratio.map_or(String::new(), |r| format!("{:.2}×", r.median)));
+                        row.push(
+                            ratio.map_or(String::new(), |r| format!("{:.2}×", r.estimate.value)),
+                        );
                     }
                 }
                 table.add_row(row);
@@ -57,8 +59,8 @@ pub fn render(results: &Results) -> String {
     }
     let _infallible = writeln!(
         text,
-        "\nMedians (least–most) of {} rounds; × are medians of the ratios of each round to {}. \
-         ~ marks a range wider than {:.0} % of the median.",
+        "\nMedians (least–most) of {} rounds; × are ratios to {}, Hodges and Lehmann's estimates \
+         from the ratios of each round. ~ marks a range wider than {:.0} % of the median.",
         results.rounds,
         results.reference,
         WIDE * 100.0
