@@ -88,6 +88,15 @@ pub struct Common {
     /// How often everything is measured.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub rounds: Option<u64>,
+    /// After these rounds, go on with tests of TCP and packet rate (tcp, tcp4, tcp-rev, udp-pps)
+    /// until the 95 % confidence interval of everybody's ratio to the reference lies within this
+    /// many per cent of it. 0 switches it off (default: 5; off with --quick, in `scale` and for
+    /// external targets, unless this or --max-rounds is given).
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub settle: Option<f64>,
+    /// The most rounds while ratios settle, at least 6 (default: 25, or --rounds if that is more).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(6..=1000))]
+    pub max_rounds: Option<u64>,
     /// The length of a test in seconds.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub seconds: Option<u64>,
@@ -180,6 +189,14 @@ pub struct ScaleOptions {
     pub rules: Vec<usize>,
 }
 
+/// A part of a hundred.
+fn percent(text: &str) -> Result<f64, String> {
+    text.parse::<f64>()
+        .ok()
+        .filter(|percent| (0.0..100.0).contains(percent))
+        .ok_or_else(|| format!("{text:?} is no number from 0 to less than 100"))
+}
+
 /// A number, with `k` for thousands and `M` for millions.
 fn number(text: &str) -> Result<usize, String> {
     let (digits, factor) = match text.strip_suffix(['k', 'K']) {
@@ -204,6 +221,15 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn per_cents_are_parts_of_a_hundred() {
+        assert_eq!(percent("2.5"), Ok(2.5));
+        assert_eq!(percent("0"), Ok(0.0));
+        for bad in ["", "-1", "100", "NaN", "inf", "5%"] {
+            assert!(percent(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

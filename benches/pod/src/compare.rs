@@ -15,7 +15,7 @@ use crate::metrics::{self, Metric};
 use crate::report::plain_table;
 use crate::results::Results;
 use crate::statistics::{difference, holm};
-use crate::summary::rounds;
+use crate::summary::{quotients, rounds};
 
 /// What counts.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -157,13 +157,7 @@ fn figures(
         .map(|reference| rounds(&results.samples, reference, case, metric.key))
         .filter(|other| !other.is_empty());
     match other {
-        Some(other) => {
-            let ratios = own
-                .iter()
-                .filter_map(|(round, value)| Some(value / other.get(round).filter(|o| **o > 0.0)?))
-                .collect();
-            (ratios, true)
-        }
+        Some(other) => (quotients(&own, &other), true),
         None => (own.into_values().collect(), false),
     }
 }
@@ -214,7 +208,7 @@ impl Comparison {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::cases::Test;
     use crate::report::tests::results;
@@ -237,7 +231,7 @@ mod tests {
     ];
 
     /// Noise that is about normal, from uniform numbers.
-    struct Noise(u64);
+    pub(crate) struct Noise(pub(crate) u64);
 
     impl Noise {
         fn uniform(&mut self) -> f64 {
@@ -248,7 +242,7 @@ mod tests {
             (self.0 >> 11) as f64 / (1_u64 << 53) as f64
         }
 
-        fn factor(&mut self, deviation: f64) -> f64 {
+        pub(crate) fn factor(&mut self, deviation: f64) -> f64 {
             let normal = (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0;
             (normal * deviation).exp()
         }

@@ -10,6 +10,7 @@ use vrouter_lab::topology::Lab;
 use crate::cases::{Backend, Case, Dimension, EncapName, Path, Step, Test, name};
 use crate::cli::{Common, RunOptions, ScaleOptions};
 use crate::error::{BenchError, Result};
+use crate::settle::Settle;
 
 /// Who is measured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +55,34 @@ pub struct Plan {
     pub seed: u64,
     /// Who is compared with.
     pub reference: String,
+    /// Until when rounds are added to what scatters, if they are.
+    #[serde(default)]
+    pub settle: Option<Settle>,
 }
+
+/// What a verb does where the options do not say.
+#[derive(Debug, Clone, Copy)]
+struct Defaults {
+    rounds: usize,
+    seconds: u64,
+    /// Per cent; zero for no more rounds.
+    settle: f64,
+}
+
+const WHOLE: Defaults = Defaults {
+    rounds: 5,
+    seconds: 2,
+    settle: SETTLED,
+};
+const SHORT: Defaults = Defaults {
+    rounds: 3,
+    seconds: 1,
+    settle: 0.0,
+};
+/// What a ratio is settled at, in per cent.
+const SETTLED: f64 = 5.0;
+/// The most rounds until then.
+const MAX_ROUNDS: usize = 25;
 
 const QUICK_TESTS: [Test; 8] = [
     Test::Ping,
@@ -147,12 +175,8 @@ impl Plan {
                 }
             }
         }
-        Self::new(
-            common,
-            subjects,
-            groups,
-            if quick { (3, 1) } else { (5, 2) },
-        )
+        let defaults = if quick { SHORT } else { WHOLE };
+        Self::new(common, subjects, groups, defaults)
     }
 
     /// The plan of `scale`.
@@ -214,7 +238,7 @@ impl Plan {
         if common.backends.is_empty() {
             subjects.retain(|subject| !subject.backend.is_some_and(Backend::has_no_node));
         }
-        Self::new(common, subjects, groups, (3, 1))
+        Self::new(common, subjects, groups, SHORT)
     }
 
     /// The plan for places that others set up.
@@ -252,14 +276,18 @@ impl Plan {
             routes: 0,
             cases,
         };
-        Self::new(common, subjects, vec![group], (5, 2))
+        let defaults = Defaults {
+            settle: 0.0,
+            ..WHOLE
+        };
+        Self::new(common, subjects, vec![group], defaults)
     }
 
     fn new(
         common: &Common,
         subjects: Vec<Subject>,
         groups: Vec<Group>,
-        (rounds, seconds): (usize, u64),
+        defaults: Defaults,
     ) -> Result<Self> {
         let has = |wanted: &str| subjects.iter().any(|subject| subject.name == wanted);
         let reference = match &common.reference {
@@ -278,17 +306,33 @@ impl Plan {
                 .or_else(|| subjects.first().map(|subject| subject.name.clone()))
                 .unwrap_or_default(),
         };
-        let rounds = common
-            .rounds
-            .map_or(Ok(rounds), usize::try_from)
-            .map_err(|_| BenchError::Invalid("--rounds is too large".to_owned()))?;
+        let count = |option: &str, given: Option<u64>, default: usize| {
+            given
+                .map_or(Ok(default), usize::try_from)
+                .map_err(|_| BenchError::Invalid(format!("{option} is too large")))
+        };
+        let rounds = count("--rounds", common.rounds, defaults.rounds)?;
+        let max_rounds = count("--max-rounds", common.max_rounds, MAX_ROUNDS.max(rounds))?;
+        if max_rounds < rounds {
+            return Err(BenchError::Invalid(format!(
+                "--max-rounds {max_rounds} is less than the {rounds} rounds that everything has"
+            )));
+        }
+        let percent = common.settle.unwrap_or(match common.max_rounds {
+            Some(_) => SETTLED,
+            None => defaults.settle,
+        });
         Ok(Self {
             subjects,
             groups,
             rounds,
-            seconds: common.seconds.unwrap_or(seconds),
+            seconds: common.seconds.unwrap_or(defaults.seconds),
             seed: common.seed,
             reference,
+            settle: (percent > 0.0).then_some(Settle {
+                percent,
+                max_rounds,
+            }),
         })
     }
 
@@ -299,7 +343,7 @@ impl Plan {
             .filter(|subject| subject.measures(case))
     }
 
-    /// How many measurements there are.
+    /// How many measurements there are, without rounds that are added.
     pub fn total(&self) -> usize {
         self.groups
             .iter()
@@ -308,8 +352,20 @@ impl Plan {
             .sum()
     }
 
-    /// About how many seconds it takes.
+    /// About how many seconds it takes if no round is added.
     pub fn estimate(&self) -> f64 {
+        self.lasts(|_| self.rounds)
+    }
+
+    /// About how many seconds it takes if no ratio settles.
+    pub fn longest(&self) -> f64 {
+        self.lasts(|case| match self.settle {
+            Some(settle) if self.may_go_on(case) => settle.max_rounds,
+            Some(_) | None => self.rounds,
+        })
+    }
+
+    fn lasts(&self, rounds: impl Fn(&Case) -> usize) -> f64 {
         let of_test = |test: Test| {
             let seconds = self.seconds as f64;
             match test {
@@ -327,7 +383,7 @@ impl Plan {
             .iter()
             .flat_map(|group| &group.cases)
             .map(|case| {
-                self.subjects_of(case).count() as f64 * self.rounds as f64 * of_test(case.test)
+                self.subjects_of(case).count() as f64 * rounds(case) as f64 * of_test(case.test)
             })
             .sum();
         // A lab up and down, and one warm-up of each path.
@@ -530,6 +586,31 @@ mod tests {
     fn a_quick_run_is_promised_in_five_minutes() {
         let plan = run("--quick").unwrap();
         assert!(plan.estimate() < 270.0, "{}", plan.estimate());
+    }
+
+    #[test]
+    fn rounds_are_added_to_whole_runs_unless_told_otherwise() {
+        let settle =
+            |flags: &str| run(flags).map(|plan| plan.settle.map(|s| (s.percent, s.max_rounds)));
+        assert_eq!(settle("").unwrap(), Some((5.0, 25)));
+        assert_eq!(settle("--rounds 40").unwrap(), Some((5.0, 40)));
+        assert_eq!(settle("--settle 0").unwrap(), None);
+        assert_eq!(settle("--settle 0 --max-rounds 9").unwrap(), None);
+        assert_eq!(settle("--quick").unwrap(), None);
+        assert_eq!(settle("--quick --settle 3").unwrap(), Some((3.0, 25)));
+        assert_eq!(settle("--quick --max-rounds 9").unwrap(), Some((5.0, 9)));
+        let error = settle("--rounds 8 --max-rounds 7").unwrap_err();
+        assert!(error.to_string().contains("8 rounds"), "{error}");
+    }
+
+    #[test]
+    fn only_what_may_settle_lengthens_a_run() {
+        let flags = "--paths pod-pod-same --backends vrouter,kernel --seconds 1";
+        let plan = run(&format!("{flags} --tests ping,tcp")).unwrap();
+        // Twenty more rounds of tcp, 1.2 s each of two subjects.
+        assert!((plan.longest() - plan.estimate() - 20.0 * 2.0 * 1.2).abs() < 1e-6);
+        let alone = run("--paths pod-pod-cross --encap ipip --tests tcp").unwrap();
+        assert_eq!(alone.longest(), alone.estimate());
     }
 
     #[test]

@@ -95,6 +95,7 @@ mod tests {
             seconds: 1,
             seed: 1,
             reference: "kernel".to_owned(),
+            settle: None,
         }
     }
 

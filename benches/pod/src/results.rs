@@ -13,6 +13,7 @@ use crate::cases::Case;
 use crate::cpu::Cpu;
 use crate::environment::Environment;
 use crate::error::{BenchError, Result};
+use crate::settle::Settle;
 use crate::statistics::Distribution;
 use crate::summary::{Ratio, Summary};
 
@@ -31,8 +32,10 @@ pub struct Results {
     pub command: Vec<String>,
     /// When it started, in seconds since 1970.
     pub started: u64,
-    /// Rounds that were asked for.
+    /// Rounds that were asked for of everything.
     pub rounds: usize,
+    /// Until when more rounds were added to what scatters, where they were.
+    pub settle: Option<Settle>,
     /// The length of a test.
     pub seconds_per_test: u64,
     /// Of the order of tests.
@@ -139,7 +142,7 @@ impl Results {
     /// Works out the medians and ratios anew.
     pub fn summarise(&mut self) {
         self.summary = crate::summary::summaries(&self.samples);
-        self.ratios = crate::summary::ratios(&self.samples, &self.reference);
+        self.ratios = crate::summary::ratios(&self.samples, &self.reference, self.settle);
     }
 }
 
@@ -165,7 +168,9 @@ mod tests {
         let mut older = serde_json::to_value(&written).unwrap();
         for ratio in older["ratios"].as_array_mut().unwrap() {
             ratio.as_object_mut().unwrap().remove("estimate").unwrap();
+            ratio.as_object_mut().unwrap().remove("settled").unwrap();
         }
+        older.as_object_mut().unwrap().remove("settle").unwrap();
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join(FILE), older.to_string()).unwrap();
         assert_eq!(Results::read(directory.path()).unwrap(), written);

@@ -13,7 +13,7 @@ use crate::cli::Common;
 use crate::environment::{self, Environment};
 use crate::error::{BenchError, Result};
 use crate::measure::{Extent, Target, measure};
-use crate::order::{Shuffler, turn};
+use crate::order::turn;
 use crate::place::{Interrupt, Place, own_program};
 use crate::plan::{Group, Plan, Subject, ends};
 use crate::record::Record;
@@ -65,6 +65,7 @@ impl<'a> Run<'a> {
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| since.as_secs()),
             rounds: plan.rounds,
+            settle: plan.settle,
             seconds_per_test: plan.seconds,
             seed: plan.seed,
             reference: plan.reference.clone(),
@@ -78,9 +79,14 @@ impl<'a> Run<'a> {
         };
         let total = plan.total();
         eprintln!(
-            "{total} measurements in {} rounds, about {}; results go to {}",
+            "{total} measurements in {} rounds, about {}{}; results go to {}",
             plan.rounds,
             length(plan.estimate()),
+            if plan.longest() > plan.estimate() {
+                format!(", up to {} while ratios settle", length(plan.longest()))
+            } else {
+                String::new()
+            },
             common.out.display()
         );
         if load > BUSY {
@@ -115,11 +121,7 @@ impl<'a> Run<'a> {
                     break;
                 }
                 self.lacking(&subject, &group);
-                let missing = group.cases.iter().any(|case| {
-                    self.plan.subjects_of(case).any(|s| *s == subject)
-                        && (1..=self.plan.rounds).any(|r| !self.is_done(&subject.name, case, r))
-                });
-                if !missing {
+                if !self.is_wanted(&subject, &group) {
                     continue;
                 }
                 self.bar
@@ -266,6 +268,24 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Whether something is still to be measured of a subject in a group. Where rounds may be added
+    /// it is wanted as long as anybody is, to be measured right after.
+    fn is_wanted(&self, subject: &Subject, group: &Group) -> bool {
+        let samples = &self.results.samples;
+        let lacks_figures = |case: &Case, of: &Subject| {
+            (1..)
+                .take_while(|&r| r <= self.plan.rounds || self.plan.goes_on(case, r, samples))
+                .any(|round| !self.is_done(&of.name, case, round))
+        };
+        let mut cases = group.cases.iter();
+        cases.any(|case| {
+            self.plan.subjects_of(case).any(|s| s == subject)
+                && self.plan.subjects_of(case).any(|of| {
+                    (of == subject || self.plan.may_go_on(case)) && lacks_figures(case, of)
+                })
+        })
+    }
+
     fn is_done(&self, subject: &str, case: &Case, round: usize) -> bool {
         self.results
             .samples
@@ -274,9 +294,24 @@ impl<'a> Run<'a> {
     }
 
     fn rounds(&mut self, group: &Group, stages: &BTreeMap<String, Stage>) -> Result<()> {
-        for round in 1..=self.plan.rounds {
-            let mut cases = group.cases.clone();
-            Shuffler::new(self.plan.seed.wrapping_add(round as u64)).shuffle(&mut cases);
+        for round in 1.. {
+            let samples = &self.results.samples;
+            let mut cases = self.plan.cases_of_round(group, round, samples);
+            if round > self.plan.rounds {
+                // Without all labs there are no ratios to settle.
+                cases.retain(|case| {
+                    self.plan.subjects_of(case).all(|subject| {
+                        stages
+                            .get(&subject.name)
+                            .is_some_and(|stage| stage.targets.contains_key(&case.path))
+                    })
+                });
+                if cases.is_empty() {
+                    break;
+                }
+                let added = cases.iter().map(|case| self.plan.subjects_of(case).count());
+                self.bar.inc_length(added.sum::<usize>() as u64);
+            }
             for case in cases {
                 let mut names: Vec<String> = self
                     .plan

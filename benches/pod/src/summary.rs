@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::cases::Case;
 use crate::metrics;
 use crate::results::Sample;
+use crate::settle::Settle;
 use crate::statistics::{Estimate, Spread};
 
 /// A range wider than this part of its median is marked.
@@ -43,6 +44,8 @@ pub struct Ratio {
     pub metric: String,
     /// The figure to cite, and its confidence interval.
     pub estimate: Estimate,
+    /// Whether the interval is as narrow as was asked for; absent where that was not asked.
+    pub settled: Option<bool>,
     /// The spread of the rounds' ratios.
     pub spread: Spread,
 }
@@ -93,26 +96,38 @@ pub fn summaries(samples: &[Sample]) -> Vec<Summary> {
         .collect()
 }
 
+/// The figures by the reference's of the same round.
+pub fn quotients(own: &BTreeMap<usize, f64>, others: &BTreeMap<usize, f64>) -> Vec<f64> {
+    own.iter()
+        .filter_map(|(round, value)| {
+            let other = others.get(round).filter(|other| **other > 0.0)?;
+            Some(value / other)
+        })
+        .collect()
+}
+
 /// All ratios to `reference`.
-pub fn ratios(samples: &[Sample], reference: &str) -> Vec<Ratio> {
+pub fn ratios(samples: &[Sample], reference: &str, settle: Option<Settle>) -> Vec<Ratio> {
     let all = by_round(samples);
+    let asked = |case: &Case, metric: &str| {
+        let first = metrics::of(case.test).first();
+        Settle::takes(case.test) && first.is_some_and(|first| first.key == metric)
+    };
     all.iter()
         .filter(|((_, subject, _), _)| subject != reference)
         .filter_map(|((case, subject, metric), rounds)| {
             let others = all.get(&(*case, reference.to_owned(), metric.clone()))?;
-            let quotients: Vec<f64> = rounds
-                .iter()
-                .filter_map(|(round, value)| {
-                    let other = others.get(round).filter(|other| **other > 0.0)?;
-                    Some(value / other)
-                })
-                .collect();
+            let quotients = quotients(rounds, others);
+            let estimate = Estimate::of(&quotients)?;
             Some(Ratio {
                 subject: subject.clone(),
                 reference: reference.to_owned(),
                 case: *case,
                 metric: metric.clone(),
-                estimate: Estimate::of(&quotients)?,
+                settled: settle
+                    .filter(|_| asked(case, metric))
+                    .map(|settle| settle.is_reached(&estimate)),
+                estimate,
                 spread: Spread::of(&quotients)?,
             })
         })
@@ -156,7 +171,7 @@ pub(crate) mod tests {
             sample("kernel", Test::Tcp, 2, 20.0),
             sample("vrouter", Test::Tcp, 3, 24.0),
         ];
-        let found = ratios(&samples, "kernel");
+        let found = ratios(&samples, "kernel", None);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].spread.count, 2);
         assert!((found[0].spread.min - 1.2).abs() < 1e-9);

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use vrouter_bench::cases::Test;
 use vrouter_bench::results::Results;
 use vrouter_lab::names::Netns;
 use vrouter_lab::process::{in_namespaces, wait_until};
@@ -104,8 +105,8 @@ fn assert_opens(report: &Path) {
 #[ignore = "needs root"]
 fn a_run_measures_everybody_and_its_report_opens() {
     let out = tempfile::tempdir().unwrap();
-    let flags = "run --rounds 1 --seconds 1 --paths pod-pod-same,pod-pod-cross --encap vxlan,ipip \
-                 --tests ping,tcp,udp-pps,rr,ab,new-conns";
+    let flags = "run --rounds 1 --settle 0 --seconds 1 --paths pod-pod-same,pod-pod-cross \
+                 --encap vxlan,ipip --tests ping,tcp,udp-pps,rr,ab,new-conns";
     let results = measured(flags, out.path());
     assert!(results.complete);
     // Three subjects on one node, two over VXLAN, ours alone over IPIP.
@@ -152,6 +153,53 @@ fn a_run_measures_everybody_and_its_report_opens() {
         .output()
         .unwrap();
     assert!(said(&other).contains("other options"), "{}", said(&other));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn rounds_are_added_while_a_ratio_is_not_settled_and_a_resumed_run_adds_the_rest() {
+    let out = tempfile::tempdir().unwrap();
+    let flags = "run --backends tap-loop,direct --paths pod-pod-same --tests tcp,ping --rounds 1 \
+                 --settle 0.001 --max-rounds 6 --seconds 1";
+    let mut child = bench(flags, out.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let record = out.path().join("samples.jsonl");
+    let third = || fs::read_to_string(&record).is_ok_and(|text| text.contains("\"round\":3,"));
+    assert!(wait_until(Duration::from_secs(60), third));
+    let pid = child.id().to_string();
+    let kill = Command::new("kill").args(["-s", "INT", &pid]).status();
+    assert!(kill.unwrap().success());
+    assert_nothing_is_left(&mut child, "SIGINT in an added round");
+    let before = Results::read(out.path()).unwrap();
+    assert!(!before.complete);
+
+    let resumed = measured(&format!("{flags} --resume"), out.path());
+    assert!(resumed.complete);
+    assert_eq!(&resumed.samples[..before.samples.len()], before.samples);
+    let rounds = |test| -> Vec<usize> {
+        let all = resumed.samples.iter().filter(|s| s.case.test == test);
+        let ours = all.filter(|sample| sample.subject == "tap-loop");
+        ours.map(|sample| sample.round).collect()
+    };
+    assert_eq!(rounds(Test::Tcp), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(rounds(Test::Ping), [1]);
+    let asked: Vec<(Test, bool)> = resumed
+        .ratios
+        .iter()
+        .filter_map(|ratio| Some((ratio.case.test, ratio.settled?)))
+        .collect();
+    assert_eq!(asked, [(Test::Tcp, false)]);
+    let again = Instant::now();
+    let same = measured(&format!("{flags} --resume"), out.path());
+    assert_eq!(same.samples, resumed.samples);
+    assert!(
+        again.elapsed() < Duration::from_secs(6),
+        "{:?}",
+        again.elapsed()
+    );
 }
 
 #[test]
@@ -333,7 +381,7 @@ fn places_of_others_are_measured_and_left_as_they_were() {
 #[ignore = "needs root"]
 fn a_slowdown_is_told_from_noise() {
     let flags = "run --backends tap-loop,direct --paths pod-pod-same --encap none \
-                 --tests udp-pps --rounds 4 --seconds 1";
+                 --tests udp-pps --rounds 4 --settle 0 --seconds 1";
     let [before, same, slow] = [0, 0, 30_000].map(|burden| {
         let out = tempfile::tempdir().unwrap();
         measured(&format!("{flags} --burden {burden}"), out.path());

@@ -7,7 +7,9 @@ use crate::cases::{Case, Dimension, Test, name};
 use crate::metrics::{self, Metric, grouped};
 use crate::report::markdown::series;
 use crate::report::svg::{Bar, Curve, Ordinate, bars, curves, escape};
-use crate::report::{conditions, failures, others, ratio_of, spread_of, tests_of};
+use crate::report::{
+    conditions, count_of, failures, mark_of, others, ratio_of, settling, spread_of, tests_of,
+};
 use crate::results::Results;
 use crate::statistics::Estimate;
 use crate::summary::{Ratio, WIDE};
@@ -46,12 +48,13 @@ fn introduction(page: &mut String, results: &Results) {
         "<p>Medians of {} rounds of {} s a test, the subjects in turns. Lines on bars reach from \
          the least to the most of the rounds; <b>~</b> marks a range wider than {:.0} % of its \
          median, which is not to be leaned on. Ratios are taken round by round, to <b>{}</b>; what is given \
-         is Hodges and Lehmann's estimate from them.{}</p>\
+         is Hodges and Lehmann's estimate from them. {}{}</p>\
          <pre>vrouter-bench {}</pre>",
         results.rounds,
         results.seconds_per_test,
         WIDE * 100.0,
         escape(&results.reference),
+        escape(&settling(results)),
         if results.complete {
             ""
         } else {
@@ -117,14 +120,14 @@ fn ratio_table(page: &mut String, results: &Results) {
             metric.title
         );
         for cell in cells {
-            page.push_str(&ratio_cell(cell, metric));
+            page.push_str(&ratio_cell(results, cell, metric));
         }
         page.push_str("</tr>\n");
     }
     page.push_str("</tbody></table></div>\n");
 }
 
-fn ratio_cell(ratio: Option<&Ratio>, metric: &Metric) -> String {
+fn ratio_cell(results: &Results, ratio: Option<&Ratio>, metric: &Metric) -> String {
     let Some(ratio) = ratio else {
         return "<td>–</td>".to_owned();
     };
@@ -142,7 +145,14 @@ fn ratio_cell(ratio: Option<&Ratio>, metric: &Metric) -> String {
     } else {
         "even"
     };
-    format!("<td class=\"{class}\"><b>{value:.2}</b> <small>({low:.2}–{high:.2})</small></td>")
+    let mark = mark_of(ratio);
+    let count = count_of(results, &ratio.spread)
+        .map(|count| format!(", {count}"))
+        .unwrap_or_default();
+    format!(
+        "<td class=\"{class}\"><b>{value:.2}{mark}</b> <small>({low:.2}–{high:.2}{count})</small>\
+         </td>"
+    )
 }
 
 fn charts(page: &mut String, results: &Results, place: &Case) {
@@ -157,12 +167,15 @@ fn charts(page: &mut String, results: &Results, place: &Case) {
                 .filter_map(|(class, subject)| {
                     let (spread, wide) = spread_of(results, subject, &case, metric)?;
                     let mark = if wide { "~" } else { "" };
+                    let count = count_of(results, &spread)
+                        .map(|count| format!(" {count}"))
+                        .unwrap_or_default();
                     Some(Bar {
                         class,
                         label: subject.clone(),
                         value: spread.median,
                         range: (spread.min, spread.max),
-                        text: format!("{mark}{}", metric.show(spread.median)),
+                        text: format!("{mark}{}{count}", metric.show(spread.median)),
                     })
                 })
                 .collect();
@@ -369,7 +382,8 @@ mod tests {
         };
         for (test, class) in [(Test::Ping, "good"), (Test::Ab, "bad")] {
             let metric = &metrics::of(test)[0];
-            assert!(ratio_cell(half(test).ratios.first(), metric).contains(class));
+            let results = half(test);
+            assert!(ratio_cell(&results, results.ratios.first(), metric).contains(class));
         }
     }
 

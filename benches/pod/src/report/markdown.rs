@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use crate::cases::{Case, name};
 use crate::metrics::{self, Metric};
-use crate::report::{conditions, failures, others, ratio_of, spread_of, tests_of};
+use crate::report::{
+    cited, conditions, count_of, failures, others, ratio_of, settling, spread_of, tests_of,
+};
 use crate::results::Results;
 use crate::summary::WIDE;
 
@@ -18,7 +20,7 @@ pub fn render(results: &Results) -> String {
         text,
         "`vrouter-bench {}`{}: {}, {} cores, Linux {}, {}{}. Medians of {} rounds of {} s a test, \
          subjects in turns; `~`: range wider than {:.0} % of the median. In brackets: the ratio to \
-         {}, Hodges and Lehmann's estimate from the rounds' ratios.\n",
+         {}, Hodges and Lehmann's estimate from the rounds' ratios. {}\n",
         command.join(" "),
         environment
             .commit
@@ -45,6 +47,7 @@ pub fn render(results: &Results) -> String {
         results.seconds_per_test,
         WIDE * 100.0,
         results.reference,
+        settling(results),
     );
     for place in conditions(results) {
         let mut head = vec![place.conditions(), results.reference.clone()];
@@ -102,10 +105,17 @@ fn cell(results: &Results, subject: &str, case: &Case, metric: &Metric) -> Strin
         return "–".to_owned();
     };
     let mark = if wide { "~" } else { "" };
-    let ratio = ratio_of(results, subject, case, metric)
-        .map(|ratio| format!(" ({:.2})", ratio.estimate.value))
-        .unwrap_or_default();
-    format!("{mark}{}{ratio}", metric.show(spread.median))
+    let ratio = ratio_of(results, subject, case, metric).map(cited);
+    let beside: Vec<String> = ratio
+        .into_iter()
+        .chain(count_of(results, &spread))
+        .collect();
+    let figure = format!("{mark}{}", metric.show(spread.median));
+    if beside.is_empty() {
+        figure
+    } else {
+        format!("{figure} ({})", beside.join(", "))
+    }
 }
 
 fn line(text: &mut String, cells: &[String]) {

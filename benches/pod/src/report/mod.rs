@@ -66,6 +66,38 @@ pub fn ratio_of<'a>(
         .find(|r| r.subject == subject && r.case == *case && r.metric == metric.key)
 }
 
+/// How often a figure was measured, where that is not as often as everything: `n=14`.
+pub fn count_of(results: &Results, spread: &Spread) -> Option<String> {
+    (spread.count != results.rounds).then(|| format!("n={}", spread.count))
+}
+
+/// The mark of a ratio that did not settle.
+pub fn mark_of(ratio: &Ratio) -> &'static str {
+    match ratio.settled {
+        Some(false) => "?",
+        Some(true) | None => "",
+    }
+}
+
+/// A ratio as it is cited, with its mark.
+pub fn cited(ratio: &Ratio) -> String {
+    format!("{:.2}{}", ratio.estimate.value, mark_of(ratio))
+}
+
+/// What captions say about the number of rounds, beyond that of all.
+pub fn settling(results: &Results) -> String {
+    let counts = "n= tells how many rounds a figure has where it has more or fewer";
+    match results.settle {
+        Some(settle) => format!(
+            "{counts}: some were added while the 95 % confidence interval of a ratio of TCP or \
+             packet rate reached further than {} % from it, up to {} rounds; ? marks those that \
+             it still does.",
+            settle.percent, settle.max_rounds
+        ),
+        None => format!("{counts}."),
+    }
+}
+
 /// The subjects other than the reference.
 pub fn others(results: &Results) -> impl Iterator<Item = &String> {
     results
@@ -92,6 +124,44 @@ pub(crate) mod tests {
     use super::*;
     use crate::environment::Environment;
     use crate::results::FORMAT;
+    use crate::settle::Settle;
+    use crate::summary::tests::sample;
+
+    #[test]
+    fn what_differs_in_rounds_or_did_not_settle_is_marked() {
+        let mut samples = Vec::new();
+        for round in 1..=7 {
+            let value = if round % 2 == 0 { 11.0 } else { 13.0 };
+            samples.push(sample("kernel", Test::Tcp, round, 10.0));
+            samples.push(sample("vrouter", Test::Tcp, round, value));
+            if round <= 5 {
+                samples.push(sample("kernel", Test::Ab, round, 10.0));
+                samples.push(sample("vrouter", Test::Ab, round, 20.0));
+            }
+        }
+        let mut results = results(samples);
+        results.settle = Some(Settle {
+            percent: 5.0,
+            max_rounds: 7,
+        });
+        results.summarise();
+        for (page, uneven, even) in [
+            (table::render(&results), "(11.00–13.00, n=7)", " 2.00×"),
+            (
+                markdown::render(&results),
+                "13.00 (1.20?, n=7)",
+                "20 (2.00) |",
+            ),
+            (
+                html::render(&results),
+                "<b>1.20?</b> <small>(1.10–1.30, n=7)",
+                "<b>2.00</b>",
+            ),
+        ] {
+            assert!(page.contains(uneven) && page.contains(even), "{page}");
+            assert!(page.contains("further than 5 %"), "{page}");
+        }
+    }
 
     /// Results of these samples, with the kernel as reference.
     pub(crate) fn results(samples: Vec<Sample>) -> Results {
@@ -104,6 +174,7 @@ pub(crate) mod tests {
             command: vec!["vrouter-bench".to_owned(), "run".to_owned()],
             started: 1_795_000_000,
             rounds: 5,
+            settle: None,
             seconds_per_test: 1,
             seed: 1,
             reference: "kernel".to_owned(),

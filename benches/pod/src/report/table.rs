@@ -4,8 +4,12 @@ use std::fmt::Write as _;
 
 use crate::cases::name;
 use crate::metrics::Metric;
-use crate::report::{conditions, failures, plain_table, ratio_of, shown, spread_of, tests_of};
+use crate::report::{
+    cited, conditions, count_of, failures, plain_table, ratio_of, settling, shown, spread_of,
+    tests_of,
+};
 use crate::results::Results;
+use crate::statistics::Spread;
 use crate::summary::WIDE;
 
 /// Medians with ranges, and ratios to the reference.
@@ -27,14 +31,13 @@ pub fn render(results: &Results) -> String {
                 let mut row = vec![name(&test), format!("{}, {}", metric.title, metric.unit)];
                 for subject in &results.subjects {
                     let spread = spread_of(results, subject, &case, metric);
-                    row.push(
-                        spread.map_or("-".to_owned(), |(spread, wide)| cell(metric, &spread, wide)),
-                    );
+                    row.push(spread.map_or("-".to_owned(), |(spread, wide)| {
+                        let count = count_of(results, &spread);
+                        cell(metric, &spread, wide, count)
+                    }));
                     if *subject != results.reference {
                         let ratio = ratio_of(results, subject, &case, metric);
-                        row.push(
-                            ratio.map_or(String::new(), |r| format!("{:.2}×", r.estimate.value)),
-                        );
+                        row.push(ratio.map_or(String::new(), |ratio| format!("{}×", cited(ratio))));
                     }
                 }
                 table.add_row(row);
@@ -60,23 +63,26 @@ pub fn render(results: &Results) -> String {
     let _infallible = writeln!(
         text,
         "\nMedians (least–most) of {} rounds; × are ratios to {}, Hodges and Lehmann's estimates \
-         from the ratios of each round. ~ marks a range wider than {:.0} % of the median.",
+         from the ratios of each round. ~ marks a range wider than {:.0} % of the median. {}",
         results.rounds,
         results.reference,
-        WIDE * 100.0
+        WIDE * 100.0,
+        settling(results),
     );
     text
 }
 
-fn cell(metric: &Metric, spread: &crate::statistics::Spread, wide: bool) -> String {
+fn cell(metric: &Metric, spread: &Spread, wide: bool, count: Option<String>) -> String {
     let mark = if wide { "~" } else { "" };
-    if spread.count < 2 {
-        return metric.show(spread.median);
+    let range = (spread.count > 1).then(|| {
+        let (least, most) = (metric.show(spread.min), metric.show(spread.max));
+        format!("{least}–{most}")
+    });
+    let beside: Vec<String> = range.into_iter().chain(count).collect();
+    let figure = format!("{mark}{}", metric.show(spread.median));
+    if beside.is_empty() {
+        figure
+    } else {
+        format!("{figure} ({})", beside.join(", "))
     }
-    format!(
-        "{mark}{} ({}–{})",
-        metric.show(spread.median),
-        metric.show(spread.min),
-        metric.show(spread.max)
-    )
 }
