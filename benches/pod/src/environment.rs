@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use vrouter_lab::names::{Netns, POD_INTERFACE};
 use vrouter_lab::netns;
 
+use crate::error::{BenchError, Result};
+
 /// The machine and the programs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -23,7 +25,8 @@ pub struct Environment {
     pub memory: u64,
     /// The frequency governor of the first core, where there is one.
     pub governor: Option<String>,
-    /// TCP's congestion control in new namespaces: what paces delays the path as well.
+    /// TCP's congestion control of iperf3's streams, in new namespaces if none was asked for: what
+    /// paces delays the path as well.
     #[serde(default)]
     pub congestion_control: Option<String>,
     /// What part of the machine was busy before the start, in per cent.
@@ -49,8 +52,8 @@ const TOOLS: &[(&str, &str)] = &[
 ];
 
 impl Environment {
-    /// Looks around.
-    pub fn read(load_before: u64) -> Self {
+    /// Looks around, for a run with this congestion control or the kernel's.
+    pub fn read(load_before: u64, congestion: Option<&str>) -> Self {
         let of_file = |path: &str| {
             fs::read_to_string(path)
                 .ok()
@@ -70,7 +73,9 @@ impl Environment {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             memory: memory.unwrap_or(0) / 1024,
             governor: of_file("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-            congestion_control: of_file("/proc/sys/net/ipv4/tcp_congestion_control"),
+            congestion_control: congestion
+                .map(str::to_owned)
+                .or_else(|| of_file("/proc/sys/net/ipv4/tcp_congestion_control")),
             load_before,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: commit(),
@@ -81,6 +86,23 @@ impl Environment {
             offloads: BTreeMap::new(),
         }
     }
+}
+
+/// Whether the kernel has this congestion control.
+///
+/// # Errors
+/// It has not; the error names those it has.
+pub fn require_congestion_control(name: &str) -> Result<()> {
+    const AVAILABLE: &str = "/proc/sys/net/ipv4/tcp_available_congestion_control";
+    let all =
+        fs::read_to_string(AVAILABLE).map_err(BenchError::io(format!("reading {AVAILABLE}")))?;
+    if all.split_ascii_whitespace().any(|one| one == name) {
+        return Ok(());
+    }
+    Err(BenchError::Invalid(format!(
+        "--congestion {name}: the kernel has {}; others need their module, tcp_{name}",
+        all.split_ascii_whitespace().collect::<Vec<_>>().join(", ")
+    )))
 }
 
 fn version(tool: &str, flag: &str) -> Option<String> {
@@ -148,8 +170,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_congestion_control_is_one_of_the_kernel_s() {
+        // Every kernel has Reno's.
+        require_congestion_control("reno").unwrap();
+        let error = require_congestion_control("none-such").unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("none-such") && text.contains("reno"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn this_machine_has_a_kernel_and_cores() {
-        let here = Environment::read(0);
+        let here = Environment::read(0, None);
         assert!(!here.kernel.is_empty() && here.cores > 0 && here.memory > 0);
     }
 }

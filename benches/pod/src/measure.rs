@@ -43,11 +43,13 @@ pub struct Target {
 
 /// How a test is done.
 #[derive(Debug, Clone, Copy)]
-pub struct Extent {
+pub struct Extent<'a> {
     /// Its length.
     pub seconds: u64,
     /// Flows of datagrams.
     pub flows: usize,
+    /// The congestion control of iperf3's streams, if not the kernel's.
+    pub congestion: Option<&'a str>,
 }
 
 /// What a test gave.
@@ -68,7 +70,7 @@ pub struct Outcome {
 pub fn measure(
     target: &Target,
     test: Test,
-    extent: Extent,
+    extent: Extent<'_>,
     interrupt: &Interrupt,
 ) -> Result<Outcome, String> {
     let run = Run {
@@ -119,7 +121,7 @@ type Amount = Option<(&'static str, f64)>;
 
 struct Run<'a> {
     target: &'a Target,
-    extent: Extent,
+    extent: Extent<'a>,
     interrupt: &'a Interrupt,
 }
 
@@ -171,8 +173,10 @@ impl Run<'_> {
             "-p".to_owned(),
             IPERF_PORT.to_string(),
         ];
+        let congestion = self.extent.congestion.map(|name| ["-C", name]);
         fixed
             .into_iter()
+            .chain(congestion.into_iter().flatten().map(str::to_owned))
             .chain(more.iter().map(|&word| word.to_owned()))
             .collect()
     }
@@ -371,6 +375,34 @@ mod tests {
         let (times, lost) = parse_fping("\n10.65.0.2 : 0.025 - 1.5 0.010\n").unwrap();
         assert_eq!((times, lost), (vec![25.0, 1500.0, 10.0], 1));
         assert_eq!(parse_fping("fping: no such host"), None);
+    }
+
+    #[test]
+    fn iperf_s_streams_have_the_congestion_control_asked_for() {
+        let nowhere = || Place::Prefix(Vec::new());
+        let target = Target {
+            client: nowhere(),
+            server: nowhere(),
+            address: IpAddr::from([192, 0, 2, 1]),
+            page: None,
+            program: None,
+            forwarders: Vec::new(),
+            servers: Vec::new(),
+        };
+        let words = |congestion| {
+            let run = Run {
+                target: &target,
+                extent: Extent {
+                    seconds: 1,
+                    flows: 1,
+                    congestion,
+                },
+                interrupt: &Interrupt::default(),
+            };
+            run.iperf_words(1, &["-R"])
+        };
+        assert!(words(Some("cubic")).ends_with(&["-C", "cubic", "-R"].map(str::to_owned)));
+        assert!(!words(None).contains(&"-C".to_owned()));
     }
 
     #[test]

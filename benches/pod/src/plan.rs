@@ -58,6 +58,9 @@ pub struct Plan {
     /// Until when rounds are added to what scatters, if they are.
     #[serde(default)]
     pub settle: Option<Settle>,
+    /// The congestion control of iperf3's streams, if not the kernel's.
+    #[serde(default)]
+    pub congestion: Option<String>,
 }
 
 /// What a verb does where the options do not say.
@@ -333,6 +336,7 @@ impl Plan {
                 percent,
                 max_rounds,
             }),
+            congestion: common.congestion.clone(),
         })
     }
 

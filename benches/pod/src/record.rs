@@ -96,6 +96,7 @@ mod tests {
             seed: 1,
             reference: "kernel".to_owned(),
             settle: None,
+            congestion: None,
         }
     }
 

@@ -47,8 +47,17 @@ impl<'a> Run<'a> {
     /// Looks at the machine, opens the record, tells how long it will take.
     ///
     /// # Errors
-    /// The machine is busy and that was not allowed, or the record cannot be opened.
+    /// The kernel has not the congestion control asked for, the machine is busy and that was not
+    /// allowed, or the record cannot be opened.
     pub fn prepare(plan: Plan, common: &'a Common, interrupt: Interrupt) -> Result<Self> {
+        // Places of others may have another kernel.
+        let is_ours = plan
+            .subjects
+            .iter()
+            .any(|subject| subject.backend.is_some());
+        if let Some(name) = plan.congestion.as_deref().filter(|_| is_ours) {
+            environment::require_congestion_control(name)?;
+        }
         let load = crate::cpu::load(Duration::from_millis(1000));
         let percent = (load * 100.0).round().max(0.0) as u64;
         if load > BUSY && !common.force {
@@ -71,7 +80,7 @@ impl<'a> Run<'a> {
             reference: plan.reference.clone(),
             subjects: plan.subjects.iter().map(|s| s.name.clone()).collect(),
             complete: false,
-            environment: Environment::read(percent),
+            environment: Environment::read(percent, plan.congestion.as_deref()),
             unavailable: Vec::new(),
             samples,
             summary: Vec::new(),
@@ -219,6 +228,7 @@ impl<'a> Run<'a> {
             let extent = Extent {
                 seconds: 1,
                 flows: 1,
+                congestion: self.plan.congestion.as_deref(),
             };
             let _told_by_the_rounds = measure(target, Test::Tcp, extent, &self.interrupt);
         }
@@ -353,6 +363,7 @@ impl<'a> Run<'a> {
         let extent = Extent {
             seconds: self.plan.seconds,
             flows,
+            congestion: self.plan.congestion.as_deref(),
         };
         let at = self.started.elapsed().as_secs_f64();
         let outcome = measure(target, case.test, extent, &self.interrupt);

@@ -151,6 +151,7 @@ mod tests {
             seed: 1,
             reference: "kernel".to_owned(),
             settle,
+            congestion: None,
         }
     }
 

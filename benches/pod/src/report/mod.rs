@@ -180,7 +180,7 @@ pub(crate) mod tests {
             reference: "kernel".to_owned(),
             subjects,
             complete: true,
-            environment: Environment::read(0),
+            environment: Environment::read(0, None),
             unavailable: Vec::new(),
             samples,
             summary: Vec::new(),
