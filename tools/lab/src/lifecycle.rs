@@ -192,8 +192,10 @@ fn guarded_up(name: &LabName, spec: &Spec) -> Result<(Lab, Guard)> {
 fn build(lab: &mut Lab) -> Result<()> {
     wiring::namespaces(lab)?;
     if matches!(lab.spec.backend, Backend::Direct | Backend::TapLoop) {
-        let backend = lab.spec.backend;
-        direct::pods(lab, backend)?;
+        if lab.nodes.len() > 1 {
+            wiring::underlay(lab)?;
+        }
+        direct::pods(lab)?;
         return state::save(lab);
     }
     wiring::underlay(lab)?;

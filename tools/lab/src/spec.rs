@@ -97,7 +97,8 @@ pub enum Backend {
     Kernel,
     /// Two pods on one veth, with no node between them: the upper reference.
     Direct,
-    /// Two pods on one TAP-to-TAP copy loop: the yardstick of a userspace path.
+    /// Two pods on the plainest copy loop between TAPs: the yardstick of a userspace path. With two
+    /// nodes, one loop on each, between its one pod and the underlay (IPv4, vxlan or none).
     TapLoop,
 }
 
@@ -177,7 +178,7 @@ pub struct Spec {
     /// Node 2 and up use the kernel, node 1 the vRouter.
     #[arg(long)]
     pub mixed: bool,
-    /// The tap-loop backend spins instead of sleeping in poll(2).
+    /// The tap-loop backend of one node spins instead of sleeping in poll(2).
     #[arg(long)]
     pub spin: bool,
     /// The tap-loop backend spins this many nanoseconds for each packet: for tests that must see a
@@ -185,7 +186,8 @@ pub struct Spec {
     #[arg(long, hide = true, default_value_t = 0, value_name = "NANOSECONDS")]
     #[serde(default)]
     pub burden: u64,
-    /// More arguments for the tap-loop backend, for example `--tap-loop-arg=--io-uring`.
+    /// More arguments for the tap-loop backend, for example `--tap-loop-arg=--io-uring` on one node
+    /// and `--tap-loop-arg=--spin=0` on two.
     #[arg(long = "tap-loop-arg", value_name = "ARG", allow_hyphen_values = true)]
     #[serde(default)]
     pub tap_loop_args: Vec<String>,
@@ -266,19 +268,34 @@ impl Spec {
                     .to_owned(),
             );
         }
-        if matches!(self.backend, Backend::Direct | Backend::TapLoop)
-            && (self.nodes, self.pods) != (1, 2)
-        {
-            return invalid(format!(
-                "--backend {} joins exactly two pods: use --nodes 1 --pods 2",
-                if self.backend == Backend::Direct {
-                    "direct"
-                } else {
-                    "tap-loop"
-                }
-            ));
+        match self.backend {
+            Backend::Vrouter | Backend::Kernel => Ok(()),
+            Backend::Direct if (self.nodes, self.pods) == (1, 2) => Ok(()),
+            Backend::Direct => invalid(
+                "--backend direct joins exactly two pods: use --nodes 1 --pods 2".to_owned(),
+            ),
+            Backend::TapLoop => self.check_tap_loop(),
         }
-        Ok(())
+    }
+
+    fn check_tap_loop(&self) -> Result<()> {
+        let reason = match (self.nodes, self.pods) {
+            (1, 2) => return Ok(()),
+            (2, 1) if !matches!(self.encap, Encap::Vxlan | Encap::None) => {
+                "between nodes there is only --encap vxlan or none"
+            }
+            (2, 1) if self.family != Family::V4 => "between nodes there is only --family 4",
+            (2, 1) if self.spin || self.burden > 0 => {
+                "between nodes --spin takes a time, so use --tap-loop-arg=--spin=MICROSECONDS, and \
+                 there is no --burden"
+            }
+            (2, 1) => return Ok(()),
+            (_, _) => {
+                "it joins exactly two pods: use --nodes 1 --pods 2, or --nodes 2 --pods 1 for one \
+                 on each node"
+            }
+        };
+        Err(LabError::Invalid(format!("--backend tap-loop: {reason}")))
     }
 
     /// What forwards the packets of node `node`, counted from one.
@@ -348,6 +365,22 @@ pub(crate) mod tests {
             ("--backend kernel --encap ipip", "ipip"),
             ("--mixed --nodes 1", "--mixed"),
             ("--backend direct", "exactly two pods"),
+            ("--backend direct --pods 1", "exactly two pods"),
+            ("--backend tap-loop", "--nodes 2 --pods 1"),
+            ("--backend tap-loop --nodes 3 --pods 1", "exactly two pods"),
+            ("--backend tap-loop --nodes 1 --pods 3", "exactly two pods"),
+            ("--backend tap-loop --pods 1 --encap ipip", "--encap"),
+            (
+                "--backend tap-loop --pods 1 --encap cross-subnet",
+                "--encap",
+            ),
+            ("--backend tap-loop --pods 1 --family dual", "--family"),
+            ("--backend tap-loop --pods 1 --family 6", "--family"),
+            (
+                "--backend tap-loop --pods 1 --spin",
+                "--tap-loop-arg=--spin",
+            ),
+            ("--backend tap-loop --pods 1 --burden 1", "--burden"),
             ("--mtu 1300 --family dual", "--mtu"),
             ("--datastore etcd --family 6", "--datastore"),
             ("--datastore etcd --backend kernel", "--datastore"),
@@ -355,9 +388,14 @@ pub(crate) mod tests {
             let error = spec(flags).check().unwrap_err().to_string();
             assert!(error.contains(word), "{flags}: {error}");
         }
-        spec("--backend kernel --encap ipip --family 6")
-            .check()
-            .unwrap();
+        for flags in [
+            "--backend kernel --encap ipip --family 6",
+            "--backend tap-loop --nodes 1 --family dual",
+            "--backend tap-loop --nodes 2 --pods 1",
+            "--backend tap-loop --nodes 2 --pods 1 --encap none",
+        ] {
+            spec(flags).check().unwrap();
+        }
     }
 
     #[test]

@@ -51,6 +51,24 @@ fn the_references_without_a_node_work() {
 
 #[test]
 #[ignore = "needs root"]
+fn the_loops_of_two_nodes_join_their_pods() {
+    if vrouter_lab::vrouter::beside_or_in_path("tap-loop-tunnel").is_err() {
+        panic!("tap-loop-tunnel is not built: cargo build --workspace --bins in the same profile");
+    }
+    for flags in [
+        "--encap vxlan",
+        "--encap none",
+        "--encap vxlan --underlay-offload off --tap-loop-arg=--spin=0",
+        "--encap none --underlay-offload off --tap-loop-arg=--spin=0",
+    ] {
+        let lab = TestLab::up(&format!("--backend tap-loop --nodes 2 --pods 1 {flags}"));
+        lab.check("--quiet");
+        assert_eq!(lab.lab.processes.len(), 2);
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
 fn two_labs_side_by_side_do_not_meet() {
     let (one, two) = (
         TestLab::up("--backend kernel"),

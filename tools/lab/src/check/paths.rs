@@ -42,7 +42,19 @@ pub fn paths(lab: &Lab) -> Vec<Path> {
                 v6,
             );
         }
+        let peers = peers(lab);
+        // Only pods have addresses there.
         if matches!(lab.spec.backend, Backend::Direct | Backend::TapLoop) {
+            for node in peers {
+                add(
+                    &mut paths,
+                    lab,
+                    PathKind::PodPodCross,
+                    End::Pod(pod),
+                    End::Pod(&node.pods[0]),
+                    v6,
+                );
+            }
             continue;
         }
         add(
@@ -61,7 +73,7 @@ pub fn paths(lab: &Lab) -> Vec<Path> {
             End::Pod(pod),
             v6,
         );
-        for node in peers(lab) {
+        for node in peers {
             let there = &node.pods[0];
             add(
                 &mut paths,
@@ -171,5 +183,18 @@ mod tests {
             .collect();
         assert_eq!(cross, ["t-pod2-1", "t-pod3-1"]);
         assert_eq!(paths.len(), 3 + 2 * 3);
+    }
+
+    #[test]
+    fn the_loops_join_pods_alone() {
+        for (flags, kind) in [
+            ("--nodes 1", PathKind::PodPodSame),
+            ("--nodes 2 --pods 1", PathKind::PodPodCross),
+        ] {
+            let spec = spec(&format!("--backend tap-loop {flags}"));
+            let lab = Lab::plan(&"t".parse().unwrap(), &spec).unwrap();
+            let kinds: Vec<PathKind> = paths(&lab).iter().map(|path| path.kind).collect();
+            assert_eq!(kinds, [kind]);
+        }
     }
 }
