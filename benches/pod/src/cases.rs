@@ -24,12 +24,13 @@ pub enum Backend {
     KernelPlain,
     /// Two pods on one veth, with no node between them: the upper reference.
     Direct,
-    /// Two pods on the plainest TAP-to-TAP copy loop.
+    /// Two pods on the plainest copy loop: of one node between their TAPs, of two nodes by our
+    /// devices with nothing of ours between them.
     TapLoop,
 }
 
 impl Backend {
-    /// Whether it is two joined pods without a node.
+    /// Whether it is two joined pods without anything to speak to but each other.
     pub fn has_no_node(self) -> bool {
         match self {
             Self::Direct | Self::TapLoop => true,

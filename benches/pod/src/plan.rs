@@ -442,14 +442,16 @@ fn subjects(common: &Common, workers: &[usize]) -> Vec<Subject> {
 
 impl Subject {
     fn takes(&self, case: &Case) -> bool {
+        let of_flows = case
+            .step
+            .is_none_or(|step| step.dimension == Dimension::Flows);
         match self.backend {
-            Some(backend) if backend.has_no_node() => {
-                case.path == Path::PodPodSame
-                    && case
-                        .step
-                        .is_none_or(|step| step.dimension == Dimension::Flows)
-            }
-            Some(_) | None => true,
+            Some(Backend::Direct) => case.path == Path::PodPodSame && of_flows,
+            Some(Backend::TapLoop) => of_flows,
+            Some(
+                Backend::Vrouter | Backend::Kernel | Backend::KernelNft | Backend::KernelPlain,
+            )
+            | None => true,
         }
     }
 
@@ -460,15 +462,49 @@ impl Subject {
 
     /// Why a case cannot be measured of it, if so.
     pub fn lacks(&self, case: &Case) -> Option<&'static str> {
-        let is_kernel = match self.backend {
-            Some(Backend::Kernel | Backend::KernelNft | Backend::KernelPlain) => true,
-            Some(Backend::Vrouter | Backend::Direct | Backend::TapLoop) | None => false,
-        };
         let tunnel = case
             .encap
             .and_then(|encap| encap.0.tunnel(case.family == 6));
-        (is_kernel && tunnel == Some(Tunnel::Ipip))
-            .then_some("the kernel lacks the ipip device here, so there is no figure")
+        match self.backend {
+            Some(Backend::Kernel | Backend::KernelNft | Backend::KernelPlain) => (tunnel
+                == Some(Tunnel::Ipip))
+            .then_some("the kernel lacks the ipip device here, so there is no figure"),
+            Some(Backend::TapLoop) => match (case.path, case.encap.map(|encap| encap.0)) {
+                (Path::PodPodSame | Path::External, _) => None,
+                (Path::PodNode | Path::NodePod | Path::NodeNode, _) => {
+                    Some("the loop joins pods alone, not nodes")
+                }
+                (Path::PodPodCross, _) if case.family == 6 => {
+                    Some("the loop crosses nodes over IPv4 only")
+                }
+                (Path::PodPodCross, Some(Encap::Vxlan | Encap::None)) => None,
+                (Path::PodPodCross, _) => {
+                    Some("the loop crosses nodes by VXLAN or plain routes only")
+                }
+            },
+            Some(Backend::Vrouter | Backend::Direct) | None => None,
+        }
+    }
+
+    /// A group's parts, each measured in a lab of its own. The loop joins two pods, so those of one
+    /// node and those of two need two labs.
+    pub fn parts(&self, group: &Group) -> Vec<Group> {
+        if self.backend != Some(Backend::TapLoop) {
+            return vec![group.clone()];
+        }
+        let (cross, same): (Vec<Case>, Vec<Case>) = group
+            .cases
+            .iter()
+            .filter(|case| self.measures(case))
+            .partition(|case| case.path.crosses_nodes());
+        [same, cross]
+            .into_iter()
+            .filter(|cases| !cases.is_empty())
+            .map(|cases| Group {
+                cases,
+                ..group.clone()
+            })
+            .collect()
     }
 
     /// The lab that a group is measured in.
@@ -486,20 +522,20 @@ impl Subject {
             Backend::Direct => (vrouter_lab::spec::Backend::Direct, KernelRules::Iptables),
             Backend::TapLoop => (vrouter_lab::spec::Backend::TapLoop, KernelRules::Iptables),
         };
+        let (nodes, pods) = match backend {
+            Backend::TapLoop if crosses => (2, 1),
+            Backend::TapLoop | Backend::Direct => (1, 2),
+            Backend::Vrouter | Backend::Kernel | Backend::KernelNft | Backend::KernelPlain => (
+                if crosses { 2 } else { 1 },
+                group.pods.unwrap_or(if two_pods { 2 } else { 1 }),
+            ),
+        };
+        let no_tunnel = none && nodes == 1;
         Spec {
-            nodes: if crosses && !none { 2 } else { 1 },
-            pods: match group.pods {
-                Some(pods) if !none => pods,
-                Some(_) | None => {
-                    if two_pods || none {
-                        2
-                    } else {
-                        1
-                    }
-                }
-            },
+            nodes,
+            pods,
             // Where a lab cannot have the tunnel, what does not need it is still measured.
-            encap: if none || group.cases.iter().any(|case| self.lacks(case).is_some()) {
+            encap: if no_tunnel || group.cases.iter().any(|case| self.lacks(case).is_some()) {
                 Encap::None
             } else {
                 group.encap
@@ -521,12 +557,12 @@ impl Subject {
         }
     }
 
-    /// The name of its lab, which no other process's lab has.
+    /// The name of its lab of so many nodes, which no other process's lab has.
     ///
     /// # Errors
     /// It is none.
-    pub fn lab_name(&self) -> Result<LabName> {
-        Ok(format!("bench{}-{}", std::process::id(), self.name).parse()?)
+    pub fn lab_name(&self, nodes: usize) -> Result<LabName> {
+        Ok(format!("bench{}-{}{nodes}", std::process::id(), self.name).parse()?)
     }
 }
 
@@ -584,6 +620,51 @@ mod tests {
         // direct has one path only, and the kernel no IPIP.
         assert_eq!(plan.total(), (3 + 6 * 2 - 1) * 5);
         assert_eq!(plan.reference, "kernel");
+    }
+
+    #[test]
+    fn the_loop_has_a_lab_for_one_node_and_one_for_two() {
+        let paths = "pod-pod-same,pod-pod-cross,pod-node,node-node";
+        let flags = format!("--tests tcp --backends kernel,tap-loop --paths {paths}");
+        let options = ["b", "run"].into_iter().chain(flags.split(' '));
+        let Verb::Run(options) = Cli::try_parse_from(options).unwrap().command else {
+            panic!("run")
+        };
+        let plan = Plan::of_run(&options).unwrap();
+        let [_, tap_loop] = &plan.subjects[..] else {
+            panic!("{:?}", plan.subjects)
+        };
+        let specs: Vec<(usize, usize, Encap)> = plan
+            .groups
+            .iter()
+            .flat_map(|group| tap_loop.parts(group))
+            .map(|part| tap_loop.spec(&part, &options.common))
+            .inspect(|spec| spec.check().unwrap())
+            .map(|spec| (spec.nodes, spec.pods, spec.encap))
+            .collect();
+        assert_eq!(
+            specs,
+            [
+                (1, 2, Encap::None),
+                (2, 1, Encap::Vxlan),
+                (2, 1, Encap::None)
+            ]
+        );
+        let lacks: Vec<String> = plan
+            .groups
+            .iter()
+            .flat_map(|group| &group.cases)
+            .filter(|case| tap_loop.lacks(case).is_some())
+            .map(Case::conditions)
+            .collect();
+        assert_eq!(
+            lacks,
+            [
+                "pod-node, 8 rules, IPv4",
+                "node-node, IPv4",
+                "pod-pod-cross, ipip, 8 rules, IPv4",
+            ]
+        );
     }
 
     #[test]

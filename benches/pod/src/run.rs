@@ -38,9 +38,9 @@ pub struct Run<'a> {
 /// The places of one subject in a group, by path.
 struct Stage {
     targets: BTreeMap<Path, Target>,
-    // Servers end before their lab.
-    _servers: Option<Servers>,
-    _lab: Option<Held>,
+    // Servers end before their labs.
+    servers: Vec<Servers>,
+    labs: Vec<Held>,
 }
 
 impl<'a> Run<'a> {
@@ -163,8 +163,8 @@ impl<'a> Run<'a> {
                 place.name.clone(),
                 Stage {
                     targets: BTreeMap::from([(Path::External, place.target.clone())]),
-                    _servers: None,
-                    _lab: None,
+                    servers: Vec::new(),
+                    labs: Vec::new(),
                 },
             );
         }
@@ -176,8 +176,21 @@ impl<'a> Run<'a> {
     }
 
     fn stage(&mut self, subject: &Subject, group: &Group) -> Result<Stage> {
+        let mut stage = Stage {
+            targets: BTreeMap::new(),
+            servers: Vec::new(),
+            labs: Vec::new(),
+        };
+        for part in subject.parts(group) {
+            self.add_lab(&mut stage, subject, &part)?;
+        }
+        Ok(stage)
+    }
+
+    /// Builds the lab of a group, or of a part of one, and finds its places.
+    fn add_lab(&mut self, stage: &mut Stage, subject: &Subject, group: &Group) -> Result<()> {
         let spec = subject.spec(group, self.common);
-        let held = lifecycle::hold(&subject.lab_name()?, &spec)?;
+        let held = lifecycle::hold(&subject.lab_name(spec.nodes)?, &spec)?;
         let lab = held.lab();
         if group.routes > 0 {
             vrouter_lab::routes::add(lab, group.routes)?;
@@ -232,11 +245,10 @@ impl<'a> Run<'a> {
             };
             let _told_by_the_rounds = measure(target, Test::Tcp, extent, &self.interrupt);
         }
-        Ok(Stage {
-            targets,
-            _servers: Some(servers),
-            _lab: Some(held),
-        })
+        stage.targets.append(&mut targets);
+        stage.servers.push(servers);
+        stage.labs.push(held);
+        Ok(())
     }
 
     /// Says what cannot be measured of a subject.
