@@ -1,12 +1,12 @@
-//! Sending buffers over sockets: cut into messages, sent many in a call, each packet's fate
-//! settled. Shared by the tunnels; [`one_by_one`] also by devices.
+//! Buffers from and to sockets, many in a call: received until a vector is full; cut into messages
+//! and sent, each packet's fate settled. Shared by the tunnels; [`one_by_one`] also by devices.
 
 use std::io;
 
 use nix::errno::Errno;
 use socket2::{SockFilter, Socket};
 use vrouter_dataplane::buffer::Buffer;
-use vrouter_dataplane::device::Transmitted;
+use vrouter_dataplane::device::{Transmitted, VECTOR, VECTOR_BYTES, Vector};
 
 use crate::ancillary::Control;
 use crate::ancillary::Name;
@@ -16,6 +16,36 @@ use crate::sys::{self, Message, Outbox};
 pub(crate) const BATCH: usize = 64;
 /// Bytes each socket may hold that were not yet read, or not yet sent.
 const SOCKET_BUFFER: libc::c_int = 8 << 20;
+
+/// Messages of the first call for a vector. Each may be a super-packet, and who asks for many gets
+/// more bytes than a core's cache has room for.
+const FIRST_CALL: usize = 4;
+
+/// Fills a vector by calls of `some`, which takes up to so many messages and says whether no more
+/// wait; up to `inbox` in a call. Whether none wait at the end.
+///
+/// # Errors
+/// Those of `some`.
+pub(crate) fn receive(
+    into: &mut Vector,
+    inbox: usize,
+    mut some: impl FnMut(&mut Vector, usize) -> io::Result<bool>,
+) -> io::Result<bool> {
+    let first = into.len();
+    let mut most = FIRST_CALL.min(inbox);
+    loop {
+        let before = into.len();
+        if some(into, most)? {
+            return Ok(true);
+        }
+        let bytes: usize = into[first..].iter().map(Buffer::len).sum();
+        most = inbox;
+        let is_full = into.len() - first + most > VECTOR;
+        if is_full || bytes >= VECTOR_BYTES || into.len() == before {
+            return Ok(false);
+        }
+    }
+}
 
 /// What becomes one message: a part of a packet's bytes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -228,4 +258,44 @@ pub(crate) fn enlarge(socket: &Socket) -> io::Result<()> {
 pub(crate) fn deafen(socket: &Socket) -> io::Result<()> {
     let accept_no_byte = SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0);
     socket.attach_filter(&[accept_no_byte])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many messages each call for a vector asks for, of an endless supply of this size.
+    fn calls(bytes: usize) -> Vec<usize> {
+        let mut calls = Vec::new();
+        let mut into = Vector::new();
+        let drained = receive(&mut into, 16, |into, most| {
+            calls.push(most);
+            into.extend((0..most).map(|_| Buffer::from_slice(&vec![0; bytes])));
+            Ok(false)
+        });
+        assert!(!drained.unwrap());
+        calls
+    }
+
+    #[test]
+    fn a_vector_ends_with_its_packets_or_its_bytes() {
+        assert_eq!(calls(100), [4, 16, 16, 16]);
+        assert_eq!(calls(1450), [4, 16, 16, 16]);
+        assert_eq!(calls(4_000), [4, 16]);
+        assert_eq!(calls(60_000), [4]);
+    }
+
+    #[test]
+    fn what_is_drained_or_brings_nothing_is_not_asked_again() {
+        let mut asked = 0;
+        let mut receive_of = |drained| {
+            receive(&mut Vector::new(), 16, |_, _| {
+                asked += 1;
+                Ok(drained)
+            })
+        };
+        assert!(receive_of(true).unwrap());
+        assert!(!receive_of(false).unwrap());
+        assert_eq!(asked, 2);
+    }
 }

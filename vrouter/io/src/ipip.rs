@@ -13,7 +13,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use nix::errno::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use vrouter_dataplane::buffer::{Buffer, Pool};
-use vrouter_dataplane::device::{Capabilities, Device, Transmitted, VECTOR, Vector};
+use vrouter_dataplane::device::{Capabilities, Device, Transmitted, Vector};
 
 use crate::ancillary::Name;
 use crate::batch::{self, BATCH, Fate, Piece, Sender};
@@ -138,10 +138,15 @@ impl IpipSocket {
         self.address
     }
 
-    /// Takes up to `INBOX` messages; whether no more wait.
-    fn receive_some(&mut self, pool: &mut Pool, into: &mut Vector) -> io::Result<bool> {
+    /// Takes up to `most` messages; whether no more wait.
+    fn receive_some(
+        &mut self,
+        pool: &mut Pool,
+        into: &mut Vector,
+        most: usize,
+    ) -> io::Result<bool> {
         let first = into.len();
-        let wanted = INBOX.min(pool.available());
+        let wanted = most.min(pool.available());
         into.extend(
             std::iter::repeat_with(|| pool.take())
                 .take(wanted)
@@ -279,17 +284,9 @@ fn open_outer(buffer: &mut Buffer) {
 
 impl Device for IpipSocket {
     fn receive(&mut self, pool: &mut Pool, into: &mut Vector) -> io::Result<bool> {
-        let limit = into.len() + VECTOR;
-        while into.len() + INBOX <= limit {
-            let before = into.len();
-            if self.receive_some(pool, into)? {
-                return Ok(true);
-            }
-            if into.len() == before {
-                break;
-            }
-        }
-        Ok(false)
+        batch::receive(into, INBOX, |into, most| {
+            self.receive_some(pool, into, most)
+        })
     }
 
     fn transmit(&mut self, packets: &mut [Buffer]) -> Transmitted {

@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use nix::unistd::{read, write};
 use socket2::{Domain, Socket, Type};
 use vrouter_dataplane::buffer::{Buffer, Pool};
-use vrouter_dataplane::device::{Capabilities, Device, Transmitted, VECTOR, Vector};
+use vrouter_dataplane::device::{Capabilities, Device, Transmitted, VECTOR, VECTOR_BYTES, Vector};
 
 use crate::batch;
 use crate::error::{Context, Error, Result};
@@ -144,12 +144,19 @@ impl Queue {
 
 impl Device for Queue {
     fn receive(&mut self, pool: &mut Pool, into: &mut Vector) -> io::Result<bool> {
+        let mut bytes = 0;
         for _ in 0..VECTOR {
+            if bytes >= VECTOR_BYTES {
+                break;
+            }
             let Some(mut buffer) = pool.take() else {
                 return Ok(false);
             };
             match self.read_into(&mut buffer) {
-                Ok(()) => into.push(buffer),
+                Ok(()) => {
+                    bytes += buffer.len();
+                    into.push(buffer);
+                }
                 Err(error) => {
                     pool.give(buffer);
                     return match error {

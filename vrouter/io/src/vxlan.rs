@@ -15,7 +15,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use vrouter_dataplane::buffer::{Buffer, Pool};
-use vrouter_dataplane::device::{Capabilities, Device, Transmitted, VECTOR, Vector};
+use vrouter_dataplane::device::{Capabilities, Device, Transmitted, Vector};
 
 use crate::ancillary::{self, Control, Name};
 use crate::batch::{self, BATCH, Fate, Piece, Sender};
@@ -212,10 +212,15 @@ impl VxlanSocket {
         self.address
     }
 
-    /// Takes up to `INBOX` messages; whether no more wait.
-    fn receive_some(&mut self, pool: &mut Pool, into: &mut Vector) -> io::Result<bool> {
+    /// Takes up to `most` messages; whether no more wait.
+    fn receive_some(
+        &mut self,
+        pool: &mut Pool,
+        into: &mut Vector,
+        most: usize,
+    ) -> io::Result<bool> {
         let first = into.len();
-        let wanted = INBOX.min(VECTOR).min(pool.available());
+        let wanted = most.min(pool.available());
         into.extend(
             std::iter::repeat_with(|| pool.take())
                 .take(wanted)
@@ -384,17 +389,9 @@ pub(crate) fn is_passing(error: &io::Error) -> bool {
 
 impl Device for VxlanSocket {
     fn receive(&mut self, pool: &mut Pool, into: &mut Vector) -> io::Result<bool> {
-        let limit = into.len() + VECTOR;
-        while into.len() + INBOX <= limit {
-            let before = into.len();
-            if self.receive_some(pool, into)? {
-                return Ok(true);
-            }
-            if into.len() == before {
-                break;
-            }
-        }
-        Ok(false)
+        batch::receive(into, INBOX, |into, most| {
+            self.receive_some(pool, into, most)
+        })
     }
 
     fn transmit(&mut self, packets: &mut [Buffer]) -> Transmitted {
