@@ -100,8 +100,8 @@ pub struct Common {
     /// The length of a test in seconds.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub seconds: Option<u64>,
-    /// TCP's congestion control in all tests with iperf3 (tcp, tcp4, tcp-rev and the load of
-    /// rr-load), such as cubic or bbr (default: the kernel's).
+    /// TCP's congestion control, such as cubic or bbr (default: the kernel's). In labs of all
+    /// connections; elsewhere of iperf3's, which keep the pacing of a kernel whose own is bbr.
     #[arg(long, value_name = "NAME")]
     pub congestion: Option<String>,
     /// Where results, raw figures and the report go. It is made.

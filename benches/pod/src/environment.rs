@@ -25,8 +25,8 @@ pub struct Environment {
     pub memory: u64,
     /// The frequency governor of the first core, where there is one.
     pub governor: Option<String>,
-    /// TCP's congestion control of iperf3's streams, in new namespaces if none was asked for: what
-    /// paces delays the path as well.
+    /// TCP's congestion control, in new namespaces if none was asked for: what paces delays the path
+    /// as well.
     #[serde(default)]
     pub congestion_control: Option<String>,
     /// What part of the machine was busy before the start, in per cent.
@@ -88,21 +88,39 @@ impl Environment {
     }
 }
 
-/// Whether the kernel has this congestion control.
+/// Whether the kernel has this congestion control, and namespaces may be given it.
 ///
 /// # Errors
-/// It has not; the error names those it has.
+/// It has not, or they may not; the error names those that are there.
 pub fn require_congestion_control(name: &str) -> Result<()> {
-    const AVAILABLE: &str = "/proc/sys/net/ipv4/tcp_available_congestion_control";
-    let all =
-        fs::read_to_string(AVAILABLE).map_err(BenchError::io(format!("reading {AVAILABLE}")))?;
-    if all.split_ascii_whitespace().any(|one| one == name) {
-        return Ok(());
+    let list = |which: &str| -> Result<Vec<String>> {
+        let path = format!("/proc/sys/net/ipv4/tcp_{which}_congestion_control");
+        let text = fs::read_to_string(&path).map_err(BenchError::io(format!("reading {path}")))?;
+        let names = text.split_ascii_whitespace().map(str::to_owned);
+        Ok(names.collect())
+    };
+    let refuse = |reason| {
+        Err(BenchError::Invalid(format!(
+            "--congestion {name}: {reason}"
+        )))
+    };
+    let has = |list: &[String]| list.iter().any(|one| one == name);
+    let available = list("available")?;
+    if !has(&available) {
+        return refuse(format!(
+            "the kernel has {}; others need their module, tcp_{name}",
+            available.join(", ")
+        ));
     }
-    Err(BenchError::Invalid(format!(
-        "--congestion {name}: the kernel has {}; others need their module, tcp_{name}",
-        all.split_ascii_whitespace().collect::<Vec<_>>().join(", ")
-    )))
+    let allowed = list("allowed")?;
+    if !has(&allowed) {
+        let allowed = allowed.join(" ");
+        return refuse(format!(
+            "namespaces may have {allowed} alone; allow it by sysctl -w \
+             net.ipv4.tcp_allowed_congestion_control=\"{allowed} {name}\""
+        ));
+    }
+    Ok(())
 }
 
 fn version(tool: &str, flag: &str) -> Option<String> {

@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use vrouter_lab::check::Servers;
 use vrouter_lab::lifecycle::{self, Held};
 use vrouter_lab::names::Netns;
+use vrouter_lab::netns;
 
 use crate::cases::{Case, Dimension, Path, Test};
 use crate::cli::Common;
@@ -204,6 +205,13 @@ impl<'a> Run<'a> {
             .filter(|case| self.plan.subjects_of(case).any(|s| s == subject))
             .map(|case| case.path)
             .collect();
+        if let Some(name) = &self.plan.congestion {
+            // Not by iperf3 alone: a socket that was bbr's when it connected stays paced.
+            let setting = ("ipv4/tcp_congestion_control".to_owned(), name.as_str());
+            for namespace in lab.namespaces() {
+                netns::sysctl(namespace, std::slice::from_ref(&setting))?;
+            }
+        }
         for path in paths {
             let Some((client, server, address)) = ends(lab, path, group.family) else {
                 continue;
