@@ -9,8 +9,8 @@ pub type Vector = Vec<Buffer>;
 
 /// The most packets one call of [`Device::receive`] brings.
 pub const VECTOR: usize = 64;
-/// Bytes after which a call of [`Device::receive`] brings no more packets. What was
-/// read long before it is written has left the core's cache: sixty-four super-packets have 4 MB.
+/// Bytes after which a call of [`Device::receive`] brings no more packets. What was read long before
+/// it is written has left the core's cache: sixty-four super-packets have 4 MB.
 pub const VECTOR_BYTES: usize = 64 << 10;
 
 /// What a device takes as it is; the packet path does the rest in software.
@@ -58,8 +58,8 @@ pub struct Transmitted {
 
 /// One worker's queue of one interface.
 pub trait Device {
-    /// Reads waiting packets into buffers of `pool` and appends them to `into`, up to
-    /// [`VECTOR`] or until they have [`VECTOR_BYTES`]. Returns whether the device is now known to be empty.
+    /// Reads waiting packets into buffers of `pool` and appends them to `into`, up to [`VECTOR`] or
+    /// until they have [`VECTOR_BYTES`]. Returns whether the device is now known to be empty.
     ///
     /// # Errors
     /// The device is broken or gone. No packets waiting is no error.
