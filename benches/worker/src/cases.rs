@@ -12,8 +12,8 @@ use crate::world::packets::{ACK, ethernet, fragmentable, offloaded_frame, tcp, u
 use crate::world::{HOST, IPIP, Mode, Node, Plan, VXLAN4, VXLAN6};
 use crate::world::{a4, a6, mac, mutate, pod, underlay, vtep};
 
-/// Flows that frames of one kind belong to.
-const FLOWS: u16 = 16;
+/// Flows that frames of one kind belong to: none has two packets in a vector, which would be merged.
+const FLOWS: u16 = VECTOR as u16;
 
 /// One kind of packet.
 pub(crate) struct Case {
@@ -127,8 +127,9 @@ impl Case {
     }
 }
 
+/// With its checksum open, as a pod's kernel leaves it.
 fn of_pod(packet: &[u8]) -> Frame {
-    Frame::new(ethernet(mac(1, 1), packet))
+    offloaded_frame(mac(1, 1), packet.to_vec(), None)
 }
 
 fn datagrams(inner: &[Vec<u8>]) -> Frame {
@@ -155,6 +156,7 @@ pub(crate) fn all() -> Vec<Case> {
             .map(|port| udp(from, to, (1000 + port, 53), &vec![1; length]))
             .collect()
     };
+    let one_flow = |to| vec![of_pod(&udp(a, to, (1000, 53), &[1; 64]))];
     let of_pods = |packets: &[Vec<u8>]| packets.iter().map(|p| of_pod(p)).collect::<Vec<_>>();
     let segments: Vec<_> = (0..40)
         .map(|i| tcp(far, a, (80, 4000), 1 + i * 1400, ACK, &[1; 1400]))
@@ -182,6 +184,7 @@ pub(crate) fn all() -> Vec<Case> {
             pod(1),
             of_pods(&flows(a, b, 1400)),
         ),
+        Case::new("hit, pod to pod, one flow, merged", pod(1), one_flow(b)),
         Case::new("super-packet, pod to pod", pod(1), super_packet(b)).share(10),
         Case::changing(
             "miss, pod to pod",
@@ -191,6 +194,7 @@ pub(crate) fn all() -> Vec<Case> {
         )
         .share(10),
         Case::new("VXLAN out, 64 bytes", pod(1), of_pods(&flows(a, far, 64))),
+        Case::new("VXLAN out, one flow, merged", pod(1), one_flow(far)),
         Case::new(
             "VXLAN out, 1400 bytes",
             pod(1),
@@ -236,7 +240,7 @@ pub(crate) fn all() -> Vec<Case> {
             pod(1),
             mutate::fragments(&whole, 1200)
                 .iter()
-                .map(|p| of_pod(p))
+                .map(|p| Frame::new(ethernet(mac(1, 1), p)))
                 .collect(),
         ),
         Case::new("cut in two", pod(1), vec![of_pod(&to_cut)]),

@@ -18,6 +18,10 @@ pub trait Growing {
     fn offload(&self) -> Offload;
     /// Puts `payload` behind the packet; `false`, and no change, when there is no room.
     fn append(&mut self, payload: &[u8]) -> bool;
+    /// Whether it is known to be the only one of its flow: it is then passed over, and not summed.
+    fn is_alone(&self) -> bool {
+        false
+    }
 }
 
 /// What became of a packet.
@@ -65,6 +69,9 @@ pub fn vector<P: Growing>(packets: &mut [P], rules: Rules, fates: &mut [Fate]) {
             }
             // No flow of ours.
             (_, _) => continue,
+        }
+        if packet.is_alone() {
+            continue;
         }
         let segment = Segment::new(bytes, &layers, offload, rules);
         if segment.is_none() {

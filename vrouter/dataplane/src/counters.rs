@@ -126,6 +126,12 @@ impl Counters {
         &self.dropped[reason.index()]
     }
 
+    /// Counts a packet that came in by `rx` and is lost.
+    pub(crate) fn lost(&self, rx: InterfaceId, reason: DropReason) {
+        self.dropped(reason).add(1);
+        self.interface(rx).rx_dropped.add(1);
+    }
+
     /// Packets made for a reason.
     pub fn generated(&self, reason: GenerateReason) -> &Counter {
         &self.generated[reason.index()]

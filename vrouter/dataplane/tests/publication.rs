@@ -24,7 +24,9 @@ fn tables_are_swapped_while_packets_pass() {
     let observer = node.worker.observer();
     let done = AtomicBool::new(false);
     let mut v4 = std::mem::take(&mut node.v4);
-    let steady = ethernet(mac(1, 1), &udp(a4(1, 1), a4(1, 2), (1, 2), b"steady"));
+    // Of two flows: packets of one would be merged.
+    let steady =
+        [1, 3].map(|port| ethernet(mac(1, 1), &udp(a4(1, 1), a4(1, 2), (port, 2), b"steady")));
     // An address whose route comes and goes, each time by a new adjacency.
     let moving_to = std::net::IpAddr::from([10, 65, 1, 200]);
     let prefix = "10.65.1.200/32".parse().unwrap();
@@ -72,7 +74,7 @@ fn tables_are_swapped_while_packets_pass() {
             done.store(true, Ordering::Release);
         });
         while !done.load(Ordering::Acquire) {
-            for frame in [&steady, &moving, &steady] {
+            for frame in [&steady[0], &moving, &steady[1]] {
                 node.send(pod(1), Frame::new(frame.clone()));
             }
             sent += 1;

@@ -196,9 +196,12 @@ impl Underlay {
         for frame in nodes[from].wire(id).drain() {
             let mut sent = arriving(&frame, underlay(version, from as u8 + 1));
             if mode == Mode::Routed {
+                // The host's own interface segments what it is given.
                 sent.meta.remote = None;
-                sent.meta.offload = frame.meta.offload;
-                self.take(now, 1 - from, id, &sent);
+                for packet in world::packets::on_the_wire(&frame, 0) {
+                    sent.bytes = packet;
+                    self.take(now, 1 - from, id, &sent);
+                }
                 continue;
             }
             assert_eq!(frame.meta.remote, Some(underlay(version, 2 - from as u8)));

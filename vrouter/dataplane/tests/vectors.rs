@@ -13,7 +13,10 @@ use vrouter_dataplane::id::InterfaceId;
 use vrouter_dataplane::memory::{Frame, MemoryDevice, Wire};
 use vrouter_dataplane::packet::Version;
 use vrouter_dataplane::worker::{Config, Worker};
-use world::packets::{ACK, datagrams, ethernet, offloaded_frame, tcp, udp};
+use world::packets::{
+    ACK, datagrams, ethernet, offloaded_frame, on_the_wire, sums_are_right, tcp, udp,
+};
+use world::random::Random;
 use world::{Mode, Plan, VXLAN4, a4, mac, mutate, pod, underlay, vtep};
 
 /// A device that notes how many packets each of its calls sent.
@@ -46,6 +49,10 @@ struct Scene {
 
 impl Scene {
     fn new(pods: u8) -> Self {
+        Self::of(pods, Capabilities::OFFLOADS)
+    }
+
+    fn of(pods: u8, offloads: Capabilities) -> Self {
         let mut plan = Plan::new(1, Mode::Vxlan4);
         plan.workloads = pods;
         let node = plan.build();
@@ -56,7 +63,7 @@ impl Scene {
             let (capabilities, calls) = if id == VXLAN4 {
                 (Capabilities::DATAGRAMS, Arc::clone(&calls))
             } else {
-                (Capabilities::OFFLOADS, Arc::default())
+                (offloads, Arc::default())
             };
             let (device, wire) = MemoryDevice::new(capabilities, 1 << 20);
             worker.add_device(id, Noting { device, calls });
@@ -90,7 +97,11 @@ impl Scene {
 }
 
 fn far(pod: u8, payload: &[u8]) -> Frame {
-    let packet = udp(a4(1, pod), a4(2, 1), (1000, 2000), payload);
+    far_from(pod, 1000, payload)
+}
+
+fn far_from(pod: u8, port: u16, payload: &[u8]) -> Frame {
+    let packet = udp(a4(1, pod), a4(2, 1), (port, 2000), payload);
     Frame::new(ethernet(mac(1, pod), &packet))
 }
 
@@ -114,8 +125,8 @@ fn quiet_pods_are_sent_together() {
 #[test]
 fn a_busy_pod_does_not_wait_for_others() {
     let mut scene = Scene::new(3);
-    for n in 0..40 {
-        scene.send(pod(1), far(1, &[n]));
+    for port in 0..40 {
+        scene.send(pod(1), far_from(1, port, b"a"));
     }
     scene.send(pod(2), far(2, b"b"));
     scene.send(pod(3), far(3, b"c"));
@@ -131,6 +142,66 @@ fn super_packets_do_not_wait_for_others() {
     let calls = scene.turn();
     assert_eq!(calls.len(), 2, "{calls:?}");
     assert_eq!(calls[1], 1);
+}
+
+/// A sender hands its datagrams over one by one; they go on as super-packets, and come apart as
+/// they were.
+#[test]
+fn a_pod_s_datagrams_travel_together() {
+    let mut random = Random::new(1);
+    for _ in 0..200 {
+        let mut scene = Scene::new(2);
+        let mut sent = vec![Vec::new(); 4];
+        for number in 0..=random.below(63) {
+            let flow = random.below(4);
+            let far = flow % 2 == 1;
+            let size = *random.pick(&[1, 64, 64, 64, 700]);
+            let payload: Vec<u8> = (0..size).map(|_| number as u8).collect();
+            let to = if far { a4(2, 1) } else { a4(1, 2) };
+            let packet = udp(a4(1, 1), to, (flow as u16, 2000), &payload);
+            let frame = if random.once_in(2) {
+                offloaded_frame(mac(1, 1), packet, None)
+            } else {
+                Frame::new(ethernet(mac(1, 1), &packet))
+            };
+            sent[flow].push(payload);
+            scene.send(pod(1), frame);
+        }
+        let many = sent.iter().any(|payloads| payloads.len() > 20);
+        scene.turn();
+        let near = scene.wire(pod(2)).drain();
+        let through_tunnel = scene.wire(VXLAN4).drain();
+        let total = sent.iter().map(Vec::len).sum::<usize>();
+        assert!(!many || near.len() + through_tunnel.len() < total);
+        let near = near.iter().flat_map(|frame| on_the_wire(frame, 14));
+        let through_tunnel = through_tunnel.iter().flat_map(datagrams);
+        let mut got = vec![Vec::new(); 4];
+        for frame in near
+            .map(|f| f[14..].to_vec())
+            .chain(through_tunnel.map(|f| f[22..].to_vec()))
+        {
+            assert!(sums_are_right(&frame));
+            let flow = usize::from(u16::from_be_bytes([frame[20], frame[21]]));
+            got[flow].push(frame[28..].to_vec());
+        }
+        assert_eq!(got, sent);
+    }
+}
+
+/// Where no device takes UDP super-packets, none are made.
+#[test]
+fn datagrams_stay_apart_without_uso() {
+    let capabilities = Capabilities {
+        uso: false,
+        ..Capabilities::OFFLOADS
+    };
+    let mut scene = Scene::of(2, capabilities);
+    for n in 0..3 {
+        let packet = udp(a4(1, 1), a4(1, 2), (1, 2), &[n]);
+        scene.send(pod(1), offloaded_frame(mac(1, 1), packet, None));
+    }
+    scene.turn();
+    assert_eq!(scene.wire(pod(2)).drain().len(), 3);
 }
 
 /// Merging sees the tunnel's packets alone, whoever was read before it.

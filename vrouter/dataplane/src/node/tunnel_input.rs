@@ -59,7 +59,7 @@ pub(super) fn decapsulate(core: &mut Core, tables: &Tables, packet: &mut Packet)
     }
     if inner.len() > 1 {
         let before = inner.len();
-        coalesce(packet.buffer.bytes_mut(), &mut inner);
+        coalesce(packet.buffer.bytes_mut(), &mut inner, core.merges);
         let merged = (before - inner.len()) as u64;
         core.counters.consumed(ConsumeReason::Coalesced).add(merged);
     }
@@ -116,8 +116,8 @@ fn open(
 }
 
 /// Merges neighbours of one flow where they lie; what is left stays in order.
-fn coalesce(bytes: &mut [u8], spans: &mut Vec<Span>) {
-    let mut merge = InPlace::new(Rules::TCP_AND_UDP);
+fn coalesce(bytes: &mut [u8], spans: &mut Vec<Span>, rules: Rules) {
+    let mut merge = InPlace::new(rules);
     let mut kept = 0;
     for i in 0..spans.len() {
         if let Some(done) = merge.push(bytes, spans[i].clone()) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
+use encap::coalesce::Rules;
 use encap::reassemble::Reassembler;
 use policy::flow::{FlowTable, Hit, Seen, Touch};
 
@@ -35,6 +36,8 @@ pub struct Core {
     pub(crate) spans: Vec<encap::coalesce::Span>,
     pub(super) events: Arc<ArrayQueue<Event>>,
     pub(super) capabilities: Vec<Capabilities>,
+    /// Which packets are merged: UDP's once there is a device for its super-packets.
+    pub(crate) merges: Rules,
     pub(super) spawned: Vec<(Packet, NodeId)>,
     pub(super) waiting: Vec<Packet>,
     pub(super) queues: Vec<Vector>,
@@ -125,8 +128,7 @@ impl Core {
 
     /// The end of a packet that is lost.
     pub(crate) fn drop_packet(&mut self, packet: Packet, reason: DropReason) {
-        self.counters.dropped(reason).add(1);
-        self.counters.interface(packet.rx).rx_dropped.add(1);
+        self.counters.lost(packet.rx, reason);
         self.pool.give(packet.buffer);
     }
 

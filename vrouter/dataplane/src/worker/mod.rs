@@ -9,6 +9,7 @@
 mod core;
 mod packet;
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -27,7 +28,6 @@ use crate::graph::NodeId;
 use crate::id::InterfaceId;
 use crate::limiter::Limiter;
 use crate::node;
-use crate::packet::Headers;
 use crate::tables::{InterfaceKind, Tables};
 
 pub use core::Core;
@@ -79,8 +79,6 @@ pub struct Worker<D> {
     keys: Vec<FlowKey>,
     hits: Vec<Option<Hit>>,
     fates: Vec<Fate>,
-    /// What `Core::waiting` is swapped with while it is gone through.
-    spare: Vec<Packet>,
 }
 
 impl<D: Device> Worker<D> {
@@ -111,6 +109,7 @@ impl<D: Device> Worker<D> {
                 spans: Vec::with_capacity(128),
                 events,
                 capabilities: Vec::new(),
+                merges: Rules::TCP,
                 spawned: Vec::with_capacity(VECTOR),
                 waiting: Vec::with_capacity(VECTOR_MAX),
                 queues: Vec::new(),
@@ -120,7 +119,6 @@ impl<D: Device> Worker<D> {
             keys: Vec::with_capacity(VECTOR_MAX),
             hits: Vec::with_capacity(VECTOR_MAX),
             fates: Vec::with_capacity(VECTOR),
-            spare: Vec::with_capacity(VECTOR_MAX),
         }
     }
 
@@ -147,7 +145,11 @@ impl<D: Device> Worker<D> {
                 .resize_with(needed, || Vec::with_capacity(VECTOR_MAX));
             self.core.dirty.reserve(needed);
         }
-        self.core.capabilities[id.index()] = device.capabilities();
+        let capabilities = device.capabilities();
+        if capabilities.uso {
+            self.core.merges = Rules::TCP_AND_UDP;
+        }
+        self.core.capabilities[id.index()] = capabilities;
         self.devices[id.index()] = Some(device);
         self.mark_ready(id);
     }
@@ -266,13 +268,10 @@ impl<D: Device> Worker<D> {
         let entry = match tables.interface(id).map(|interface| &interface.kind) {
             Some(InterfaceKind::Workload(_)) => Some(NodeId::EthernetInput),
             Some(InterfaceKind::Host) => Some(NodeId::IpInput),
-            Some(InterfaceKind::Vxlan(_) | InterfaceKind::Ipip) => {
-                // Merging looks at the tunnel's packets alone.
-                self.finish(tables);
-                Some(NodeId::TunnelInput)
-            }
+            Some(InterfaceKind::Vxlan(_) | InterfaceKind::Ipip) => Some(NodeId::TunnelInput),
             None => None,
         };
+        let first = self.core.waiting.len();
         let (mut packets, mut bytes) = (0, 0);
         let mut vector = std::mem::take(&mut self.vector);
         for buffer in vector.drain(..) {
@@ -291,8 +290,12 @@ impl<D: Device> Worker<D> {
         let counters = self.core.counters.interface(id);
         counters.rx_packets.add(packets);
         counters.rx_bytes.add(bytes);
-        if entry == Some(NodeId::TunnelInput) {
-            self.coalesce();
+        // What came out of a tunnel is summed even if alone: its checksum may never have been filled
+        // in, which no device told.
+        let wanted =
+            entry == Some(NodeId::TunnelInput) || find_company(&mut self.core.waiting[first..]);
+        if wanted {
+            self.coalesce(first);
         }
         bytes
     }
@@ -303,43 +306,40 @@ impl<D: Device> Worker<D> {
         self.flush();
     }
 
-    /// Merges what came out of a tunnel one datagram at a time (a train of one buffer was merged
-    /// where it lay): one look-up, one rewrite and one frame for many packets of a flow.
-    fn coalesce(&mut self) {
-        let before = self.core.waiting.len();
-        if before < 2 {
+    /// Merges what a device brought, `waiting` from `first` on: one look-up, one rewrite and one
+    /// frame for many packets of a flow, be they of a tunnel (where a train of one buffer was merged
+    /// where it lay), or a pod's datagrams, which a sender hands over one by one.
+    fn coalesce(&mut self, first: usize) {
+        let came = &mut self.core.waiting[first..];
+        if came.len() < 2 {
             return;
         }
         self.fates.clear();
-        self.fates.resize(before, Fate::Absorbed);
-        coalesce::vector(&mut self.core.waiting, Rules::TCP_AND_UDP, &mut self.fates);
+        self.fates.resize(came.len(), Fate::Absorbed);
+        coalesce::vector(came, self.core.merges, &mut self.fates);
         if !self.fates.contains(&Fate::Absorbed) {
-            for (packet, fate) in self.core.waiting.iter_mut().zip(&self.fates) {
+            for (packet, fate) in came.iter_mut().zip(&self.fates) {
                 if let Fate::Kept(offload) = fate {
                     packet.buffer.meta.offload = *offload;
                 }
             }
             return;
         }
-        std::mem::swap(&mut self.core.waiting, &mut self.spare);
-        for (mut packet, fate) in self.spare.drain(..).zip(&self.fates) {
-            let Fate::Kept(offload) = fate else {
-                self.core.counters.consumed(ConsumeReason::Coalesced).add(1);
-                self.core.pool.give(packet.buffer);
-                continue;
+        let (mut fates, failed) = (self.fates.iter(), Cell::new(None));
+        let leaves = |packet: &mut Packet| {
+            let Some(Fate::Kept(offload)) = fates.next() else {
+                return true;
             };
             packet.buffer.meta.offload = *offload;
-            // It grew, and took over flags of its last segment.
-            if packet.buffer.len() != packet.headers.length {
-                match Headers::parse(packet.buffer.bytes()) {
-                    Ok(headers) => packet.headers = headers,
-                    Err(reason) => {
-                        self.core.drop_packet(packet, reason);
-                        continue;
-                    }
-                }
+            failed.set(packet.parse_again().err());
+            failed.get().is_some()
+        };
+        for packet in self.core.waiting.extract_if(first.., leaves) {
+            match failed.take() {
+                None => self.core.counters.consumed(ConsumeReason::Coalesced).add(1),
+                Some(reason) => self.core.counters.lost(packet.rx, reason),
             }
-            self.core.waiting.push(packet);
+            self.core.pool.give(packet.buffer);
         }
     }
 
@@ -398,4 +398,31 @@ impl<D: Device> Worker<D> {
             }
         }
     }
+}
+
+/// Marks the packets that are alone of their flow in this part of a vector. Whether others are left.
+fn find_company(packets: &mut [Packet]) -> bool {
+    const SLOTS: usize = 128;
+    let mut latest = [usize::MAX; SLOTS];
+    let mut any = false;
+    for at in 0..packets.len() {
+        let (before, rest) = packets.split_at_mut(at);
+        let packet = &mut rest[0];
+        packet.alone = true;
+        // What came in fragments may have to go in fragments, each datagram by itself.
+        let Some(key) = packet.key.as_ref().filter(|_| !packet.refragment) else {
+            continue;
+        };
+        // The last of another flow that has the same slot is forgotten; merging is no duty.
+        let slot = &mut latest[key.hash(0) as usize % SLOTS];
+        if let Some(other) = before.get_mut(*slot)
+            && other.key == packet.key
+        {
+            other.alone = false;
+            packet.alone = false;
+            any = true;
+        }
+        *slot = at;
+    }
+    any
 }

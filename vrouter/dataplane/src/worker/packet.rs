@@ -5,6 +5,7 @@ use encap::offload::Offload;
 use policy::flow::{FlowKey, Hit};
 
 use crate::buffer::Buffer;
+use crate::drop::DropReason;
 use crate::id::{AdjacencyId, InterfaceId};
 use crate::packet::Headers;
 
@@ -21,6 +22,8 @@ pub struct Packet {
     pub headers: Headers,
     /// Its flow, if it has one.
     pub key: Option<FlowKey>,
+    /// Whether no other packet of its vector is of its flow, as far as looked.
+    pub(crate) alone: bool,
     /// Its session, if it has one.
     pub hit: Option<Hit>,
     /// Its route, once known.
@@ -42,12 +45,21 @@ impl Packet {
             out: rx,
             headers: Headers::NONE,
             key: None,
+            alone: false,
             hit: None,
             adjacency: AdjacencyId(0),
             refragment: false,
             untracked: false,
             generated: false,
         }
+    }
+
+    /// Brings `headers` up to date after it grew by merging, and took over flags of its last segment.
+    pub(super) fn parse_again(&mut self) -> Result<(), DropReason> {
+        if self.buffer.len() != self.headers.length {
+            self.headers = Headers::parse(self.buffer.bytes())?;
+        }
+        Ok(())
     }
 
     /// Hash of its flow, the same in both directions; 0 for what has none.
@@ -97,5 +109,9 @@ impl Growing for Packet {
 
     fn append(&mut self, payload: &[u8]) -> bool {
         self.buffer.append(payload)
+    }
+
+    fn is_alone(&self) -> bool {
+        self.alone
     }
 }
