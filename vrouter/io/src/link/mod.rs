@@ -6,6 +6,7 @@
 
 mod address;
 mod neighbor;
+mod qdisc;
 mod route;
 
 use std::io;
