@@ -19,7 +19,6 @@ use vrouter_dataplane::device::{Capabilities, Device, Transmitted, VECTOR, VECTO
 
 use crate::batch;
 use crate::error::{Context, Error, Result};
-use crate::link::Link;
 use crate::sys::{self, InterfaceName, Kind};
 
 /// Where tun files come from.
@@ -93,15 +92,6 @@ pub(crate) fn open(wanted: &Wanted<'_>) -> Result<Vec<Queue>> {
         .context(|| what(&format!("set the MTU {} of", wanted.mtu)))?;
     if let Some(mac) = wanted.mac {
         sys::set_mac(&socket, name, mac).context(|| what(&format!("set the MAC {mac:02x?} of")))?;
-    }
-    // A queue before the one that is read here is a lock and a queue for nothing: it never fills,
-    // because a tun throws away what it has no room for.
-    let link = Link::open()?;
-    let index = link.expect_interface(wanted.name)?.index;
-    match link.set_no_queue(index) {
-        // A kernel without traffic control has no such queue.
-        Err(e) if e.os_error() == Some(libc::EOPNOTSUPP) => {}
-        other => other?,
     }
     Ok(queues)
 }

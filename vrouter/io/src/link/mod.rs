@@ -6,7 +6,6 @@
 
 mod address;
 mod neighbor;
-mod qdisc;
 mod route;
 
 use std::io;
