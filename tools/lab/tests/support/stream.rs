@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -98,9 +99,12 @@ impl Stream {
                 }
                 longest
             });
-            work();
+            // What `work` panics with goes on once the watch has ended; else the scope waits for it.
+            let worked = panic::catch_unwind(AssertUnwindSafe(work));
             done.store(true, Ordering::Relaxed);
-            watch.join().expect("the watch does not panic")
+            let longest = watch.join().expect("the watch does not panic");
+            worked.unwrap_or_else(|panicked| panic::resume_unwind(panicked));
+            longest
         })
     }
 
