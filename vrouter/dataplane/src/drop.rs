@@ -71,7 +71,7 @@ reasons! {
         EndpointToHost "endpoint-to-host" "The host does not accept packets of its endpoints (defaultEndpointToHostAction).",
         TunnelFromWorkload "tunnel-from-workload" "A workload sent VXLAN or IPIP of its own.",
         TunnelUnknownSource "tunnel-unknown-source" "Encapsulated packet from an address that is no known node.",
-        TunnelMalformed "tunnel-malformed" "The tunnel header is cut short or has flags that are not allowed.",
+        TunnelMalformed "tunnel-malformed" "The tunnel's headers are cut short, wrong, or have flags that are not allowed.",
         TunnelUnknownVni "tunnel-unknown-vni" "VXLAN with a VNI that is not ours.",
         TunnelEcn "tunnel-ecn" "Congestion was marked on the underlay, but the inner packet cannot carry it (RFC 6040).",
         TunnelInnerLink "tunnel-inner-link" "The inner frame is not addressed to this node or is no IP packet.",

@@ -111,6 +111,9 @@ fn what_the_tunnel_refuses() {
     let mut empty = good.clone();
     empty.bytes.clear();
     expect(VXLAN4, empty, DropReason::TunnelMalformed);
+    let mut unreadable = good.clone();
+    unreadable.meta.malformed = true;
+    expect(VXLAN4, unreadable, DropReason::TunnelMalformed);
     let mut other_vtep = good.clone();
     other_vtep.bytes[8] ^= 2;
     expect(VXLAN4, other_vtep, DropReason::TunnelInnerLink);
@@ -303,6 +306,37 @@ fn open_checksums_of_kernel_peers_are_closed() {
         let got = one(node.pass(VXLAN4, datagram(&[wrong])), pod(1));
         assert_eq!(got.meta.offload, Offload::None);
         assert!(!sums_are_right(&got.bytes[14..]));
+    }
+}
+
+#[test]
+fn a_super_packet_that_the_underlay_names_reaches_the_pod_whole() {
+    let (a, b) = (a4(2, 1), a4(1, 1));
+    let payload: Vec<u8> = (0..9_500).map(|i| (i % 251) as u8).collect();
+    for packet in [
+        tcp(a, b, (80, 4000), 1, ACK, &payload),
+        udp(a, b, (80, 4000), &payload),
+    ] {
+        let headers = packet.len() - payload.len();
+        let (bytes, offload) = offloaded(packet, Some(1000), 0);
+        let frame = Frame {
+            bytes,
+            meta: Meta {
+                offload,
+                remote: Some(underlay(Version::V4, 2)),
+                ..Meta::default()
+            },
+        };
+        let mut node = node(1, Mode::Ipip);
+        let got = one(node.pass(IPIP, frame), pod(1));
+        let wire = on_the_wire(&got, 14);
+        assert_eq!(wire.len(), 10);
+        let mut data: Vec<u8> = Vec::new();
+        for segment in &wire {
+            assert!(sums_are_right(&segment[14..]));
+            data.extend(&segment[14 + headers..]);
+        }
+        assert_eq!(data, payload);
     }
 }
 

@@ -31,10 +31,10 @@ pub(super) fn decapsulate(core: &mut Core, tables: &Tables, packet: &mut Packet)
     }
     let mut inner = std::mem::take(&mut core.spans);
     inner.clear();
-    let each = if meta.segment == 0 {
-        usize::MAX
+    let (each, offload) = if meta.segment == 0 {
+        (usize::MAX, meta.offload)
     } else {
-        usize::from(meta.segment)
+        (usize::from(meta.segment), Offload::None)
     };
     let mut refused = None;
     let mut at = 0;
@@ -43,11 +43,14 @@ pub(super) fn decapsulate(core: &mut Core, tables: &Tables, packet: &mut Packet)
             core.counters.generated(GenerateReason::Unbatched).add(1);
         }
         let end = at + datagram.len();
-        match open(tables, vtep, meta.tos, datagram) {
-            Ok(skip) => inner.push(Span {
-                range: at + skip..end,
-                offload: Offload::None,
-            }),
+        let opened = open(tables, vtep, meta.tos, datagram).and_then(|skip| {
+            let offload = offload.shift(-(skip as isize));
+            let offload = offload.map_err(|_| DropReason::TunnelMalformed)?;
+            let range = at + skip..end;
+            Ok(Span { range, offload })
+        });
+        match opened {
+            Ok(span) => inner.push(span),
             // One refusal is held back: it may be what becomes of the packet in hand.
             Err(reason) => {
                 if let Some(before) = refused.replace(reason) {

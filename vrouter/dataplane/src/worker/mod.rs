@@ -280,8 +280,8 @@ impl<D: Device> Worker<D> {
             let packet = Packet::new(buffer, id);
             match entry {
                 None => self.core.drop_packet(packet, DropReason::InterfaceUnknown),
-                Some(_) if packet.buffer.meta.malformed => {
-                    self.core.drop_packet(packet, DropReason::OffloadMalformed);
+                Some(node) if packet.buffer.meta.malformed => {
+                    self.core.drop_packet(packet, malformed_at(node));
                 }
                 Some(node) => self.core.run_all(tables, packet, node),
             }
@@ -397,6 +397,14 @@ impl<D: Device> Worker<D> {
                 self.core.pool.give(buffer);
             }
         }
+    }
+}
+
+/// Why a packet goes that its device could make no sense of, at the node it would have entered by.
+fn malformed_at(entry: NodeId) -> DropReason {
+    match entry {
+        NodeId::TunnelInput => DropReason::TunnelMalformed,
+        _ => DropReason::OffloadMalformed,
     }
 }
 
