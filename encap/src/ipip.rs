@@ -1,10 +1,9 @@
 //! IPv4 in IPv4: RFC 2003 section 3.1, with the fields chosen as Linux' `ip_tunnel_xmit`
 //! (`net/ipv4/ip_tunnel.c`) chooses them.
 //!
-//! Owns the outer header. A raw socket of protocol 4 writes it itself and needs only the TOS and
-//! TTL of [`crate::ecn`]; it is read from what such a socket receives, and written for devices
-//! without a kernel. IPv6 in IPv4 is protocol 41 and another tunnel (`sit`): an inner packet that
-//! is not IPv4 is refused, as Calico has no IPIP for IPv6 pools.
+//! Owns the outer header, for devices without a kernel; what a kernel's socket or tunnel does itself
+//! needs only the TOS and TTL of [`crate::ecn`]. IPv6 in IPv4 is protocol 41 and another tunnel
+//! (`sit`): an inner packet that is not IPv4 is refused, as Calico has no IPIP for IPv6 pools.
 
 use std::net::Ipv4Addr;
 

@@ -14,7 +14,7 @@
 //! again.
 //!
 //! Two forms, one set of rules: [`InPlace`] for packets that lie in one buffer one after another
-//! (what `UDP_GRO` or a batch of raw-socket reads leaves behind) and [`vector`] for packets in
+//! (what `UDP_GRO` leaves behind) and [`vector`] for packets in
 //! buffers of their own, of several flows interleaved.
 
 mod in_place;

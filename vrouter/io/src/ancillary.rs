@@ -1,5 +1,5 @@
 //! Socket addresses and control messages as the kernel lays them out (`ip(7)`, `ipv6(7)`,
-//! `udp(7)`, `cmsg(3)`), written and read as bytes.
+//! `udp(7)`, `packet(7)`, `cmsg(3)`), written and read as bytes.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -116,6 +116,8 @@ pub(crate) struct Told {
     pub(crate) tos: u8,
     /// Size of each datagram, 0 for one only (`UDP_GRO`).
     pub(crate) segment: u16,
+    /// Where the IP header begins in a packet socket's frame (`PACKET_AUXDATA`).
+    pub(crate) network: u16,
 }
 
 /// Reads control messages; what is unknown or cut off is passed over.
@@ -130,6 +132,11 @@ pub(crate) fn read(mut control: &[u8]) -> Told {
             }
             (libc::SOL_UDP, libc::UDP_GRO) => {
                 told.segment = int(data).and_then(|v| u16::try_from(v).ok()).unwrap_or(0);
+            }
+            // `struct tpacket_auxdata`: three words, then `tp_mac` and `tp_net`.
+            (libc::SOL_PACKET, libc::PACKET_AUXDATA) => {
+                let field = data.get(14..).and_then(|data| data.first_chunk());
+                told.network = field.map_or(0, |field| u16::from_ne_bytes(*field));
             }
             _ => {}
         }
@@ -181,9 +188,16 @@ mod tests {
             told,
             Told {
                 tos: 0xb8,
-                segment: 1458
+                segment: 1458,
+                network: 0,
             }
         );
+
+        let mut control = Control::default();
+        let mut auxiliary = [0xff; 20];
+        auxiliary[14..16].copy_from_slice(&18_u16.to_ne_bytes());
+        control.push(libc::SOL_PACKET, libc::PACKET_AUXDATA, auxiliary);
+        assert_eq!(read(&control.bytes[..control.len]).network, 18);
 
         let mut control = Control::default();
         control.push(99, 99, [1, 2, 3]);

@@ -1,26 +1,30 @@
-//! IPIP's underlay (RFC 2003): raw sockets of protocol 4.
+//! IPIP's underlay (RFC 2003): packet sockets that receive and raw sockets that send protocol 4.
 //!
-//! Every worker has a socket that accepts its share of the flows (see `spread.rs`) and one that
-//! only sends, with outer headers written here: TTL and DF are the inner packet's, as the kernel's
-//! `tunl0` has them, and an outer packet is never fragmented by this node. Raw sockets take and
-//! give packets one by one; [`segment_in_kernel`] opens a way for super-packets. What a peer sent
-//! whole arrives whole, without a word about it: the packet path sees that by its checksum.
+//! Every worker has a packet socket with its share of the flows (see `packet.rs`), which brings
+//! super-packets whole and says where their segments end; and a raw socket that only sends, with
+//! outer headers written here: TTL and DF are the inner packet's, as the kernel's `tunl0` has them,
+//! and an outer packet is never fragmented by this node. A raw socket takes packets one by one;
+//! [`segment_in_kernel`] opens a way for super-packets.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
 
+use encap::checksum;
+use encap::ip::{Layers, Part, Version};
+use encap::offload::{HEADER_LEN, Offload};
 use nix::errno::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use vrouter_dataplane::buffer::{Buffer, Pool};
 use vrouter_dataplane::device::{Capabilities, Device, Transmitted, Vector};
 
-use crate::ancillary::Name;
+use crate::ancillary::{self, Name};
 use crate::batch::{self, BATCH, Fate, Piece, Sender};
 use crate::encapsulator::{self, Encapsulator, Tunnel};
 use crate::error::{Context, Result};
 use crate::netns::Netns;
-use crate::spread;
+use crate::packet;
 use crate::sys::{Inbox, Message};
 use crate::vxlan::is_passing;
 
@@ -28,11 +32,14 @@ const IPV4_HEADER: usize = 20;
 const DF: u8 = 0x40;
 /// Messages in one `recvmmsg`.
 const INBOX: usize = 32;
+
 /// One worker's part of the IPIP underlay.
 #[derive(Debug)]
 pub struct IpipSocket {
     receiver: Socket,
     transmitter: Socket,
+    /// Without a raw socket for the protocol the kernel tells peers that nobody here speaks it.
+    _speaker: Arc<Socket>,
     address: Ipv4Addr,
     /// Bytes of the longest inner packet the underlay brings in one piece.
     inner_mtu: usize,
@@ -45,8 +52,8 @@ pub struct IpipSocket {
 }
 
 /// Lets the kernel segment what `sockets` send by interface number `underlay`, in `netns` or the
-/// caller's namespace: from then on they take TCP super-packets as they are. A TAP `name` is made
-/// for it and lives as long as the sockets do.
+/// caller's namespace: from then on they take super-packets as they are. A TAP `name` is made for
+/// it and lives as long as the sockets do.
 ///
 /// # Errors
 /// The kernel is older than 6.6 or the process lacks `CAP_BPF` or `CAP_NET_ADMIN`, or the name is
@@ -73,53 +80,46 @@ pub fn segment_in_kernel(
 /// `netns` or the caller's namespace.
 ///
 /// # Errors
-/// The address is not the node's, or the process may not open raw sockets (`CAP_NET_RAW`).
+/// The address is not the node's, or the process may not open raw and packet sockets
+/// (`CAP_NET_RAW`).
 pub fn open(
     netns: Option<&Netns>,
     address: Ipv4Addr,
     mtu: u32,
     workers: usize,
 ) -> Result<Vec<IpipSocket>> {
-    let open_here = || {
-        (0..workers)
-            .map(|index| open_one(address, mtu, index, workers))
-            .collect()
-    };
+    let open_here = || open_here(address, mtu, workers);
     match netns {
         Some(netns) => netns.run(open_here)?,
         None => open_here(),
     }
 }
 
-fn open_one(address: Ipv4Addr, mtu: u32, index: usize, workers: usize) -> Result<IpipSocket> {
-    let action = || format!("open the IPIP sockets of worker {index} at {address}");
-    let receiver = raw(libc::IPPROTO_IPIP, address).context(action)?;
-    receiver
-        .attach_filter(&spread::filter(index, workers))
-        .context(action)?;
-    // Between the socket's making and the filter, packets of other workers may have come in.
-    let mut inbox = Inbox::new(INBOX);
-    let mut scratch = [[0; 1]; INBOX];
-    loop {
-        let areas = scratch.iter_mut().map(<[u8; 1]>::as_mut_slice);
-        if !inbox.receive(&receiver, areas).is_ok_and(|count| count > 0) {
-            break;
-        }
-    }
-    let transmitter = raw(libc::IPPROTO_RAW, address).context(action)?;
-    let inner_mtu = (mtu as usize).saturating_sub(IPV4_HEADER);
-    let headers = [[0; IPV4_HEADER]; BATCH];
-    let sender = Sender::new();
-    Ok(IpipSocket {
-        receiver,
-        transmitter,
-        address,
-        inner_mtu,
-        inbox,
-        sender,
-        headers,
-        encapsulator: None,
-    })
+fn open_here(address: Ipv4Addr, mtu: u32, workers: usize) -> Result<Vec<IpipSocket>> {
+    let action = || format!("open the IPIP sockets at {address}");
+    // A packet socket takes any address; this one refuses what is not the node's.
+    let speaker = raw(libc::IPPROTO_IPIP, address).context(action)?;
+    batch::deafen(&speaker).context(action)?;
+    let speaker = Arc::new(speaker);
+    packet::open(address, libc::IPPROTO_IPIP as u8, workers)
+        .context(action)?
+        .into_iter()
+        .map(|receiver| {
+            let transmitter = raw(libc::IPPROTO_RAW, address).context(action)?;
+            batch::enlarge(&transmitter).context(action)?;
+            Ok(IpipSocket {
+                receiver,
+                transmitter,
+                _speaker: Arc::clone(&speaker),
+                address,
+                inner_mtu: (mtu as usize).saturating_sub(IPV4_HEADER),
+                inbox: Inbox::new(INBOX),
+                sender: Sender::new(),
+                headers: [[0; IPV4_HEADER]; BATCH],
+                encapsulator: None,
+            })
+        })
+        .collect()
 }
 
 /// A raw socket bound to `address`. Of protocol `IPPROTO_RAW` it receives nothing and takes
@@ -127,7 +127,6 @@ fn open_one(address: Ipv4Addr, mtu: u32, index: usize, workers: usize) -> Result
 fn raw(protocol: libc::c_int, address: Ipv4Addr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(protocol)))?;
     socket.set_nonblocking(true)?;
-    batch::enlarge(&socket)?;
     socket.bind(&SocketAddr::new(address.into(), 0).into())?;
     Ok(socket)
 }
@@ -158,21 +157,34 @@ impl IpipSocket {
         }
         let areas = into[first..]
             .iter_mut()
-            .map(|buffer| buffer.receive_area(0));
+            .map(|buffer| buffer.receive_area(HEADER_LEN));
         let got = self.inbox.receive(&self.receiver, areas);
         let count = *got.as_ref().unwrap_or(&0);
         into.drain(first + count..)
             .for_each(|unused| pool.give(unused));
         for (index, buffer) in into[first..].iter_mut().enumerate() {
             let message = self.inbox.message(index);
-            buffer.received(message.len);
-            open_outer(buffer);
-            buffer.meta.malformed |= message.cut;
+            let device = *buffer
+                .receive_area(HEADER_LEN)
+                .first_chunk()
+                .unwrap_or(&[0; _]);
+            buffer.received(message.len.saturating_sub(HEADER_LEN));
+            let is_whole = message.len >= HEADER_LEN && !message.cut;
+            let l3 = ancillary::read(message.control).network.into();
+            buffer.meta.malformed = !is_whole || open_outer(buffer, device, l3).is_none();
         }
         match got {
             Ok(count) => Ok(count < wanted),
             Err(e) if e.raw_os_error() == Some(libc::EAGAIN) => Ok(true),
-            // Left over from an ICMP error or a signal; what waits is still there.
+            // A packet that the virtio-net header has no words for; it is gone.
+            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
+                into.extend(pool.take().map(|mut lost| {
+                    lost.meta.malformed = true;
+                    lost
+                }));
+                Ok(false)
+            }
+            // A signal, or an error left over; what waits is still there.
             Err(e) if is_passing(&e) => Ok(false),
             Err(e) => Err(e),
         }
@@ -269,17 +281,32 @@ fn outer(packet: &Buffer, source: Ipv4Addr) -> Option<[u8; IPV4_HEADER]> {
     Some(header)
 }
 
-/// Takes the outer header off and notes peer and TOS.
-fn open_outer(buffer: &mut Buffer) {
-    let Some(header) = buffer.bytes().first_chunk::<IPV4_HEADER>() else {
-        buffer.meta.malformed = true;
-        return;
-    };
+/// Takes off a frame's outer header, which begins at `l3`, and what is before and behind its packet.
+/// Notes peer, TOS and what `device`, the virtio-net header, says of the inner packet. `None` when
+/// the headers are wrong.
+fn open_outer(buffer: &mut Buffer, device: [u8; HEADER_LEN], l3: usize) -> Option<()> {
+    let bytes = buffer.bytes();
+    let layers = Layers::parse(bytes, l3).ok()?;
+    checksum::verify_header(bytes, &layers).ok()?;
+    let header: &[u8; IPV4_HEADER] = bytes.get(l3..)?.first_chunk()?;
+    let tos = header[1];
     let source = Ipv4Addr::new(header[12], header[13], header[14], header[15]);
-    let (tos, header_len) = (header[1], usize::from(header[0] & 0xf) * 4);
+    if (layers.version, layers.part) != (Version::V4, Part::Whole) {
+        return None;
+    }
+    let offload = match Offload::parse(&device, layers.end).ok()? {
+        // Of which of the checksums, nobody says.
+        Offload::Verified => Offload::None,
+        offload => offload.shift(-(layers.l4 as isize)).ok()?,
+    };
+    // A short frame is filled up behind its packet.
+    if !buffer.narrow(layers.l4..layers.end) {
+        return None;
+    }
+    buffer.meta.offload = offload;
     buffer.meta.remote = Some(source.into());
     buffer.meta.tos = tos;
-    buffer.meta.malformed = !buffer.strip(header_len);
+    Some(())
 }
 
 impl Device for IpipSocket {
@@ -311,9 +338,9 @@ impl Device for IpipSocket {
     fn capabilities(&self) -> Capabilities {
         match self.encapsulator {
             // Single packets are cheaper by the raw socket, many in a call, and so wanted finished.
-            // Of a UDP super-packet the receiver would not learn where its datagrams end.
             Some(_) => Capabilities {
                 tso: true,
+                uso: true,
                 ..Capabilities::DATAGRAMS
             },
             None => Capabilities::DATAGRAMS,
@@ -324,5 +351,78 @@ impl Device for IpipSocket {
 impl AsRawFd for IpipSocket {
     fn as_raw_fd(&self) -> RawFd {
         self.receiver.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes of a link's header.
+    const LINK: usize = 14;
+
+    /// A link's header, an outer header for 30 bytes, the bytes, and 10 that fill up the frame.
+    fn arrived() -> Buffer {
+        let mut bytes = vec![7; LINK + 60];
+        bytes[LINK..LINK + IPV4_HEADER].copy_from_slice(&[
+            0x45, 0xb8, 0, 50, 0, 0, 0x40, 0, 64, 4, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2,
+        ]);
+        let mut buffer = Buffer::from_slice(&bytes);
+        sum(&mut buffer);
+        buffer
+    }
+
+    fn sum(buffer: &mut Buffer) {
+        let header = &mut buffer.bytes_mut()[LINK..LINK + IPV4_HEADER];
+        let sum = checksum::ipv4_header(header);
+        header[10..12].copy_from_slice(&sum.to_be_bytes());
+    }
+
+    #[test]
+    fn outer_headers_are_taken_off() {
+        let mut buffer = arrived();
+        open_outer(&mut buffer, [0; HEADER_LEN], LINK).unwrap();
+        assert_eq!(buffer.bytes(), [7; 30]);
+        assert_eq!(buffer.meta.remote, Some([192, 0, 2, 1].into()));
+        assert_eq!(
+            (buffer.meta.tos, buffer.meta.offload),
+            (0xb8, Offload::None)
+        );
+    }
+
+    #[test]
+    fn what_is_unfinished_is_told_from_the_inner_header_on() {
+        let open = |device| {
+            let mut buffer = arrived();
+            open_outer(&mut buffer, device, LINK).map(|()| buffer.meta.offload)
+        };
+        let partial = |start| encap::offload::Partial { start, offset: 6 };
+        let needs_checksum = |start| [1, 0, 0, 0, 0, 0, start, 0, 6, 0];
+        assert_eq!(
+            open(needs_checksum(54)),
+            Some(Offload::Partial(partial(20)))
+        );
+        assert_eq!(open(needs_checksum(33)), None);
+        assert_eq!(open(needs_checksum(57)), None);
+        let verified = [2, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(open(verified), Some(Offload::None));
+        assert_eq!(open([0, 99, 0, 0, 0, 0, 0, 0, 0, 0]), None);
+    }
+
+    #[test]
+    fn wrong_outer_headers_are_refused() {
+        for (at, wrong) in [(0, 0x44), (0, 0x65), (3, 61), (6, 0x20), (8, 63)] {
+            let mut buffer = arrived();
+            buffer.bytes_mut()[LINK + at] = wrong;
+            assert_eq!(open_outer(&mut buffer, [0; HEADER_LEN], LINK), None, "{at}");
+        }
+        let mut cut = arrived();
+        cut.truncate(LINK + 49);
+        assert_eq!(open_outer(&mut cut, [0; HEADER_LEN], LINK), None);
+        // A fragment with the right checksum.
+        let mut fragment = arrived();
+        fragment.bytes_mut()[LINK + 6] = 0x20;
+        sum(&mut fragment);
+        assert_eq!(open_outer(&mut fragment, [0; HEADER_LEN], LINK), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Devices and system calls: TAP, TUN, UDP, raw IP, netlink.
+//! Devices and system calls: TAP, TUN, UDP, raw and packet sockets, netlink.
 //!
 //! The only crate of the packet path that calls the kernel. [`any::AnyDevice`] is what a worker
 //! holds of each interface; [`poller`] puts it to sleep; [`netns`] and [`link`] prepare pods and
@@ -13,10 +13,10 @@ pub mod error;
 pub mod ipip;
 pub mod link;
 pub mod netns;
+mod packet;
 pub mod pod;
 pub mod poller;
 pub mod queue;
-mod spread;
 mod sys;
 pub mod sysctl;
 pub mod tap;

@@ -1,5 +1,6 @@
 //! The system calls that no safe wrapper covers: `TUN*` and `SIOC*` ioctls (`linux/if_tun.h`,
-//! `netdevice(7)`), integer socket options, `recvmmsg(2)` and `sendmmsg(2)`.
+//! `netdevice(7)`), integer socket options, addresses of packet sockets, `recvmmsg(2)` and
+//! `sendmmsg(2)`, `bpf(2)`.
 //!
 //! The only file with `unsafe`. Each function here is safe to call whatever its arguments.
 #![allow(unsafe_code)]
@@ -140,6 +141,28 @@ pub(crate) fn set_option(
     let len = size_of::<c_int>() as libc::socklen_t;
     // SAFETY: the kernel reads `len` bytes of `value`, which lives through the call.
     check(unsafe { libc::setsockopt(fd, level, option, (&raw const value).cast(), len) }).map(drop)
+}
+
+/// `getsockopt` of an `int`.
+pub(crate) fn option(socket: impl AsFd, level: c_int, option: c_int) -> io::Result<c_int> {
+    let fd = socket.as_fd().as_raw_fd();
+    let mut value: c_int = 0;
+    let mut len = size_of::<c_int>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes to `value`; both live through the call.
+    check(unsafe { libc::getsockopt(fd, level, option, (&raw mut value).cast(), &raw mut len) })?;
+    Ok(value)
+}
+
+/// Binds a packet socket to packets of `ether_type` from all interfaces of its namespace.
+pub(crate) fn bind_packet(socket: impl AsFd, ether_type: u16) -> io::Result<()> {
+    let fd = socket.as_fd().as_raw_fd();
+    // SAFETY: zero bytes are a `sockaddr_ll`; its interface 0 is all of them.
+    let mut name: libc::sockaddr_ll = unsafe { mem::zeroed() };
+    name.sll_family = libc::AF_PACKET as u16;
+    name.sll_protocol = ether_type.to_be();
+    let len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: the kernel reads `len` bytes of `name`, which lives through the call.
+    check(unsafe { libc::bind(fd, (&raw const name).cast(), len) }).map(drop)
 }
 
 /// Room for the headers of several messages; bound to no socket.

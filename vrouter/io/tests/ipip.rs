@@ -4,13 +4,14 @@
 
 mod namespace;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use encap::offload::{Gso, GsoKind, Offload, Partial};
 use namespace::Namespace;
+use socket2::{Domain, Protocol, Socket, Type};
 use vrouter_dataplane::buffer::{Buffer, Pool};
 use vrouter_dataplane::device::{Device, Vector};
 use vrouter_dataplane::id::InterfaceId;
@@ -23,7 +24,7 @@ const B: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 
 struct Pair {
     a: Namespace,
-    _b: Namespace,
+    b: Namespace,
     senders: Vec<IpipSocket>,
     receivers: Vec<IpipSocket>,
 }
@@ -36,7 +37,7 @@ fn pair(workers: usize) -> Pair {
     let receivers = ipip::open(Some(&b.netns), B, 1500, workers).unwrap();
     Pair {
         a,
-        _b: b,
+        b,
         senders,
         receivers,
     }
@@ -212,20 +213,39 @@ fn tcp(len: usize) -> Vec<u8> {
     packet
 }
 
-fn super_packet(bytes: &[u8]) -> Buffer {
+const TCP_FIELD: Partial = Partial {
+    start: 20,
+    offset: 16,
+};
+const UDP_FIELD: Partial = Partial {
+    start: 20,
+    offset: 6,
+};
+
+fn super_packet(bytes: &[u8], kind: GsoKind, size: u16) -> Buffer {
     let mut packet = buffer(bytes, 0);
-    let partial = Partial {
-        start: 20,
-        offset: 16,
+    let (partial, header_len) = match kind {
+        GsoKind::UdpL4 => (UDP_FIELD, 28),
+        GsoKind::Tcp4 | GsoKind::Tcp6 => (TCP_FIELD, 40),
     };
-    let size = NonZeroU16::new(1440).unwrap();
     let gso = Gso {
-        kind: GsoKind::Tcp4,
+        kind,
         ecn: false,
-        header_len: 40,
-        size,
+        header_len,
+        size: NonZeroU16::new(size).unwrap(),
     };
     packet.meta.offload = Offload::Segmented(partial, gso);
+    packet
+}
+
+/// Datagrams of one flow as one packet, with the sum of the pseudo-header for all of it.
+fn datagrams(len: usize) -> Vec<u8> {
+    let mut packet = udp(7, 1, len);
+    let transport = (len - 20) as u16;
+    packet[24..26].copy_from_slice(&transport.to_be_bytes());
+    let [source, destination] = [[10, 1, 0, 1], [10, 2, 0, 2]].map(Ipv4Addr::from);
+    let sum = encap::checksum::pseudo_v4(source, destination, 17, transport).fold();
+    packet[26..28].copy_from_slice(&sum.to_be_bytes());
     packet
 }
 
@@ -234,7 +254,7 @@ fn segmented_in_kernel(pair: &mut Pair) {
     let underlay = link.expect_interface("eth0").unwrap().index;
     let netns = Some(&pair.a.netns);
     ipip::segment_in_kernel(&mut pair.senders, netns, "vr-ipip", underlay).unwrap();
-    assert!(pair.senders[0].capabilities().tso && !pair.senders[0].capabilities().uso);
+    assert!(pair.senders[0].capabilities().tso && pair.senders[0].capabilities().uso);
 }
 
 #[test]
@@ -244,27 +264,27 @@ fn the_kernel_carries_super_packets_whole() {
     segmented_in_kernel(&mut pair);
     let long = tcp(60_000);
     let mut unfinished = buffer(&tcp(1000), 0);
-    unfinished.meta.offload = Offload::Partial(Partial {
-        start: 20,
-        offset: 16,
-    });
+    unfinished.meta.offload = Offload::Partial(TCP_FIELD);
+    let many = datagrams(28 + 63 * 64 + 10);
     let back_to_back = [udp(8, 1, 1400), udp(8, 2, 1400)].concat();
     let mut batch = [
-        super_packet(&long),
+        super_packet(&long, GsoKind::Tcp4, 1440),
         unfinished,
+        super_packet(&many, GsoKind::UdpL4, 64),
         buffer(&back_to_back, 1400),
         buffer(&udp(9, 1, 100), 0),
         buffer(&udp(9, 1, 1481), 0),
     ];
     batch[0].meta.tos = 0xb8;
     let done = pair.senders[0].transmit(&mut batch);
-    assert_eq!((done.sent, done.full, done.refused), (4, 0, 1));
-    assert_eq!(done.bytes, 60_000 + 1000 + 2800 + 100);
+    assert_eq!((done.sent, done.full, done.refused), (5, 0, 1));
+    assert_eq!(done.bytes, 60_000 + 1000 + many.len() + 2800 + 100);
 
     let received = drain(&mut pair.receivers[0]);
     let expected = [
         long,
         tcp(1000),
+        many,
         udp(8, 1, 1400),
         udp(8, 2, 1400),
         udp(9, 1, 100),
@@ -274,11 +294,23 @@ fn the_kernel_carries_super_packets_whole() {
         (received[0].meta.remote, received[0].meta.tos),
         (Some(A.into()), 0xb8)
     );
-    for unfinished in &received[..2] {
-        let layers = encap::ip::Layers::parse(unfinished.bytes(), 0).unwrap();
-        let known = encap::checksum::assess(unfinished.bytes(), &layers);
-        assert!(matches!(known, Offload::Partial(_)), "{known:?}");
-    }
+    let told: Vec<_> = received
+        .iter()
+        .map(|packet| {
+            let gso = packet.meta.offload.gso();
+            let gso = gso.map(|gso| (gso.kind, gso.size.get()));
+            (packet.meta.offload.partial(), gso)
+        })
+        .collect();
+    let expected = [
+        (Some(TCP_FIELD), Some((GsoKind::Tcp4, 1440))),
+        (Some(TCP_FIELD), None),
+        (Some(UDP_FIELD), Some((GsoKind::UdpL4, 64))),
+        (None, None),
+        (None, None),
+        (None, None),
+    ];
+    assert_eq!(told, expected);
 }
 
 #[test]
@@ -287,21 +319,83 @@ fn the_kernel_segments_where_the_link_does_not() {
     let mut pair = pair(1);
     pair.a.exec("ethtool -K eth0 tso off gso off tx off");
     segmented_in_kernel(&mut pair);
-    let long = tcp(30_000);
-    assert_eq!(pair.senders[0].transmit(&mut [super_packet(&long)]).sent, 1);
-    let received = drain(&mut pair.receivers[0]);
-    let segments = packets(&received);
-    assert_eq!(segments.len(), (30_000_usize - 40).div_ceil(1440));
-    let payload: Vec<u8> = segments
-        .iter()
-        .flat_map(|packet| packet[40..].to_vec())
-        .collect();
-    assert!(payload == long[40..]);
-    for segment in &segments {
-        let layers = encap::ip::Layers::parse(segment, 0).unwrap();
-        encap::checksum::verify_header(segment, &layers).unwrap();
-        encap::checksum::verify_transport(segment, &layers).unwrap();
+    let (long, many) = (tcp(30_000), datagrams(28 + 9 * 1000 + 10));
+    let mut batch = [
+        super_packet(&long, GsoKind::Tcp4, 1440),
+        super_packet(&many, GsoKind::UdpL4, 1000),
+    ];
+    assert_eq!(pair.senders[0].transmit(&mut batch).sent, 2);
+    let received = packets(&drain(&mut pair.receivers[0]));
+    let tcp_segments = (30_000_usize - 40).div_ceil(1440);
+    assert_eq!(received.len(), tcp_segments + 10);
+    let (segments, datagrams) = received.split_at(tcp_segments);
+    let payloads = |packets: &[Vec<u8>], header: usize| -> Vec<u8> {
+        let payload = |packet: &Vec<u8>| packet[header..].to_vec();
+        packets.iter().flat_map(payload).collect()
+    };
+    assert!(payloads(segments, 40) == long[40..]);
+    assert!(payloads(datagrams, 28) == many[28..]);
+    for packet in &received {
+        let layers = encap::ip::Layers::parse(packet, 0).unwrap();
+        encap::checksum::verify_header(packet, &layers).unwrap();
+        encap::checksum::verify_transport(packet, &layers).unwrap();
     }
+}
+
+/// How often the namespace's kernel told somebody that a destination cannot be reached.
+fn unreachables(namespace: &Namespace) -> u64 {
+    let snmp = namespace
+        .netns
+        .run(|| std::fs::read_to_string("/proc/thread-self/net/snmp"))
+        .unwrap()
+        .unwrap();
+    let mut icmp = snmp.lines().filter_map(|line| line.strip_prefix("Icmp: "));
+    let (names, values) = (icmp.next().unwrap(), icmp.next().unwrap());
+    let at = names
+        .split_whitespace()
+        .position(|name| name == "OutDestUnreachs")
+        .unwrap();
+    values.split_whitespace().nth(at).unwrap().parse().unwrap()
+}
+
+#[test]
+#[ignore = "needs root"]
+fn outer_fragments_are_put_together_and_strangers_are_left_alone() {
+    let mut pair = pair(3);
+    let longest = udp(7, 1, 4000);
+    let send = |protocol: i32, to: Ipv4Addr, bytes: &[u8]| {
+        let send_here = || {
+            let protocol = Some(Protocol::from(protocol));
+            let socket = Socket::new(Domain::IPV4, Type::RAW, protocol).unwrap();
+            socket
+                .send_to(bytes, &SocketAddr::new(to.into(), 0).into())
+                .unwrap();
+        };
+        pair.a.netns.run(send_here).unwrap();
+    };
+    send(libc::IPPROTO_IPIP, B, &longest);
+    send(libc::IPPROTO_IPIP, B, &udp(7, 2, 100));
+    send(libc::IPPROTO_GRE, B, &udp(7, 3, 100));
+    let other = Ipv4Addr::new(192, 0, 2, 3);
+    pair.b.exec("ip address add 192.0.2.3/24 dev eth0");
+    send(libc::IPPROTO_IPIP, other, &udp(7, 4, 100));
+    let received: Vec<_> = pair.receivers.iter_mut().flat_map(drain).collect();
+    assert!(received.iter().all(|packet| !packet.meta.malformed));
+    assert!(packets(&received) == [longest, udp(7, 2, 100)]);
+    // Of the two that are not for us their sender is told, as ever, and of ours nobody.
+    assert_eq!(unreachables(&pair.b), 2);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn an_address_of_another_node_is_refused() {
+    let pair = pair(1);
+    let error = ipip::open(Some(&pair.b.netns), A, 1500, 1).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("open the IPIP sockets at 192.0.2.1"),
+        "{text}"
+    );
 }
 
 #[test]

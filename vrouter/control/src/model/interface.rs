@@ -59,7 +59,7 @@ pub enum InterfaceKind {
     Host,
     /// The UDP socket of the VXLAN tunnels.
     Vxlan,
-    /// The raw socket of the IPIP tunnels.
+    /// The sockets of the IPIP tunnels.
     Ipip,
 }
 

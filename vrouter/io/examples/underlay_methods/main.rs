@@ -56,12 +56,11 @@ enum Out {
 /// A way to receive, and the tunnel it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum In {
-    /// The product's raw socket.
-    RawRecvmmsg,
+    /// The product's packet socket, with the virtio header, as all on packet sockets.
+    PacketRecvmmsg,
     /// The product's VXLAN socket with `UDP_GRO`.
     UdpRecvmmsg,
-    /// With the virtio header, as all on packet sockets.
-    PacketRecvmmsg,
+    RawRecvmmsg,
     PacketRing2,
     PacketRing3,
     Xdp,
@@ -81,9 +80,9 @@ const METHODS: [Method; 13] = [
     Method::Send(Out::PacketSendmmsg),
     Method::Send(Out::PacketRing),
     Method::Send(Out::Xdp),
-    Method::Receive(In::RawRecvmmsg),
-    Method::Receive(In::UdpRecvmmsg),
     Method::Receive(In::PacketRecvmmsg),
+    Method::Receive(In::UdpRecvmmsg),
+    Method::Receive(In::RawRecvmmsg),
     Method::Receive(In::PacketRing2),
     Method::Receive(In::PacketRing3),
     Method::Receive(In::Xdp),
@@ -220,7 +219,7 @@ fn renew(size: Size, whole: bool, prefix: &[u8], packets: &mut [Buffer]) {
 enum Receiver {
     Ipip(IpipSocket),
     Vxlan(VxlanSocket),
-    Packet(PacketSocket),
+    Raw(PacketSocket),
     Ring2(PacketRing),
     Ring3(PacketRing),
     Xdp(Box<XdpSocket>),
@@ -234,21 +233,13 @@ impl Receiver {
             b.netns.run(open).unwrap().unwrap()
         };
         match method {
-            In::RawRecvmmsg => Self::Ipip(ipip::open(netns, B, 1500, 1).unwrap().remove(0)),
+            In::PacketRecvmmsg => Self::Ipip(ipip::open(netns, B, 1500, 1).unwrap().remove(0)),
             In::UdpRecvmmsg => Self::Vxlan(
                 vxlan::open(netns, B.into(), vxlan::PORT, 1)
                     .unwrap()
                     .remove(0),
             ),
-            In::PacketRecvmmsg => {
-                let open = || {
-                    let socket = PacketSocket::open(interface, true, true)?;
-                    socket
-                        .bind(interface, libc::ETH_P_ALL as u16)
-                        .map(|()| socket)
-                };
-                Self::Packet(b.netns.run(open).unwrap().unwrap())
-            }
+            In::RawRecvmmsg => Self::Raw(b.netns.run(PacketSocket::ipip).unwrap().unwrap()),
             In::PacketRing2 => Self::Ring2(ring(2)),
             In::PacketRing3 => Self::Ring3(ring(3)),
             In::Xdp => {
@@ -272,7 +263,7 @@ impl Receiver {
             match self {
                 Self::Ipip(socket) => drop(socket.receive(&mut pool, &mut received).unwrap()),
                 Self::Vxlan(socket) => drop(socket.receive(&mut pool, &mut received).unwrap()),
-                Self::Packet(socket) => socket.receive(&mut areas, &mut each),
+                Self::Raw(socket) => socket.receive(&mut areas, &mut each),
                 Self::Ring2(ring) => ring.receive2(&mut areas[0], &mut each),
                 Self::Ring3(ring) => ring.receive3(&mut areas[0], &mut each),
                 Self::Xdp(socket) => socket.receive(&mut areas[0], &mut each),
@@ -321,12 +312,14 @@ impl Topology {
             (Method::Receive(In::UdpRecvmmsg), Size::Super) => {
                 (Out::EncapsulatorVxlan, MACS[1], true)
             }
-            (Method::Receive(In::RawRecvmmsg), Size::Super) => {
+            (Method::Receive(In::PacketRecvmmsg | In::RawRecvmmsg), Size::Super) => {
                 (Out::EncapsulatorIpip, MACS[1], false)
             }
             (Method::Receive(_), Size::Super) => (Out::EncapsulatorIpip, NOBODY, false),
             (Method::Receive(In::UdpRecvmmsg), _) => (Out::PacketSendmmsg, MACS[1], true),
-            (Method::Receive(In::RawRecvmmsg), _) => (Out::PacketSendmmsg, MACS[1], false),
+            (Method::Receive(In::PacketRecvmmsg | In::RawRecvmmsg), _) => {
+                (Out::PacketSendmmsg, MACS[1], false)
+            }
             (Method::Receive(_), _) => (Out::PacketSendmmsg, NOBODY, false),
         };
         let neighbor = text(mac);

@@ -69,10 +69,17 @@ fn kick(fd: &OwnedFd) {
     };
 }
 
-/// A packet socket of one interface.
+/// A packet socket of one interface, or a raw one of IPIP.
 pub(crate) struct PacketSocket(OwnedFd);
 
 impl PacketSocket {
+    /// A raw socket that takes in all of IPIP.
+    pub(crate) fn ipip() -> io::Result<Self> {
+        let fd = socket(libc::AF_INET, libc::IPPROTO_IPIP)?;
+        set(&fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &(8 << 20))?;
+        Ok(Self(fd))
+    }
+
     /// One that takes in what arrives at `interface`, or only sends.
     pub(crate) fn open(interface: u32, receive: bool, vnet: bool) -> io::Result<Self> {
         let fd = socket(libc::AF_PACKET, 0)?;
