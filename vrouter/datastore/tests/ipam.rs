@@ -7,7 +7,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::IpAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use support::etcd::Etcd;
 use support::store_of;
@@ -331,15 +332,25 @@ fn processes_that_die_lose_no_address_and_give_none_twice() {
     apply(&*store, &pool("p", "10.0.0.0/26", "blockSize: 29"));
     let endpoint = etcd.endpoint();
     let mut children: Vec<Child> = (0..WORKERS).map(|it| start(&endpoint, it)).collect();
+    let seen = Arc::new(AtomicUsize::new(0));
     let readers: Vec<_> = children
         .iter_mut()
         .map(|child| {
             let out = BufReader::new(child.stdout.take().expect("it is a pipe"));
-            std::thread::spawn(move || out.lines().map_while(Result::ok).collect::<Vec<_>>())
+            let seen = Arc::clone(&seen);
+            let count = move |_: &String| {
+                seen.fetch_add(1, Ordering::Relaxed);
+            };
+            let lines = out.lines().map_while(Result::ok).inspect(count);
+            std::thread::spawn(move || lines.collect::<Vec<_>>())
         })
         .collect();
+    let limit = Instant::now() + Duration::from_secs(60);
+    while seen.load(Ordering::Relaxed) < 700 {
+        assert!(Instant::now() < limit, "only {seen:?} operations in 60 s");
+        std::thread::sleep(Duration::from_millis(50));
+    }
     // Killed one after the other, wherever they are.
-    std::thread::sleep(Duration::from_secs(3));
     for child in &mut children {
         std::thread::sleep(Duration::from_millis(130));
         child.kill().expect("it is our child");
