@@ -13,8 +13,8 @@ use std::net::Ipv4Addr;
 
 use libc::{
     BPF_ABS, BPF_B, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, PACKET_AUXDATA, PACKET_FANOUT,
-    PACKET_FANOUT_FLAG_DEFRAG, PACKET_FANOUT_FLAG_UNIQUEID, PACKET_FANOUT_HASH, PACKET_VNET_HDR,
-    SKF_AD_OFF, SKF_AD_PKTTYPE, SKF_NET_OFF, SOL_PACKET,
+    PACKET_FANOUT_CPU, PACKET_FANOUT_FLAG_DEFRAG, PACKET_FANOUT_FLAG_UNIQUEID, PACKET_FANOUT_HASH,
+    PACKET_VNET_HDR, SKF_AD_OFF, SKF_AD_PKTTYPE, SKF_NET_OFF, SOL_PACKET,
 };
 use socket2::{Domain, SockFilter, Socket, Type};
 
@@ -41,7 +41,7 @@ pub(crate) fn open(to: Ipv4Addr, protocol: u8, workers: usize) -> io::Result<Vec
             // Before it is one of the group it would get the others' packets, too.
             batch::deafen(&socket)?;
             sys::bind_packet(&socket, libc::ETH_P_IP as u16)?;
-            group = Some(join(&socket, group)?);
+            group = Some(join(&socket, group, workers)?);
             Ok(socket)
         })
         .collect::<io::Result<Vec<_>>>()?;
@@ -51,13 +51,19 @@ pub(crate) fn open(to: Ipv4Addr, protocol: u8, workers: usize) -> io::Result<Vec
     Ok(sockets)
 }
 
-/// Makes a socket one of the group of that number, or of a new one; the group's number.
-fn join(socket: &Socket, group: Option<u16>) -> io::Result<u16> {
+/// Makes a socket one of the group of that number, or of a new one, of so many; the group's number.
+fn join(socket: &Socket, group: Option<u16>, members: usize) -> io::Result<u16> {
+    // The group sees all IPv4 that arrives at the host. Where there is nothing to choose, the kernel
+    // need not look into each packet for its flow.
+    let choice = match members {
+        1 => PACKET_FANOUT_CPU,
+        _ => PACKET_FANOUT_HASH,
+    };
     let unique = match group {
         Some(_) => 0,
         None => PACKET_FANOUT_FLAG_UNIQUEID,
     };
-    let how = PACKET_FANOUT_HASH | PACKET_FANOUT_FLAG_DEFRAG | unique;
+    let how = choice | PACKET_FANOUT_FLAG_DEFRAG | unique;
     let wanted = u32::from(group.unwrap_or(0)) | how << 16;
     sys::set_option(socket, SOL_PACKET, PACKET_FANOUT, wanted.cast_signed())?;
     sys::option(socket, SOL_PACKET, PACKET_FANOUT).map(|got| got as u16)
