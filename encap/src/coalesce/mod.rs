@@ -14,8 +14,8 @@
 //! again.
 //!
 //! Two forms, one set of rules: [`InPlace`] for packets that lie in one buffer one after another
-//! (what `UDP_GRO` leaves behind) and [`vector`] for packets in
-//! buffers of their own, of several flows interleaved.
+//! (what `UDP_GRO` leaves behind) and [`vector`] for packets in buffers of their own, of several
+//! flows interleaved.
 
 mod in_place;
 mod open;

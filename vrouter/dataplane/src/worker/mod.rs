@@ -291,7 +291,7 @@ impl<D: Device> Worker<D> {
         counters.rx_packets.add(packets);
         counters.rx_bytes.add(bytes);
         // What came out of a tunnel is summed even if alone: its checksum may never have been filled
-        // in, which no device told.
+        // in, which a UDP socket does not tell.
         let wanted =
             entry == Some(NodeId::TunnelInput) || find_company(&mut self.core.waiting[first..]);
         if wanted {
