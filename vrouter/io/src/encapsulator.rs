@@ -2,19 +2,24 @@
 //!
 //! A socket takes finished packets: super-packets must be cut and summed for it. The kernel can
 //! carry a tunnelled super-packet whole (`SKB_GSO_IPXIP4`, `SKB_GSO_UDP_TUNNEL`), but the
-//! virtio-net header has no name for one. So it goes through a TAP of its own, with the outer
-//! headers in front: on its way in, a small eBPF program takes them off, puts them back as a
-//! tunnel's (`bpf_skb_adjust_room` marks the packet as a tunnelled one) and sends it out of the
-//! underlay interface, next hop and neighbor found by the kernel (`bpf_redirect_neigh`). What the
-//! interface cannot segment itself, the kernel segments last of all, and unfinished checksums
-//! likewise.
+//! virtio-net header has a name for VXLAN's only, and that since Linux 6.17. So it goes through a
+//! TAP of its own, with the outer headers in front: on its way in, a small eBPF program takes them
+//! off, puts them back as a tunnel's (`bpf_skb_adjust_room` marks the packet as a tunnelled one) if
+//! the header had no name for it, and sends it out of the underlay interface, next hop and neighbor
+//! found by the kernel (`bpf_redirect_neigh`). What the interface cannot segment itself, the kernel
+//! segments last of all, and unfinished checksums likewise.
+//!
+//! VXLAN's outer UDP checksum is filled in, as the kernel's own device does by default; only without
+//! that name super-packets leave it out (RFC 7348 section 5).
 //!
 //! Needs Linux 6.6 and `CAP_BPF`; without, sockets do the work.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use encap::checksum;
 use encap::offload::HEADER_LEN;
 use nix::errno::Errno;
 use nix::unistd::write;
@@ -43,7 +48,15 @@ impl Tunnel {
     fn overhead(self) -> usize {
         match self {
             Self::Ipip => IPV4_HEADER,
-            Self::Vxlan => IPV4_HEADER + UDP_HEADER + 8 + ETHERNET.len(),
+            Self::Vxlan => IPV4_HEADER + UDP_HEADER + self.between(),
+        }
+    }
+
+    /// Bytes between the outer transport header, or IPv4's, and the inner IP packet.
+    fn between(self) -> usize {
+        match self {
+            Self::Ipip => 0,
+            Self::Vxlan => 8 + ETHERNET.len(),
         }
     }
 
@@ -63,10 +76,17 @@ impl Tunnel {
 /// `bpf_redirect_neigh` wants such a header and no multicast address in it.
 const ETHERNET: [u8; 14] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
 
+/// Bytes of the virtio-net header that has a name for tunnelled super-packets
+/// (`struct virtio_net_hdr_v1_hash_tunnel`).
+const TUNNEL_HEADER_LEN: usize = 24;
+
 /// One worker's queue of the TAP whose packets leave by a tunnel.
 #[derive(Debug)]
 pub(crate) struct Encapsulator {
     file: File,
+    tunnel: Tunnel,
+    /// Whether the virtio-net header is [`TUNNEL_HEADER_LEN`] bytes and names super-packets.
+    named: bool,
     /// Keeps the program attached.
     _program: Arc<OwnedFd>,
 }
@@ -94,62 +114,140 @@ pub(crate) fn open(
     }
     let link = Link::open()?;
     let index = link.expect_interface(name)?.index;
-    let program = sys::attach_ingress(&program(tunnel, underlay), index)
+    let files: Vec<File> = queues.into_iter().map(queue::Queue::into_file).collect();
+    let named = match (tunnel, files.first()) {
+        (Tunnel::Vxlan, Some(file)) => {
+            name_super_packets(file).context(|| format!("set the header of {name}"))?
+        }
+        _ => false,
+    };
+    let program = sys::attach_ingress(&program(tunnel, underlay, named), index)
         .context(|| format!("attach the tunnel's program to {name}"))?;
     link.set_up(index)?;
     let program = Arc::new(program);
     let with_program = |file| Encapsulator {
         file,
+        tunnel,
+        named,
         _program: Arc::clone(&program),
     };
-    Ok(queues
-        .into_iter()
-        .map(|queue| with_program(queue.into_file()))
-        .collect())
+    Ok(files.into_iter().map(with_program).collect())
+}
+
+/// Gives all queues of a TAP the header that names VXLAN's super-packets; `false`, and nothing
+/// changed, if the kernel does not know it (Linux 6.17).
+fn name_super_packets(file: &File) -> io::Result<bool> {
+    /// `TUN_F_UDP_TUNNEL_GSO` and `TUN_F_UDP_TUNNEL_GSO_CSUM` of `linux/if_tun.h`.
+    const TUNNELS: u32 = 0x80 | 0x100;
+    let inner = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
+    sys::use_vnet_header(file, TUNNEL_HEADER_LEN)?;
+    match sys::set_offload(file, inner | TUNNELS) {
+        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
+            sys::use_vnet_header(file, HEADER_LEN).map(|()| false)
+        }
+        other => other.map(|()| true),
+    }
 }
 
 impl Encapsulator {
-    /// Sends a packet with the IPv4 header `ip` and `transport` in front, whose lengths and IP
-    /// checksum are filled in here.
+    /// Sends a packet with the IPv4 header `ip` and `transport` in front, whose lengths and
+    /// checksums are filled in here.
     pub(crate) fn send<const TRANSPORT: usize>(
         &self,
         packet: &mut Buffer,
         ip: [u8; IPV4_HEADER],
         transport: [u8; TRANSPORT],
     ) -> std::result::Result<(), Errno> {
-        let mut prefix = [0; HEADER_LEN + ETHERNET.len() + IPV4_HEADER + UDP_HEADER];
-        let len = HEADER_LEN + ETHERNET.len() + IPV4_HEADER + TRANSPORT;
+        let device = if self.named {
+            TUNNEL_HEADER_LEN
+        } else {
+            HEADER_LEN
+        };
+        let mut prefix = [0; TUNNEL_HEADER_LEN + ETHERNET.len() + IPV4_HEADER + UDP_HEADER];
+        let len = device + ETHERNET.len() + IPV4_HEADER + TRANSPORT;
         let prefix = prefix.get_mut(..len).ok_or(Errno::EINVAL)?;
-        fill(prefix, packet, ip, &transport).ok_or(Errno::EINVAL)?;
+        let (device, frame) = prefix.split_at_mut(device);
+        self.fill_frame(frame, packet, ip, &transport)
+            .ok_or(Errno::EINVAL)?;
+        self.fill_device(device, frame.len(), packet)
+            .ok_or(Errno::EINVAL)?;
         let bytes = packet.with_prefix(prefix).ok_or(Errno::EINVAL)?;
         write(&self.file, bytes).map(drop)
     }
+
+    /// Writes the virtio-net header of a packet that has `ahead` bytes of frame before it.
+    fn fill_device(&self, device: &mut [u8], ahead: usize, packet: &Buffer) -> Option<()> {
+        /// `VIRTIO_NET_HDR_F_UDP_TUNNEL_CSUM` and `VIRTIO_NET_HDR_GSO_UDP_TUNNEL_IPV4`.
+        const SUMMED: u8 = 8;
+        const OVER_IPV4: u8 = 0x20;
+        let offload = packet.meta.offload.shift(ahead as isize).ok()?;
+        let (plain, more) = device.split_first_chunk_mut::<HEADER_LEN>()?;
+        *plain = offload.emit();
+        if self.named && offload.gso().is_some() {
+            plain[0] |= SUMMED;
+            plain[1] |= OVER_IPV4;
+            // Before the last four bytes are the number of buffers and a hash, none of which it has.
+            let transport = (ETHERNET.len() + IPV4_HEADER) as u16;
+            let inner = (ahead + self.tunnel.between()) as u16;
+            let places = more.last_chunk_mut::<4>()?;
+            places[..2].copy_from_slice(&transport.to_le_bytes());
+            places[2..].copy_from_slice(&inner.to_le_bytes());
+        }
+        Some(())
+    }
+
+    /// Writes Ethernet, IPv4 and transport header of a packet.
+    fn fill_frame(
+        &self,
+        frame: &mut [u8],
+        packet: &Buffer,
+        mut ip: [u8; IPV4_HEADER],
+        transport: &[u8],
+    ) -> Option<()> {
+        let total = IPV4_HEADER + transport.len() + packet.len();
+        ip[2..4].copy_from_slice(&u16::try_from(total).ok()?.to_be_bytes());
+        let checksum = checksum::ipv4_header(&ip);
+        ip[10..12].copy_from_slice(&checksum.to_be_bytes());
+        let (ethernet, headers) = frame.split_at_mut(ETHERNET.len());
+        ethernet.copy_from_slice(&ETHERNET);
+        let (network, last) = headers.split_at_mut(IPV4_HEADER);
+        network.copy_from_slice(&ip);
+        last.copy_from_slice(transport);
+        if let Some(udp) = last.first_chunk_mut::<UDP_HEADER>() {
+            let checksum = self.udp_checksum(&ip, udp, packet)?;
+            udp[6..].copy_from_slice(&checksum.to_be_bytes());
+        }
+        Some(())
+    }
+
+    /// The field of the outer UDP header `udp`, which is zero so far.
+    fn udp_checksum(
+        &self,
+        ip: &[u8; IPV4_HEADER],
+        udp: &[u8; UDP_HEADER],
+        packet: &Buffer,
+    ) -> Option<u16> {
+        // Of the pseudo-header: addresses, protocol, length.
+        let pseudo = checksum::sum(&ip[12..])
+            .add_u16(ip[9].into())
+            .add_u16(u16::from_be_bytes([udp[4], udp[5]]));
+        if packet.meta.offload.gso().is_some() {
+            // Each segment's is the kernel's to fill in, who begins with the pseudo-header's sum.
+            return Some(if self.named { pseudo.fold() } else { 0 });
+        }
+        // With its own checksum filled in, what that covers sums to the complement of what the field
+        // holds now, which is the inner pseudo-header's sum.
+        let partial = packet.meta.offload.partial()?;
+        let before = packet.bytes().get(..partial.start.into())?;
+        let held = packet.bytes().get(partial.field()..)?.first_chunk()?;
+        let sum = pseudo + checksum::sum(udp) + checksum::sum(before);
+        Some(sum.add_u16(!u16::from_be_bytes(*held)).udp_checksum())
+    }
 }
 
-/// Writes what goes before a packet: virtio-net, Ethernet, IPv4 and transport header.
-fn fill(
-    prefix: &mut [u8],
-    packet: &Buffer,
-    mut ip: [u8; IPV4_HEADER],
-    transport: &[u8],
-) -> Option<()> {
-    let total = IPV4_HEADER + transport.len() + packet.len();
-    ip[2..4].copy_from_slice(&u16::try_from(total).ok()?.to_be_bytes());
-    let checksum = encap::checksum::ipv4_header(&ip);
-    ip[10..12].copy_from_slice(&checksum.to_be_bytes());
-    let (device, frame) = prefix.split_at_mut(HEADER_LEN);
-    let offload = packet.meta.offload.shift(frame.len() as isize).ok()?;
-    device.copy_from_slice(&offload.emit());
-    let (ethernet, headers) = frame.split_at_mut(ETHERNET.len());
-    ethernet.copy_from_slice(&ETHERNET);
-    let (network, last) = headers.split_at_mut(IPV4_HEADER);
-    network.copy_from_slice(&ip);
-    last.copy_from_slice(transport);
-    Some(())
-}
-
-/// The program for packets that leave through `tunnel` by interface `underlay`.
-fn program(tunnel: Tunnel, underlay: u32) -> Vec<Instruction> {
+/// The program for packets that leave through `tunnel` by interface `underlay`. With `named`, the
+/// kernel knows super-packets for tunnelled ones already.
+fn program(tunnel: Tunnel, underlay: u32, named: bool) -> Vec<Instruction> {
     /// Helper numbers of `linux/bpf.h`.
     const SKB_STORE_BYTES: i32 = 9;
     const SKB_LOAD_BYTES: i32 = 26;
@@ -161,6 +259,8 @@ fn program(tunnel: Tunnel, underlay: u32) -> Vec<Instruction> {
     const AT: i32 = ETHERNET.len() as i32;
     /// Where on the stack the headers are kept.
     const HEADERS: i32 = -56;
+    /// Where `struct __sk_buff` has the payload of a super-packet's segments, else zero.
+    const GSO_SIZE: i16 = 176;
 
     let overhead = tunnel.overhead() as i32;
     let (flags, inner_link) = tunnel.flags();
@@ -171,6 +271,11 @@ fn program(tunnel: Tunnel, underlay: u32) -> Vec<Instruction> {
         failures.push(code.len());
         code.push(0);
     };
+    if named {
+        // if (skb->gso_size) goto redirect
+        code.extend([load(0, 1, GSO_SIZE), 0]);
+    }
+    let entry = code.len();
     code.push(copy(6, 1));
     // skb_load_bytes(skb, 14, headers, overhead)
     code.extend([set(2, AT), copy(3, 10), add(3, HEADERS), set(4, overhead)]);
@@ -195,6 +300,7 @@ fn program(tunnel: Tunnel, underlay: u32) -> Vec<Instruction> {
     code.extend([copy(1, 6), set(2, AT), copy(3, 10), add(3, HEADERS)]);
     code.extend([set(4, overhead), set(5, 0)]);
     checked(&mut code, &mut failures, SKB_STORE_BYTES);
+    let redirect = code.len();
     // return redirect_neigh(underlay, NULL, 0, 0)
     code.extend([
         set(1, underlay.cast_signed()),
@@ -207,6 +313,9 @@ fn program(tunnel: Tunnel, underlay: u32) -> Vec<Instruction> {
     code.extend([set(0, SHOT), EXIT]);
     for at in failures {
         code[at] = jump_unless_zero(0, (drop - at - 1) as i16);
+    }
+    if named {
+        code[entry - 1] = jump_unless_zero(0, (redirect - entry) as i16);
     }
     code
 }
@@ -227,6 +336,11 @@ fn copy(to: u8, from: u8) -> Instruction {
 
 fn set(to: u8, value: i32) -> Instruction {
     instruction(0xb7, to, 0, 0, value)
+}
+
+/// Four bytes at `offset` from where `from` points.
+fn load(to: u8, from: u8, offset: i16) -> Instruction {
+    instruction(0x61, to, from, offset, 0)
 }
 
 fn add(to: u8, value: i32) -> Instruction {

@@ -335,8 +335,7 @@ fn source_of(packet: &Buffer, sources: usize) -> usize {
 }
 
 impl Whole {
-    /// Headers as the sockets' are, but for the UDP checksum, which is left out (RFC 7348 section 5):
-    /// the inner packet has its own.
+    /// Headers as the sockets' are.
     fn send(&self, port: u16, packet: &mut Buffer) -> std::result::Result<(), Errno> {
         let Some(IpAddr::V4(remote)) = packet.meta.remote else {
             return Err(Errno::EINVAL);

@@ -283,6 +283,36 @@ fn the_kernel_segments_where_the_link_does_not() {
     }
 }
 
+/// The receiving kernel drops what has an outer UDP checksum that is wrong.
+#[test]
+#[ignore = "needs root"]
+fn unfinished_packets_are_summed_inside_and_outside() {
+    for (kind, ip) in [(GsoKind::Tcp4, 20), (GsoKind::Tcp6, 40)] {
+        let mut pair = pair(V4, 1);
+        pair.a.exec("ethtool -K eth0 tso off gso off tx off");
+        segmented_in_kernel(&mut pair);
+        let sent = [ip + 20, 901, 1400].map(|len| tcp(kind, len));
+        let mut packets = sent.each_ref().map(|bytes| {
+            let mut packet = packet(pair.to, bytes, 0, 7);
+            packet.meta.offload = Offload::Partial(Partial {
+                start: (PREFIX + ip) as u16,
+                offset: 16,
+            });
+            packet
+        });
+        assert_eq!(pair.senders[0].transmit(&mut packets).sent, 3);
+        let received = datagrams(&drain(&mut pair.receivers[0]));
+        assert_eq!(received.len(), 3);
+        for (got, sent) in received.iter().zip(&sent) {
+            let field = PREFIX + ip + 16;
+            assert!(got[..field] == sent[..field] && got[field + 2..] == sent[field + 2..]);
+            let inner = &got[PREFIX..];
+            let layers = Layers::parse(inner, 0).unwrap();
+            checksum::verify_transport(inner, &layers).unwrap();
+        }
+    }
+}
+
 /// Packets of a flow find the same worker, be they sent whole or by a socket.
 #[test]
 #[ignore = "needs root"]
