@@ -139,9 +139,8 @@ pub(crate) fn open(
 fn name_super_packets(file: &File) -> io::Result<bool> {
     /// `TUN_F_UDP_TUNNEL_GSO` and `TUN_F_UDP_TUNNEL_GSO_CSUM` of `linux/if_tun.h`.
     const TUNNELS: u32 = 0x80 | 0x100;
-    let inner = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
     sys::use_vnet_header(file, TUNNEL_HEADER_LEN)?;
-    match sys::set_offload(file, inner | TUNNELS) {
+    match sys::set_offload(file, queue::TCP_OFFLOADS | TUNNELS) {
         Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
             sys::use_vnet_header(file, HEADER_LEN).map(|()| false)
         }

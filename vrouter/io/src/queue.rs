@@ -105,12 +105,15 @@ fn is_taken(error: &io::Error, name: &str) -> bool {
     ) && nix::net::if_::if_nametoindex(name).is_ok()
 }
 
+/// Unfinished packets that every kernel knows: open checksums and TCP super-packets.
+pub(crate) const TCP_OFFLOADS: libc::c_uint =
+    libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
+
 /// Asks for every unfinished packet; returns whether UDP super-packets are among them (Linux 6.2).
 fn set_offloads(file: &File) -> io::Result<bool> {
-    let tcp = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
-    match sys::set_offload(file, tcp | libc::TUN_F_USO4 | libc::TUN_F_USO6) {
+    match sys::set_offload(file, TCP_OFFLOADS | libc::TUN_F_USO4 | libc::TUN_F_USO6) {
         Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
-            sys::set_offload(file, tcp).map(|()| false)
+            sys::set_offload(file, TCP_OFFLOADS).map(|()| false)
         }
         other => other.map(|()| true),
     }
