@@ -24,8 +24,17 @@ use crate::line::{self, Line, REQUEST_LIMIT};
 use crate::message::{ErrorBody, ErrorCode, Request, Response};
 use crate::method::Service;
 
-/// Connections served at once; one more is refused with `unavailable`.
+/// Connections served at once. One more takes the place of the client that has been silent
+/// longest, for [`YIELD_AFTER`] at least; else it is refused with `unavailable`.
 pub const CONNECTIONS: usize = 64;
+
+/// A client that asks nothing for as long is disconnected.
+pub const IDLE_LIMIT: Duration = Duration::from_secs(300);
+
+/// A client that asks nothing for as long is disconnected when all places are taken and another
+/// one connects. Shorter than a client's [`TIMEOUT`](crate::client::TIMEOUT) and longer than the
+/// pause between two requests of a program at work.
+pub const YIELD_AFTER: Duration = Duration::from_secs(3);
 
 /// A client that takes no bytes for as long is given up.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -256,10 +265,38 @@ struct Shared {
 /// The open connections, by a number that never comes back.
 #[derive(Default)]
 struct Connections {
-    open: Vec<(u64, UnixStream)>,
+    open: Vec<Connection>,
     last: u64,
     /// No new ones, and no new requests on these.
     stopping: bool,
+}
+
+/// An open connection.
+struct Connection {
+    number: u64,
+    /// To shut it down from another thread.
+    stream: UnixStream,
+    /// Since when its next request is waited for; `None` while one is answered.
+    silent_since: Option<Instant>,
+}
+
+impl Connections {
+    /// Disconnects the client that has been silent longest, if it was for [`YIELD_AFTER`]; whether
+    /// one was. Its thread ends by itself.
+    fn free_a_place(&mut self, now: Instant) -> bool {
+        let silent = |c: &Connection| now.saturating_duration_since(c.silent_since.unwrap_or(now));
+        let longest = self.open.iter().enumerate().max_by_key(|(_, c)| silent(c));
+        let Some((place, connection)) = longest else {
+            return false;
+        };
+        if silent(connection) < YIELD_AFTER {
+            return false;
+        }
+        // An error means that it is closed already.
+        let _ = connection.stream.shutdown(Shutdown::Both);
+        self.open.swap_remove(place);
+        true
+    }
 }
 
 impl Shared {
@@ -275,8 +312,16 @@ impl Shared {
     }
 
     fn close(&self, number: u64) {
-        self.connections().open.retain(|(n, _)| *n != number);
+        self.connections().open.retain(|c| c.number != number);
         self.closed.notify_all();
+    }
+
+    /// Notes since when the next request of a connection is waited for.
+    fn set_silent_since(&self, number: u64, since: Option<Instant>) {
+        let mut connections = self.connections();
+        if let Some(connection) = connections.open.iter_mut().find(|c| c.number == number) {
+            connection.silent_since = since;
+        }
     }
 }
 
@@ -315,7 +360,7 @@ impl ServerHandle {
         // The acceptor does not panic: it only accepts and starts threads.
         let _ = acceptor.join();
         let mut connections = self.shared.connections();
-        for (_, stream) in &connections.open {
+        for Connection { stream, .. } in &connections.open {
             // Wakes a reader; answers can still be written. An error means it is closed.
             let _ = stream.shutdown(Shutdown::Read);
         }
@@ -332,7 +377,7 @@ impl ServerHandle {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
-        for (_, stream) in &connections.open {
+        for Connection { stream, .. } in &connections.open {
             // The grace is over.
             let _ = stream.shutdown(Shutdown::Both);
         }
@@ -370,7 +415,8 @@ fn start(shared: &Arc<Shared>, stream: UnixStream) {
             .and_then(|()| write(&mut stream, &response));
     };
     let mut connections = shared.connections();
-    if connections.open.len() >= CONNECTIONS {
+    let now = Instant::now();
+    if connections.open.len() >= CONNECTIONS && !connections.free_a_place(now) {
         drop(connections);
         return refuse(stream, "too many connections, try again");
     }
@@ -380,7 +426,11 @@ fn start(shared: &Arc<Shared>, stream: UnixStream) {
     };
     connections.last += 1;
     let number = connections.last;
-    connections.open.push((number, copy));
+    connections.open.push(Connection {
+        number,
+        stream: copy,
+        silent_since: Some(now),
+    });
     drop(connections);
     let spawned = thread::Builder::new()
         .name(format!("control-{number}"))
@@ -388,7 +438,7 @@ fn start(shared: &Arc<Shared>, stream: UnixStream) {
             let shared = Arc::clone(shared);
             move || {
                 // The client has gone, or does not read: nobody is left to tell.
-                let _ = converse(&shared, &stream);
+                let _ = converse(&shared, number, &stream);
                 shared.close(number);
             }
         });
@@ -398,16 +448,21 @@ fn start(shared: &Arc<Shared>, stream: UnixStream) {
 }
 
 /// Answers the requests of one connection until it ends.
-fn converse(shared: &Shared, mut stream: &UnixStream) -> io::Result<()> {
+fn converse(shared: &Shared, number: u64, mut stream: &UnixStream) -> io::Result<()> {
     stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
+    stream.set_read_timeout(Some(IDLE_LIMIT))?;
     let mut reader = BufReader::new(stream);
     let mut buffer = Vec::new();
     loop {
-        let response = match line::read(&mut reader, &mut buffer, REQUEST_LIMIT)? {
+        let line = line::read(&mut reader, &mut buffer, REQUEST_LIMIT)?;
+        if line == Line::Full && buffer.trim_ascii().is_empty() {
+            continue;
+        }
+        shared.set_silent_since(number, None);
+        let response = match line {
             Line::Full if shared.stopping() => {
                 Response::new(None, Err(ErrorBody::unavailable("vrouterd is stopping")))
             }
-            Line::Full if buffer.trim_ascii().is_empty() => continue,
             Line::Full => answer(&*shared.service, &buffer),
             Line::TooLong => {
                 let message = format!("a request has {REQUEST_LIMIT} bytes at most");
@@ -416,6 +471,7 @@ fn converse(shared: &Shared, mut stream: &UnixStream) -> io::Result<()> {
             Line::End => return Ok(()),
         };
         write(&mut stream, &response)?;
+        shared.set_silent_since(number, Some(Instant::now()));
     }
 }
 

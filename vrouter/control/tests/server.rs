@@ -358,6 +358,36 @@ fn too_many_connections_are_refused_until_one_ends() {
 }
 
 #[test]
+fn silent_clients_give_way_to_one_that_asks() {
+    let fixture = Fixture::new();
+    // Connections that never ask, one that sends half a request, and one that sends empty lines.
+    let mut silent: Vec<_> = (0..server::CONNECTIONS)
+        .map(|_| UnixStream::connect(fixture.path()).unwrap())
+        .collect();
+    silent[0].write_all(b"{\"id\":1,").unwrap();
+    thread::sleep(server::YIELD_AFTER + Duration::from_millis(200));
+    silent[1].write_all(b"\n\n").unwrap();
+    let mut clients: Vec<_> = (0..server::CONNECTIONS)
+        .map(|_| {
+            let mut client = fixture.client();
+            client.call(&GetVersion {}).unwrap();
+            client
+        })
+        .collect();
+    // Those that asked keep their places.
+    for client in &mut clients {
+        client.call(&GetVersion {}).unwrap();
+    }
+    // The silent ones were told that they are disconnected.
+    for stream in &mut silent {
+        stream
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
+        assert_eq!(stream.read(&mut [0; 8]).unwrap(), 0);
+    }
+}
+
+#[test]
 fn a_client_that_vanishes_disturbs_nobody() {
     let fixture = Fixture::new();
     for _ in 0..200 {
