@@ -7,13 +7,13 @@ use serde_json::value::RawValue;
 
 use crate::message::{ErrorBody, ErrorCode};
 use crate::model::{
-    CounterReport, Done, DropReport, EndpointPolicy, Explanation, Flow, Interface, Neighbor, Page,
-    Reloaded, Removed, ResourceReport, Route, Tunnel, Version, Worker,
+    CounterReport, Done, DropReport, EndpointPolicy, EndpointState, Explanation, Flow, Interface,
+    Neighbor, Page, Reloaded, Removed, ResourceReport, Route, Tunnel, Version, Worker,
 };
 use crate::params::{
-    AddRoutes, DeleteRoutes, Explain, GetVersion, Reload, ShowCounters, ShowDrops, ShowFlows,
-    ShowInterfaces, ShowNeighbors, ShowPolicy, ShowResources, ShowRoutes, ShowTunnels, ShowWorkers,
-    Shutdown,
+    AddRoutes, AwaitEndpoint, DeleteRoutes, Explain, GetVersion, Reload, ShowCounters, ShowDrops,
+    ShowFlows, ShowInterfaces, ShowNeighbors, ShowPolicy, ShowResources, ShowRoutes, ShowTunnels,
+    ShowWorkers, Shutdown,
 };
 
 /// A parameter struct: it knows its method and what comes back.
@@ -70,7 +70,8 @@ macro_rules! methods {
         })*
 
         /// What stands behind the socket. Functions are called from several threads at once and
-        /// should return within a second: a client waits for them.
+        /// should return within a second, unless their parameters ask for more: a client waits
+        /// for them.
         pub trait Service: Send + Sync + 'static {
             $(
                 $(#[$doc])*
@@ -108,6 +109,8 @@ methods! {
     "show.counters" counters(ShowCounters) -> CounterReport;
     /// The walk of a packet through the policies, without sending one.
     "policy.explain" explain(Explain) -> Explanation;
+    /// Waits until an endpoint is live, or gone: what the CNI plugin asks.
+    "endpoint.await" await_endpoint(AwaitEndpoint) -> EndpointState;
     /// Adds or replaces static routes, all of them or none.
     "routes.add" add_routes(AddRoutes) -> Done;
     /// Removes static routes.

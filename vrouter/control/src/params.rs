@@ -6,13 +6,16 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Family, Protocol};
+use crate::model::{Family, Mac, Protocol};
 
 /// The rows of a page when the client does not say.
 pub const DEFAULT_LIMIT: u32 = 1000;
 
 /// The most rows of a page; more are asked for in vain.
 pub const MAX_LIMIT: u32 = 10_000;
+
+/// The longest wait of `endpoint.await`, in milliseconds.
+pub const MAX_WAIT_MS: u32 = 60_000;
 
 macro_rules! params {
     ($($(#[$doc:meta])* $name:ident { $($(#[$field:meta])* $member:ident: $type:ty,)* })*) => {
@@ -114,6 +117,22 @@ params! {
 
     /// `show.counters`.
     ShowCounters {}
+
+    /// `endpoint.await`. What is given must match, so that an earlier pod of the same name does not
+    /// count.
+    AwaitEndpoint {
+        /// The endpoint: `namespace/name` of its resource or of its pod, or its interface.
+        endpoint: String,
+        /// The network namespace its resource names.
+        netns: Option<String>,
+        /// The Ethernet address its resource names.
+        mac: Option<Mac>,
+        /// Wait until it has no device instead.
+        gone: bool,
+        /// How long to wait at most, in milliseconds; 0: answer at once, never above
+        /// [`MAX_WAIT_MS`].
+        timeout_ms: u32,
+    }
 
     /// `routes.add`.
     AddRoutes {

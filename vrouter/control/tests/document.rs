@@ -105,6 +105,7 @@ fn every_example_parses() {
             Method::ShowResources(_) => same::<ShowResources>(&result),
             Method::ShowCounters(_) => same::<ShowCounters>(&result),
             Method::Explain(_) => same::<Explain>(&result),
+            Method::AwaitEndpoint(_) => same::<AwaitEndpoint>(&result),
             Method::AddRoutes(_) => same::<AddRoutes>(&result),
             Method::DeleteRoutes(_) => same::<DeleteRoutes>(&result),
             Method::Reload(_) => same::<Reload>(&result),

@@ -99,6 +99,9 @@ impl Service for Fake {
         let explanation = serde_json::json!({ "source": params.source });
         Explanation::new(&explanation).map_err(|e| ErrorBody::internal(e.to_string()))
     }
+    fn await_endpoint(&self, _: AwaitEndpoint) -> Answer<EndpointState> {
+        absent()
+    }
     fn add_routes(&self, _: AddRoutes) -> Answer<Done> {
         absent()
     }

@@ -358,6 +358,13 @@ impl Service for Fake {
             .map_err(|e| ErrorBody::internal(e.to_string()))
     }
 
+    fn await_endpoint(&self, params: AwaitEndpoint) -> Answer<EndpointState> {
+        Err(ErrorBody::not_found(format!(
+            "no interface or endpoint {:?}",
+            params.endpoint
+        )))
+    }
+
     fn add_routes(&self, params: AddRoutes) -> Answer<Done> {
         match params
             .routes

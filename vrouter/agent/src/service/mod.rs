@@ -2,6 +2,7 @@
 //! from its own state.
 
 mod counters;
+mod endpoint;
 mod flows;
 mod interfaces;
 mod policy;
@@ -138,6 +139,12 @@ impl Service for AgentService {
 
     fn explain(&self, params: params::Explain) -> Outcome<model::Explanation> {
         self.ask(move |agent| policy::explain(agent, &params))
+    }
+
+    fn await_endpoint(&self, params: params::AwaitEndpoint) -> Outcome<model::EndpointState> {
+        endpoint::wait(&params, |params| {
+            self.ask(move |agent| Ok(endpoint::state(agent, &params)))
+        })
     }
 
     fn add_routes(&self, params: params::AddRoutes) -> Outcome<model::Done> {

@@ -117,6 +117,28 @@ pub struct InterfaceCounters {
     pub tx_bytes: u64,
 }
 
+/// How far an endpoint is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointState {
+    /// Whether its device is there and every worker decides its packets by its policy.
+    pub live: bool,
+    /// Why it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The name of its interface in tables, such as `caliXXXX`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// The workload's Ethernet address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+    /// The largest packet in bytes, from the IP header on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+    /// The generation of the tables in force.
+    pub generation: u64,
+}
+
 /// What one worker saw of an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

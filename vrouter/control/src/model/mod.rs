@@ -16,7 +16,8 @@ pub use counter::{
 };
 pub use flow::{Flow, RuleReference, Tuple};
 pub use interface::{
-    Interface, InterfaceCounters, InterfaceKind, InterfaceState, WorkerInterfaceCounters,
+    EndpointState, Interface, InterfaceCounters, InterfaceKind, InterfaceState,
+    WorkerInterfaceCounters,
 };
 pub use policy::{
     EndpointPolicy, Explanation, Hits, PolicyDirection, PolicyPolicy, PolicyProfile, PolicyRule,
