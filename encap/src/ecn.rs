@@ -4,9 +4,9 @@
 //! `INET_ECN_decapsulate`), `net/ipv4/ip_tunnel.c` (`ip_tunnel_xmit`) for IPIP and
 //! `drivers/net/vxlan/vxlan_core.c` (`vxlan_xmit_one`) for VXLAN.
 
+use crate::Family;
 use crate::bytes::{put_u16, u16_at};
 use crate::checksum::update_u16;
-use crate::ip::Version;
 
 const MASK: u8 = 0b11;
 
@@ -120,17 +120,17 @@ pub fn tos(header: &[u8]) -> Option<u8> {
     let &[first, second, ..] = header else {
         return None;
     };
-    match version(header)? {
-        Version::V4 => Some(second),
-        Version::V6 => Some(first << 4 | second >> 4),
+    match family(header)? {
+        Family::V4 => Some(second),
+        Family::V6 => Some(first << 4 | second >> 4),
     }
 }
 
 /// Sets the TOS byte or traffic class in place, the IPv4 checksum incrementally; `false` and no
 /// change when `header` is no whole IP header.
 pub fn set_tos(header: &mut [u8], tos: u8) -> bool {
-    match version(header) {
-        Some(Version::V4) => {
+    match family(header) {
+        Some(Family::V4) => {
             let old = u16_at(header, 0);
             let new = old & 0xff00 | u16::from(tos);
             if old != new {
@@ -140,7 +140,7 @@ pub fn set_tos(header: &mut [u8], tos: u8) -> bool {
             }
             true
         }
-        Some(Version::V6) => {
+        Some(Family::V6) => {
             let word = u16_at(header, 0);
             put_u16(header, 0, word & 0xf00f | u16::from(tos) << 4);
             true
@@ -164,9 +164,9 @@ pub fn decapsulate_into(outer: u8, header: &mut [u8]) -> Result<(), Congested> {
 
 /// The TTL or hop limit of an IP header; `None` for other bytes.
 pub fn ttl(header: &[u8]) -> Option<u8> {
-    match version(header)? {
-        Version::V4 => Some(header[8]),
-        Version::V6 => Some(header[7]),
+    match family(header)? {
+        Family::V4 => Some(header[8]),
+        Family::V6 => Some(header[7]),
     }
 }
 
@@ -175,8 +175,8 @@ pub fn ttl(header: &[u8]) -> Option<u8> {
 /// `None`, and nothing changed, when it is 1 or 0 (the packet has expired) or when `header` is no
 /// whole IP header; otherwise the new value.
 pub fn decrement_ttl(header: &mut [u8]) -> Option<u8> {
-    match version(header)? {
-        Version::V4 => {
+    match family(header)? {
+        Family::V4 => {
             let old = u16_at(header, 8);
             if old < 0x0200 {
                 return None;
@@ -187,7 +187,7 @@ pub fn decrement_ttl(header: &mut [u8]) -> Option<u8> {
             put_u16(header, 10, checksum);
             Some(header[8])
         }
-        Version::V6 => {
+        Family::V6 => {
             if header[7] <= 1 {
                 return None;
             }
@@ -198,10 +198,10 @@ pub fn decrement_ttl(header: &mut [u8]) -> Option<u8> {
 }
 
 /// The version, when the header without options is whole.
-fn version(header: &[u8]) -> Option<Version> {
+fn family(header: &[u8]) -> Option<Family> {
     match header.first()? >> 4 {
-        4 if header.len() >= crate::ip::IPV4_HEADER => Some(Version::V4),
-        6 if header.len() >= crate::ip::IPV6_HEADER => Some(Version::V6),
+        4 if header.len() >= crate::ip::IPV4_HEADER => Some(Family::V4),
+        6 if header.len() >= crate::ip::IPV6_HEADER => Some(Family::V6),
         _ => None,
     }
 }

@@ -5,17 +5,14 @@
 
 use std::ops::Range;
 
+use crate::Family;
 use crate::bytes::{put_u16, u16_at, u32_at};
 use crate::checksum::ipv4_header;
-use crate::ip::{HeaderError, IPV6_HEADER, Layers, Version};
+use crate::ip::{HeaderError, IPV6_HEADER, Layers};
+use crate::protocol::{DESTINATION, FRAGMENT, HOP_BY_HOP, ROUTING};
 
 const MORE: u16 = 0x2000;
 const OFFSET: u16 = 0x1fff;
-
-const HOP_BY_HOP: u8 = 0;
-const ROUTING: u8 = 43;
-const FRAGMENT: u8 = 44;
-const DESTINATION: u8 = 60;
 
 /// Bytes of the IPv6 fragment header.
 pub const IPV6_FRAGMENT_HEADER: usize = 8;
@@ -63,9 +60,9 @@ impl Plan {
     /// Checksums must be filled in: nobody can do it for fragments.
     pub fn new(packet: &[u8], l3: usize, mtu: usize) -> Result<Self, FragmentError> {
         let layers = Layers::parse(packet, l3)?;
-        match layers.version {
-            Version::V4 => {}
-            Version::V6 => return Err(FragmentError::Ipv6),
+        match layers.family {
+            Family::V4 => {}
+            Family::V6 => return Err(FragmentError::Ipv6),
         }
         let Layers { l4, end, .. } = layers;
         let length = end - l4;
@@ -169,7 +166,7 @@ fn blank_options(options: &mut [u8]) {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fragment {
     /// The IP version.
-    pub version: Version,
+    pub family: Family,
     /// Which datagram it is part of, among those of its addresses (and, for IPv4, protocol).
     pub identification: u32,
     /// Where its data stands in the datagram, in bytes: a multiple of 8.
@@ -192,9 +189,9 @@ impl Fragment {
     /// a fragment: of one piece.
     pub fn parse(packet: &[u8]) -> Result<Option<Self>, HeaderError> {
         let layers = Layers::parse(packet, 0)?;
-        match layers.version {
-            Version::V4 => Ok(Self::parse_v4(packet, &layers)),
-            Version::V6 => Self::parse_v6(packet, layers.end),
+        match layers.family {
+            Family::V4 => Ok(Self::parse_v4(packet, &layers)),
+            Family::V6 => Self::parse_v6(packet, layers.end),
         }
     }
 
@@ -204,7 +201,7 @@ impl Fragment {
             return None;
         }
         Some(Self {
-            version: Version::V4,
+            family: Family::V4,
             identification: u32::from(u16_at(packet, 4)),
             offset: usize::from(field & OFFSET) * 8,
             more: field & MORE != 0,
@@ -233,7 +230,7 @@ impl Fragment {
         }
         let word = u16_at(packet, at + 2);
         Ok(Some(Self {
-            version: Version::V6,
+            family: Family::V6,
             identification: u32_at(packet, at + 4),
             // The lower three bits are not part of it: the field is the offset times 8 already.
             offset: usize::from(word & !7),

@@ -1,40 +1,18 @@
 //! Where the headers of an IP packet are: RFC 791, RFC 8200 section 4.
 //!
 //! Owns the one walk over IPv4 options and IPv6 extension headers that everything else here
-//! builds on, and the numbers of the protocols this crate looks into.
+//! builds on.
 
+use crate::Family;
 use crate::bytes::{u16_at, u32_at};
-
-/// Protocol number of ICMP.
-pub const ICMP: u8 = 1;
-/// Protocol number of IPv4 in IP (RFC 2003).
-pub const IPIP: u8 = 4;
-/// Protocol number of TCP.
-pub const TCP: u8 = 6;
-/// Protocol number of UDP.
-pub const UDP: u8 = 17;
-/// Protocol number of ICMPv6.
-pub const ICMPV6: u8 = 58;
-
-const HOP_BY_HOP: u8 = 0;
-const ROUTING: u8 = 43;
-const FRAGMENT: u8 = 44;
-const AUTHENTICATION: u8 = 51;
-const DESTINATION: u8 = 60;
+use crate::protocol::{AUTHENTICATION, DESTINATION, FRAGMENT, HOP_BY_HOP, ROUTING, TCP, UDP};
 
 /// Bytes of an IPv4 header without options.
 pub const IPV4_HEADER: usize = 20;
 /// Bytes of an IPv6 header without extensions.
 pub const IPV6_HEADER: usize = 40;
-
-/// The IP version of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Version {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
-}
+/// The most an IP length field states.
+pub const LONGEST: usize = 65_535;
 
 /// Which part of a datagram a packet is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,7 +46,7 @@ pub enum HeaderError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layers {
     /// The IP version.
-    pub version: Version,
+    pub family: Family,
     /// Start of the IP header.
     pub l3: usize,
     /// Start of what follows the IP header, its options and extension headers.
@@ -116,7 +94,7 @@ impl Layers {
             (_, _) => Part::Later,
         };
         Ok(Self {
-            version: Version::V4,
+            family: Family::V4,
             l3,
             l4: l3 + header,
             end: l3 + total,
@@ -167,7 +145,7 @@ impl Layers {
             }
         }
         Ok(Self {
-            version: Version::V6,
+            family: Family::V6,
             l3,
             l4: l3 + at,
             end: l3 + total,
@@ -191,9 +169,9 @@ impl Layers {
     /// number because fragments leave the ports out. Not keyed: no defence against chosen
     /// collisions.
     pub fn flow_hash(&self, packet: &[u8]) -> u32 {
-        let addresses = match self.version {
-            Version::V4 => packet.get(self.l3 + 12..self.l3 + 20),
-            Version::V6 => packet.get(self.l3 + 8..self.l3 + 40),
+        let addresses = match self.family {
+            Family::V4 => packet.get(self.l3 + 12..self.l3 + 20),
+            Family::V6 => packet.get(self.l3 + 8..self.l3 + 40),
         };
         let mut hash = mix(0, u32::from(self.protocol));
         if let Some(addresses) = addresses {

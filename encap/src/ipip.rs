@@ -7,14 +7,14 @@
 
 use std::net::Ipv4Addr;
 
+use crate::Family;
 use crate::bytes::{array_at, put_u16, u16_at};
 use crate::checksum::{ipv4_header, sum};
-use crate::ip::{HeaderError, IPIP, IPV4_HEADER, Layers, Part, Version};
+use crate::ip::{HeaderError, IPV4_HEADER, Layers, Part};
+use crate::protocol::IPIP;
 
 /// Bytes of the outer header.
 pub const HEADER_LEN: usize = IPV4_HEADER;
-/// What IPIP adds to a packet.
-pub const OVERHEAD: usize = HEADER_LEN;
 
 const DONT_FRAGMENT: u16 = 0x4000;
 
@@ -50,9 +50,9 @@ impl<T: AsRef<[u8]>> Packet<T> {
     /// Checks the outer header and the inner version. After `Ok` no accessor panics.
     pub fn new_checked(bytes: T) -> Result<Self, IpipError> {
         let layers = Layers::parse(bytes.as_ref(), 0)?;
-        match layers.version {
-            Version::V4 => {}
-            Version::V6 => return Err(HeaderError::Version.into()),
+        match layers.family {
+            Family::V4 => {}
+            Family::V6 => return Err(HeaderError::Version.into()),
         }
         if sum(&bytes.as_ref()[..layers.l4]).fold() != 0xffff {
             return Err(IpipError::Checksum);

@@ -16,11 +16,18 @@ pub mod checksum;
 pub mod coalesce;
 pub mod ecn;
 pub mod ethernet;
+mod family;
 pub mod fragment;
 pub mod ip;
 pub mod ipip;
 pub mod offload;
+pub mod protocol;
 pub mod reassemble;
 pub mod segment;
 pub mod tcp_mss;
+mod tunnel;
+pub mod udp;
 pub mod vxlan;
+
+pub use family::{Family, UnknownFamily};
+pub use tunnel::Tunnel;

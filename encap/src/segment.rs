@@ -8,10 +8,12 @@
 
 use std::ops::Range;
 
+use crate::Family;
 use crate::bytes::{put_u16, put_u32, u16_at, u32_at};
 use crate::checksum::{Sum, copy_and_sum, sum};
-use crate::ip::{HeaderError, IPV6_HEADER, Layers, Part, TCP, UDP, Version};
+use crate::ip::{HeaderError, IPV6_HEADER, Layers, Part};
 use crate::offload::{Gso, GsoKind, Offload, Partial};
+use crate::protocol::{TCP, UDP};
 
 const FIN: u16 = 0x01;
 const PSH: u16 = 0x08;
@@ -132,10 +134,10 @@ impl Plan {
 
     fn cut(packet: &[u8], l3: usize, partial: Partial, gso: Gso) -> Result<Self, SegmentError> {
         let layers = Layers::parse(packet, l3)?;
-        let (protocol, field) = match (gso.kind, layers.version) {
-            (GsoKind::Tcp4, Version::V4) | (GsoKind::Tcp6, Version::V6) => (TCP, 16),
+        let (protocol, field) = match (gso.kind, layers.family) {
+            (GsoKind::Tcp4, Family::V4) | (GsoKind::Tcp6, Family::V6) => (TCP, 16),
             (GsoKind::UdpL4, _) => (UDP, 6),
-            (GsoKind::Tcp4, Version::V6) | (GsoKind::Tcp6, Version::V4) => {
+            (GsoKind::Tcp4, Family::V6) | (GsoKind::Tcp6, Family::V4) => {
                 return Err(SegmentError::Kind);
             }
         };
@@ -154,8 +156,8 @@ impl Plan {
             GsoKind::UdpL4 => (layers.end >= l4 + UDP_HEADER).then_some(UDP_HEADER),
         };
         let header = header.ok_or(SegmentError::TransportHeader)?;
-        let (ip, addresses) = match layers.version {
-            Version::V4 => {
+        let (ip, addresses) = match layers.family {
+            Family::V4 => {
                 let fields = IpFields::V4 {
                     // Length, identification and checksum are the words at 2, 4 and 10.
                     sum: sum(&packet[l3..l3 + 2])
@@ -165,7 +167,7 @@ impl Plan {
                 };
                 (fields, &packet[l3 + 12..l3 + 20])
             }
-            Version::V6 => (IpFields::V6, &packet[l3 + 8..l3 + 40]),
+            Family::V6 => (IpFields::V6, &packet[l3 + 8..l3 + 40]),
         };
         let pseudo = sum(addresses).add_u16(u16::from(protocol));
         let kind = match gso.kind {

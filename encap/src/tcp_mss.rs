@@ -3,9 +3,10 @@
 //!
 //! For paths on which ICMP is blocked: no packet of the connection will need fragmenting.
 
+use crate::Family;
 use crate::bytes::{put_u16, u16_at};
 use crate::checksum::Delta;
-use crate::ip::{Layers, Part, Version};
+use crate::ip::{Layers, Part};
 use crate::offload::Offload;
 
 const SYN: u8 = 0x02;
@@ -14,10 +15,10 @@ const NOP: u8 = 1;
 const MSS: u8 = 2;
 
 /// The segment size that fills packets of `mtu` bytes without IP and TCP options (RFC 6691).
-pub fn for_mtu(mtu: u16, version: Version) -> u16 {
-    mtu.saturating_sub(match version {
-        Version::V4 => 40,
-        Version::V6 => 60,
+pub fn for_mtu(mtu: u16, family: Family) -> u16 {
+    mtu.saturating_sub(match family {
+        Family::V4 => 40,
+        Family::V6 => 60,
     })
 }
 

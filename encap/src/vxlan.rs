@@ -10,11 +10,6 @@ use crate::bytes::array_at;
 pub const HEADER_LEN: usize = 8;
 /// The UDP destination port IANA assigned, and Calico's default.
 pub const PORT: u16 = 4789;
-/// What VXLAN adds to a packet over IPv4: IP 20, UDP 8, VXLAN 8, inner Ethernet 14.
-pub const OVERHEAD_V4: usize = 50;
-/// What VXLAN adds to a packet over IPv6.
-pub const OVERHEAD_V6: usize = 70;
-
 const FLAG_VNI: u8 = 0x08;
 
 /// A VXLAN network identifier, 24 bits.

@@ -8,8 +8,9 @@ use encap::checksum::{
     ChecksumError, Delta, Sum, complete, copy_and_sum, ipv4_header, pseudo_v4, pseudo_v6, sum,
     update_u16, update_u32, verify,
 };
-use encap::ip::{Layers, TCP, UDP};
+use encap::ip::Layers;
 use encap::offload::{Offload, Partial};
+use encap::protocol::{TCP, UDP};
 use proptest::prelude::*;
 use smoltcp::wire::{IpAddress, IpProtocol, TcpPacket, UdpPacket};
 use support::{any_tcp, checksums_right, payload};

@@ -4,7 +4,8 @@ mod support;
 
 use std::net::Ipv4Addr;
 
-use encap::ip::{Layers, Version};
+use encap::Family;
+use encap::ip::Layers;
 use encap::ipip::{self, IpipError};
 use encap::offload::{Offload, Partial};
 use encap::tcp_mss;
@@ -114,7 +115,7 @@ proptest! {
 
 #[test]
 fn segment_sizes_of_an_mtu() {
-    assert_eq!(tcp_mss::for_mtu(1450, Version::V4), 1410);
-    assert_eq!(tcp_mss::for_mtu(1450, Version::V6), 1390);
-    assert_eq!(tcp_mss::for_mtu(10, Version::V6), 0);
+    assert_eq!(tcp_mss::for_mtu(1450, Family::V4), 1410);
+    assert_eq!(tcp_mss::for_mtu(1450, Family::V6), 1390);
+    assert_eq!(tcp_mss::for_mtu(10, Family::V6), 0);
 }

@@ -1,10 +1,10 @@
 //! The kinds of packets that are measured, each with a worker of its own.
 
+use encap::Family;
 use vrouter_dataplane::buffer::Meta;
 use vrouter_dataplane::device::{Capabilities, VECTOR};
 use vrouter_dataplane::id::InterfaceId;
 use vrouter_dataplane::memory::Frame;
-use vrouter_dataplane::packet::Version;
 use vrouter_dataplane::worker::{Config, Worker};
 
 use crate::repeating::{Change, Repeating};
@@ -133,13 +133,13 @@ fn of_pod(packet: &[u8]) -> Frame {
 }
 
 fn datagrams(inner: &[Vec<u8>]) -> Frame {
-    let remote = Some(underlay(Version::V4, 2));
-    mutate::vxlan(Version::V4, vtep(1, Version::V4), inner, remote)
+    let remote = Some(underlay(Family::V4, 2));
+    mutate::vxlan(Family::V4, vtep(1, Family::V4), inner, remote)
 }
 
 fn bare(packet: Vec<u8>) -> Frame {
     let meta = Meta {
-        remote: Some(underlay(Version::V4, 2)),
+        remote: Some(underlay(Family::V4, 2)),
         ..Meta::default()
     };
     Frame {

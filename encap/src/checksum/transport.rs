@@ -3,9 +3,11 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::sum::{Sum, pseudo_v4, pseudo_v6, sum};
+use crate::Family;
 use crate::bytes::{array_at, put_u16, u16_at};
-use crate::ip::{HeaderError, ICMP, ICMPV6, Layers, Part, TCP, UDP, Version};
+use crate::ip::{HeaderError, Layers, Part};
 use crate::offload::{Offload, Partial};
+use crate::protocol::{ICMP, ICMPV6, TCP, UDP};
 
 /// Where in its header a UDP checksum stands; tells UDP in an [`Offload`].
 const UDP_OFFSET: u16 = 6;
@@ -79,12 +81,12 @@ pub fn verify(packet: &[u8], l3: usize) -> Result<Layers, ChecksumError> {
 
 /// Verifies the IPv4 header checksum of the packet `layers` was parsed from; IPv6 has none.
 pub fn verify_header(packet: &[u8], layers: &Layers) -> Result<(), ChecksumError> {
-    match layers.version {
-        Version::V4 => match packet.get(layers.l3..layers.l4) {
+    match layers.family {
+        Family::V4 => match packet.get(layers.l3..layers.l4) {
             Some(header) if sum(header).fold() == 0xffff => Ok(()),
             Some(_) | None => Err(ChecksumError::Ipv4Header),
         },
-        Version::V6 => Ok(()),
+        Family::V6 => Ok(()),
     }
 }
 
@@ -96,23 +98,23 @@ pub fn verify_transport(packet: &[u8], layers: &Layers) -> Result<(), ChecksumEr
     let segment = packet
         .get(layers.l4..layers.end)
         .ok_or(ChecksumError::TransportLength)?;
-    let (header, segment) = match (layers.protocol, layers.version) {
+    let (header, segment) = match (layers.protocol, layers.family) {
         (TCP, _) => (20, segment),
-        (UDP, version) => {
+        (UDP, family) => {
             if segment.len() < 8 {
                 return Err(ChecksumError::TransportLength);
             }
             let datagram = segment
                 .get(..usize::from(u16_at(segment, 4)))
                 .ok_or(ChecksumError::TransportLength)?;
-            match (u16_at(segment, 6), version) {
-                (0, Version::V4) => return Ok(()),
+            match (u16_at(segment, 6), family) {
+                (0, Family::V4) => return Ok(()),
                 // RFC 8200 section 8.1: not optional over IPv6.
-                (0, Version::V6) => return Err(ChecksumError::Transport),
+                (0, Family::V6) => return Err(ChecksumError::Transport),
                 (_, _) => (8, datagram),
             }
         }
-        (ICMP, Version::V4) | (ICMPV6, Version::V6) => (4, segment),
+        (ICMP, Family::V4) | (ICMPV6, Family::V6) => (4, segment),
         (_, _) => return Ok(()),
     };
     if segment.len() < header {
@@ -168,14 +170,14 @@ pub fn assess(packet: &[u8], layers: &Layers) -> Offload {
 /// The pseudo-header of the packet `layers` was parsed from, for `length` bytes of transport.
 pub(crate) fn pseudo_header(packet: &[u8], layers: &Layers, length: usize) -> Sum {
     let l3 = layers.l3;
-    match layers.version {
-        Version::V4 => pseudo_v4(
+    match layers.family {
+        Family::V4 => pseudo_v4(
             Ipv4Addr::from(array_at::<4>(packet, l3 + 12)),
             Ipv4Addr::from(array_at::<4>(packet, l3 + 16)),
             layers.protocol,
             length as u16,
         ),
-        Version::V6 => pseudo_v6(
+        Family::V6 => pseudo_v6(
             Ipv6Addr::from(array_at::<16>(packet, l3 + 8)),
             Ipv6Addr::from(array_at::<16>(packet, l3 + 24)),
             layers.protocol,

@@ -4,11 +4,13 @@
 use std::num::NonZeroU16;
 
 use super::Rules;
+use crate::Family;
 use crate::bytes::{put_u16, u16_at, u32_at};
 use crate::checksum::pseudo_header;
 use crate::checksum::{assess, ipv4_header, verify_header};
-use crate::ip::{IPV4_HEADER, IPV6_HEADER, Layers, Part, TCP, UDP, Version};
+use crate::ip::{IPV4_HEADER, IPV6_HEADER, Layers, Part};
 use crate::offload::{Gso, GsoKind, Offload, Partial};
+use crate::protocol::{TCP, UDP};
 
 const FIN: u16 = 0x01;
 const SYN: u16 = 0x02;
@@ -47,9 +49,9 @@ impl Segment {
         offload: Offload,
         rules: Rules,
     ) -> Option<Self> {
-        let bare = match layers.version {
-            Version::V4 => IPV4_HEADER,
-            Version::V6 => IPV6_HEADER,
+        let bare = match layers.family {
+            Family::V4 => IPV4_HEADER,
+            Family::V6 => IPV6_HEADER,
         };
         // No options, no extension headers, no fragment, no padding.
         if layers.l3 != 0
@@ -60,11 +62,11 @@ impl Segment {
             return None;
         }
         let l4 = layers.l4;
-        let (kind, header, field, flags) = match (layers.protocol, layers.version) {
-            (TCP, version) => {
-                let kind = match version {
-                    Version::V4 => GsoKind::Tcp4,
-                    Version::V6 => GsoKind::Tcp6,
+        let (kind, header, field, flags) = match (layers.protocol, layers.family) {
+            (TCP, family) => {
+                let kind = match family {
+                    Family::V4 => GsoKind::Tcp4,
+                    Family::V6 => GsoKind::Tcp6,
                 };
                 (
                     kind,
@@ -86,13 +88,13 @@ impl Segment {
         if length == 0 || layers.end > usize::from(rules.max_bytes) {
             return None;
         }
-        let (identification, dont_fragment) = match layers.version {
-            Version::V4 => match u16_at(packet, 6) {
+        let (identification, dont_fragment) = match layers.family {
+            Family::V4 => match u16_at(packet, 6) {
                 0 => (u16_at(packet, 4), false),
                 DONT_FRAGMENT => (u16_at(packet, 4), true),
                 _ => return None,
             },
-            Version::V6 => (0, false),
+            Family::V6 => (0, false),
         };
         verify_header(packet, layers).ok()?;
         let offload = match offload {
@@ -136,10 +138,10 @@ impl Segment {
 /// Whether two packets are of one flow: addresses, protocol and, where they are whole TCP or UDP
 /// packets, ports.
 pub(super) fn same_flow(a: &[u8], a_layers: &Layers, b: &[u8], b_layers: &Layers) -> bool {
-    let addresses = match (a_layers.version, b_layers.version) {
-        (Version::V4, Version::V4) => 12..20,
-        (Version::V6, Version::V6) => 8..40,
-        (Version::V4, Version::V6) | (Version::V6, Version::V4) => return false,
+    let addresses = match (a_layers.family, b_layers.family) {
+        (Family::V4, Family::V4) => 12..20,
+        (Family::V6, Family::V6) => 8..40,
+        (Family::V4, Family::V6) | (Family::V6, Family::V4) => return false,
     };
     let ports = |packet: &[u8], layers: &Layers| {
         packet
@@ -198,7 +200,7 @@ impl Open {
         let first = &self.first;
         !self.ended
             && first.kind == segment.kind
-            && first.layers.version == segment.layers.version
+            && first.layers.family == segment.layers.family
             && first.payload == segment.payload
             && segment.length <= first.length
             && self.bytes + segment.length <= usize::from(rules.max_bytes)
@@ -209,8 +211,8 @@ impl Open {
     }
 
     fn same_network(&self, head: &[u8], segment: &Segment, packet: &[u8]) -> bool {
-        match segment.layers.version {
-            Version::V4 => {
+        match segment.layers.family {
+            Family::V4 => {
                 // All but length, identification and checksum: TOS, DF, TTL, protocol, addresses.
                 let same = head[..2] == packet[..2]
                     && head[6..10] == packet[6..10]
@@ -229,7 +231,7 @@ impl Open {
                 }
             }
             // All but the length: class, flow label, next header, hop limit, addresses.
-            Version::V6 => head[..4] == packet[..4] && head[6..40] == packet[6..40],
+            Family::V6 => head[..4] == packet[..4] && head[6..40] == packet[6..40],
         }
     }
 
@@ -272,13 +274,13 @@ impl Open {
             return first.offload;
         }
         let l4 = first.layers.l4;
-        match first.layers.version {
-            Version::V4 => {
+        match first.layers.family {
+            Family::V4 => {
                 put_u16(head, 2, self.bytes as u16);
                 let checksum = ipv4_header(&head[..l4]);
                 put_u16(head, 10, checksum);
             }
-            Version::V6 => put_u16(head, 4, (self.bytes - IPV6_HEADER) as u16),
+            Family::V6 => put_u16(head, 4, (self.bytes - IPV6_HEADER) as u16),
         }
         let offset = match first.kind {
             GsoKind::Tcp4 | GsoKind::Tcp6 => {

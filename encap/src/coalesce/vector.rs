@@ -2,8 +2,9 @@
 
 use super::open::{Open, Segment, same_flow};
 use super::{Rules, assessed};
-use crate::ip::{Layers, Part, TCP, UDP};
+use crate::ip::{Layers, Part};
 use crate::offload::Offload;
+use crate::protocol::{TCP, UDP};
 
 /// Flows that can grow at a time; with more, the one that started first is completed.
 const FLOWS: usize = 16;

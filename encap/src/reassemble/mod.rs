@@ -11,9 +11,10 @@ mod units;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use crate::Family;
 use crate::bytes::array_at;
 use crate::fragment::Fragment;
-use crate::ip::{HeaderError, Version};
+use crate::ip::HeaderError;
 use slot::Slot;
 
 /// How long a datagram may wait for its fragments, in milliseconds: `net.ipv4.ipfrag_time`.
@@ -110,15 +111,15 @@ enum Key {
 impl Key {
     fn new(packet: &[u8], fragment: &Fragment, scope: u32) -> Self {
         let id = fragment.identification;
-        match fragment.version {
-            Version::V4 => Self::V4 {
+        match fragment.family {
+            Family::V4 => Self::V4 {
                 scope,
                 source: array_at::<4>(packet, 12).into(),
                 destination: array_at::<4>(packet, 16).into(),
                 protocol: fragment.protocol,
                 id,
             },
-            Version::V6 => Self::V6 {
+            Family::V6 => Self::V6 {
                 scope,
                 source: array_at::<16>(packet, 8).into(),
                 destination: array_at::<16>(packet, 24).into(),

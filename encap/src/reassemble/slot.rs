@@ -2,11 +2,12 @@
 
 use super::ReassemblyError;
 use super::units::Units;
+use crate::Family;
 use crate::bytes::{put_u16, u16_at};
 use crate::checksum::ipv4_header;
 use crate::ecn::{Ecn, set_tos, tos};
 use crate::fragment::{Fragment, IPV6_FRAGMENT_HEADER};
-use crate::ip::{IPV6_HEADER, Version};
+use crate::ip::IPV6_HEADER;
 
 /// Room before the data for the first fragment's headers; longer ones are refused.
 const HEADROOM: usize = 256;
@@ -42,7 +43,7 @@ pub(super) struct Slot {
 
 #[derive(Clone, Copy, Debug)]
 struct First {
-    version: Version,
+    family: Family,
     /// Bytes before its data, the IPv6 fragment header included.
     header: usize,
     /// Bytes of its data.
@@ -121,7 +122,7 @@ impl Slot {
         // The first fragment's headers will be the packet's; the others' should be as long.
         let longest = self.first.map_or(header, |first| first.header.max(header));
         let furthest = self.furthest.max(to);
-        if header > HEADROOM || whole_len(fragment.version, longest, furthest) > LONGEST {
+        if header > HEADROOM || whole_len(fragment.family, longest, furthest) > LONGEST {
             return Err(ReassemblyError::TooLong);
         }
         // `to` is at most 65535 plus the 40 bytes IPv6 does not count, less headers: it fits.
@@ -151,14 +152,14 @@ impl Slot {
         }
 
         self.ecn = ecn;
-        self.dont_fragment &= match fragment.version {
-            Version::V4 => u16_at(packet, 6) & DONT_FRAGMENT != 0,
-            Version::V6 => false,
+        self.dont_fragment &= match fragment.family {
+            Family::V4 => u16_at(packet, 6) & DONT_FRAGMENT != 0,
+            Family::V6 => false,
         };
         if from == 0 {
             self.memory[HEADROOM - header..HEADROOM].copy_from_slice(&packet[..header]);
             self.first = Some(First {
-                version: fragment.version,
+                family: fragment.family,
                 header,
                 data: data.len(),
                 protocol: fragment.protocol,
@@ -186,17 +187,17 @@ impl Slot {
     /// The whole packet, of a slot that is [complete](Self::is_complete).
     pub(super) fn finish(&mut self) -> Option<&mut [u8]> {
         let (first, total) = (self.first?, self.total?);
-        let length = whole_len(first.version, first.header, total);
+        let length = whole_len(first.family, first.header, total);
         let mut start = HEADROOM - first.header;
-        if first.version == Version::V6 {
+        if first.family == Family::V6 {
             // The fragment header goes; what stands before it moves up to the data.
             self.memory
                 .copy_within(start..HEADROOM - IPV6_FRAGMENT_HEADER, start + 8);
             start += IPV6_FRAGMENT_HEADER;
         }
         let (header, _) = self.memory[start..].split_at_mut(HEADROOM - start);
-        match first.version {
-            Version::V4 => {
+        match first.family {
+            Family::V4 => {
                 put_u16(header, 2, length as u16);
                 put_u16(
                     header,
@@ -204,7 +205,7 @@ impl Slot {
                     if self.dont_fragment { DONT_FRAGMENT } else { 0 },
                 );
             }
-            Version::V6 => {
+            Family::V6 => {
                 put_u16(header, 4, length as u16);
                 header[first.next_header_at] = first.protocol;
             }
@@ -215,7 +216,7 @@ impl Slot {
         {
             set_tos(header, Ecn::Ce.on(old));
         }
-        if first.version == Version::V4 {
+        if first.family == Family::V4 {
             let checksum = ipv4_header(header);
             put_u16(header, 10, checksum);
         }
@@ -237,9 +238,9 @@ fn ecn_bit(tos: u8) -> u8 {
 
 /// What the length field of the whole packet would say: for `header` bytes before the data,
 /// fragment header included, and `data` bytes of it.
-fn whole_len(version: Version, header: usize, data: usize) -> usize {
-    match version {
-        Version::V4 => header + data,
-        Version::V6 => header - IPV6_HEADER - IPV6_FRAGMENT_HEADER + data,
+fn whole_len(family: Family, header: usize, data: usize) -> usize {
+    match family {
+        Family::V4 => header + data,
+        Family::V6 => header - IPV6_HEADER - IPV6_FRAGMENT_HEADER + data,
     }
 }

@@ -14,9 +14,10 @@ use crate::error::{LabError, Result};
 use crate::names::{Netns, POD_INTERFACE, UNDERLAY_INTERFACE};
 use crate::netns;
 use crate::process::{Process, wait_until};
-use crate::spec::{Backend, Tunnel};
+use crate::spec::Backend;
 use crate::topology::{Lab, Node, Pod};
 use crate::vrouter::beside_or_in_path;
+use encap::Tunnel;
 
 /// The TUN of a node whose kernel routes for the loop.
 const TUN: &str = "tunl0";
@@ -96,7 +97,7 @@ fn tunnel_loop(lab: &mut Lab, (node, pod): (&Node, &Pod), peer: (&Node, &Pod)) -
         .args(["--mac", &pod.mac.to_string()])
         .args(["--mtu", &lab.pod_mtu.to_string()]);
     match tunnel {
-        Some(Tunnel::Vxlan) => command
+        Some(Tunnel::Vxlan(_)) => command
             .args(["--encap", "vxlan", "--underlay", UNDERLAY_INTERFACE])
             .args(["--local", &local.to_string(), "--peer", &remote.to_string()]),
         Some(Tunnel::Ipip) => unreachable!("Spec::check refuses it"),

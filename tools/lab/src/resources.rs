@@ -6,9 +6,10 @@ use std::fs;
 use crate::addresses::{self, BLOCK_V4, BLOCK_V6, POOL_V4, POOL_V6};
 use crate::error::{LabError, Result};
 use crate::rules::{self, Action, Peer, Rule};
-use crate::spec::{Encap, Tunnel};
+use crate::spec::Encap;
 use crate::state::write_whole;
 use crate::topology::{Lab, Node, Pod};
+use encap::Tunnel;
 
 /// Writes every resource into the lab's resource directory.
 ///
@@ -89,7 +90,7 @@ fn modes(encap: Encap, v6: bool) -> (&'static str, &'static str) {
     };
     match encap.tunnel(v6) {
         Some(Tunnel::Ipip) => (when, "Never"),
-        Some(Tunnel::Vxlan) => ("Never", when),
+        Some(Tunnel::Vxlan(_)) => ("Never", when),
         None => ("Never", "Never"),
     }
 }

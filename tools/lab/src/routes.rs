@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use encap::Tunnel;
 use vrouter_control::params::ShowRoutes;
 
 use crate::error::{LabError, Result};
 use crate::process::wait_until;
-use crate::spec::{Backend, Tunnel};
+use crate::spec::Backend;
 use crate::state::write_whole;
 use crate::topology::{Lab, Node};
 use crate::{netns, vrouter};
@@ -50,7 +51,7 @@ fn block(index: usize) -> Ipv4Addr {
 
 fn to_kernel(lab: &Lab, node: &Node, peer: &Node, count: usize) -> Result<()> {
     let next = match (lab.tunnel_between(node, peer, false), peer.tunnel_ipv4) {
-        (Some(Tunnel::Vxlan), Some(address)) => format!("{address} dev vxlan.calico"),
+        (Some(Tunnel::Vxlan(_)), Some(address)) => format!("{address} dev vxlan.calico"),
         (_, _) => {
             let address = peer.address(false).ok_or_else(|| {
                 LabError::Invalid("more routes are IPv4's, and the lab has none".to_owned())
@@ -65,7 +66,10 @@ fn to_kernel(lab: &Lab, node: &Node, peer: &Node, count: usize) -> Result<()> {
 }
 
 fn to_vrouter(lab: &Lab, node: &Node, peer: &Node, count: usize) -> Result<()> {
-    let vxlan = lab.tunnel_between(node, peer, false) == Some(Tunnel::Vxlan);
+    let vxlan = matches!(
+        lab.tunnel_between(node, peer, false),
+        Some(Tunnel::Vxlan(_))
+    );
     let mode = if vxlan { "Always" } else { "Never" };
     let pool = format!(
         "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata:\n  name: more-routes\nspec:\n  \

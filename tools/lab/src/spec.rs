@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use encap::Tunnel;
 use serde::{Deserialize, Serialize};
 
 use crate::addresses::blocks_per_node;
@@ -39,23 +40,14 @@ impl Encap {
     /// The tunnel used between nodes for one address family, if any.
     pub fn tunnel(self, v6: bool) -> Option<Tunnel> {
         match (self, v6) {
-            (Self::Vxlan | Self::CrossSubnet, _) | (Self::IpipCrossSubnet, true) => {
-                Some(Tunnel::Vxlan)
+            (Self::Vxlan | Self::CrossSubnet, false) => Some(Tunnel::Vxlan(encap::Family::V4)),
+            (Self::Vxlan | Self::CrossSubnet | Self::IpipCrossSubnet, true) => {
+                Some(Tunnel::Vxlan(encap::Family::V6))
             }
             (Self::Ipip | Self::IpipCrossSubnet, false) => Some(Tunnel::Ipip),
             (Self::None, _) | (Self::Ipip, true) => None,
         }
     }
-}
-
-/// The two tunnels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Tunnel {
-    /// RFC 7348, VNI 4096, UDP port 4789.
-    Vxlan,
-    /// RFC 2003, protocol 4.
-    Ipip,
 }
 
 /// The address families of pods and nodes.
@@ -310,12 +302,7 @@ impl Spec {
     /// The MTU of pods: what the widest tunnel in use leaves of the underlay's, as Calico chooses
     /// it (20 bytes for IPIP, 50 for VXLAN over IPv4, 70 over IPv6).
     pub fn pod_mtu(&self) -> usize {
-        let overhead = |v6: bool| match self.encap.tunnel(v6) {
-            Some(Tunnel::Vxlan) if v6 => 70,
-            Some(Tunnel::Vxlan) => 50,
-            Some(Tunnel::Ipip) => 20,
-            None => 0,
-        };
+        let overhead = |v6: bool| self.encap.tunnel(v6).map_or(0, Tunnel::overhead);
         let v4 = if self.family.has_v4() {
             overhead(false)
         } else {

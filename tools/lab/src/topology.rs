@@ -3,13 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
+use encap::Tunnel;
 use serde::{Deserialize, Serialize};
 
 use crate::addresses::{self, Mac, Prefix, Subnet};
 use crate::error::{LabError, Result};
 use crate::names::{LabName, Netns};
 use crate::process::Process;
-use crate::spec::{Backend, Spec, Store, Tunnel};
+use crate::spec::{Backend, Spec, Store};
 use crate::state;
 
 /// A lab.
@@ -291,7 +292,10 @@ mod tests {
         let [one, two, three] = &lab.nodes[..] else {
             panic!("three nodes")
         };
-        assert_eq!(lab.tunnel_between(one, two, false), Some(Tunnel::Vxlan));
+        assert_eq!(
+            lab.tunnel_between(one, two, false),
+            Some(Tunnel::Vxlan(encap::Family::V4))
+        );
         assert_eq!(lab.tunnel_between(one, three, false), None);
         assert_eq!(lab.subnets().len(), 2);
         assert_eq!(two.ipv4.unwrap().to_string(), "172.16.2.12/24");

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use encap::vxlan::{OVERHEAD_V4, OVERHEAD_V6};
+use encap::{Family, Tunnel};
 use ipnet::IpNet;
 use sha1::{Digest, Sha1};
 use vrouter_api::{
@@ -15,20 +15,6 @@ use vrouter_dataplane::adjacency::Mac;
 
 use crate::registration;
 use crate::resources::Resources;
-
-/// Bytes IP in IP puts in front of a packet.
-const OVERHEAD_IPIP: usize = 20;
-
-/// How packets get to another node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Transport {
-    /// As they are, routed by the kernel to the underlay.
-    Direct,
-    /// In VXLAN.
-    Vxlan,
-    /// In IP.
-    Ipip,
-}
 
 /// Where a prefix leads.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -41,8 +27,9 @@ pub enum Target {
         name: String,
         /// Its underlay address.
         remote: IpAddr,
-        /// How.
-        transport: Transport,
+        /// The tunnel to it; `None` for packets as they are, which the kernel routes to the
+        /// underlay.
+        tunnel: Option<Tunnel>,
     },
     /// An address of this node.
     Host,
@@ -117,6 +104,24 @@ pub struct Peer {
     pub mac_v6: Mac,
 }
 
+impl Peer {
+    /// Its underlay address of a family.
+    pub fn address(&self, family: Family) -> Option<IpAddr> {
+        match family {
+            Family::V4 => self.v4.map(IpAddr::V4),
+            Family::V6 => self.v6.map(IpAddr::V6),
+        }
+    }
+
+    /// Its VTEP's MAC on an underlay of a family.
+    pub fn mac(&self, family: Family) -> Mac {
+        match family {
+            Family::V4 => self.mac_v4,
+            Family::V6 => self.mac_v6,
+        }
+    }
+}
+
 /// What this node should look like.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Desired {
@@ -138,8 +143,8 @@ pub struct Desired {
     pub blocks: BTreeSet<IpNet>,
     /// Addresses of the host's TUN.
     pub tunnel_addresses: BTreeSet<IpAddr>,
-    /// Tunnels in use: which kinds need a socket.
-    pub transports: BTreeSet<(Transport, bool)>,
+    /// Tunnels in use: each needs sockets.
+    pub tunnels: BTreeSet<Tunnel>,
     /// Settings in force.
     pub felix: FelixSettings,
     /// What cannot be done, in words for an operator.
@@ -150,30 +155,48 @@ impl Desired {
     /// The MTU of pods and of the host's TUN: what the most expensive encapsulation in use
     /// leaves of the underlay's.
     pub fn mtu(&self, underlay: u32) -> u16 {
-        let transports = self.transports.iter();
-        let limits = transports.map(|(transport, v6)| self.tunnel_mtu(*transport, *v6, underlay));
+        let tunnels = self.tunnels.iter();
+        let limits = tunnels.map(|tunnel| self.tunnel_mtu(*tunnel, underlay));
         limits
             .chain([underlay.min(65_535) as u16])
             .min()
             .unwrap_or(u16::MAX)
     }
 
-    /// The largest inner packet of one kind of tunnel.
-    pub fn tunnel_mtu(&self, transport: Transport, v6: bool, underlay: u32) -> u16 {
-        let less =
-            |overhead: usize| (underlay.min(65_535) as usize).saturating_sub(overhead) as u16;
-        match (transport, v6) {
-            (Transport::Direct, _) => less(0),
-            (Transport::Vxlan, false) => self.felix.vxlan_mtu.unwrap_or(less(OVERHEAD_V4)),
-            (Transport::Vxlan, true) => self.felix.vxlan_mtu_v6.unwrap_or(less(OVERHEAD_V6)),
-            (Transport::Ipip, _) => self.felix.ipip_mtu.unwrap_or(less(OVERHEAD_IPIP)),
+    /// The largest inner packet of a tunnel.
+    pub fn tunnel_mtu(&self, tunnel: Tunnel, underlay: u32) -> u16 {
+        let set = match tunnel {
+            Tunnel::Vxlan(Family::V4) => self.felix.vxlan_mtu,
+            Tunnel::Vxlan(Family::V6) => self.felix.vxlan_mtu_v6,
+            Tunnel::Ipip => self.felix.ipip_mtu,
+        };
+        let left = underlay.min(65_535) as usize;
+        set.unwrap_or(left.saturating_sub(tunnel.overhead()) as u16)
+    }
+
+    /// Our underlay address of a family, with its subnet.
+    pub fn address(&self, family: Family) -> Option<IpNet> {
+        match family {
+            Family::V4 => self.v4,
+            Family::V6 => self.v6,
+        }
+    }
+
+    /// Our VTEP's MAC on an underlay of a family.
+    pub fn mac(&self, family: Family) -> Mac {
+        match family {
+            Family::V4 => self.mac_v4,
+            Family::V6 => self.mac_v6,
         }
     }
 }
 
 /// The MAC of a node's VTEP when its resource names none, as Felix derives it.
-pub fn vtep_mac(node: &str, v6: bool) -> Mac {
-    let suffix = if v6 { "-v6" } else { "" };
+pub fn vtep_mac(node: &str, family: Family) -> Mac {
+    let suffix = match family {
+        Family::V4 => "",
+        Family::V6 => "-v6",
+    };
     let digest = Sha1::digest(format!("{node}{suffix}").as_bytes());
     let mut mac = [b'f'; 6];
     mac[1..].copy_from_slice(&digest[..5]);
@@ -186,14 +209,14 @@ pub fn desired(resources: &Resources, name: &str) -> Desired {
     let mut wanted = Desired {
         v4: own.and_then(address_v4),
         v6: own.and_then(address_v6),
-        mac_v4: own.map_or_else(|| vtep_mac(name, false), |node| mac(node, false)),
-        mac_v6: own.map_or_else(|| vtep_mac(name, true), |node| mac(node, true)),
+        mac_v4: own.map_or_else(|| vtep_mac(name, Family::V4), |node| mac(node, Family::V4)),
+        mac_v6: own.map_or_else(|| vtep_mac(name, Family::V6), |node| mac(node, Family::V6)),
         peers: BTreeMap::new(),
         locals: Vec::new(),
         routes: BTreeMap::new(),
         blocks: BTreeSet::new(),
         tunnel_addresses: BTreeSet::new(),
-        transports: BTreeSet::new(),
+        tunnels: BTreeSet::new(),
         felix: resources.felix(name),
         problems: Vec::new(),
     };
@@ -226,13 +249,12 @@ fn address_v6(node: &Node) -> Option<IpNet> {
     node.spec.bgp.as_ref()?.ipv6_address.map(IpNet::V6)
 }
 
-fn mac(node: &Node, v6: bool) -> Mac {
-    let given = if v6 {
-        node.spec.vxlan_tunnel_mac_addr_v6
-    } else {
-        node.spec.vxlan_tunnel_mac_addr
+fn mac(node: &Node, family: Family) -> Mac {
+    let given = match family {
+        Family::V4 => node.spec.vxlan_tunnel_mac_addr,
+        Family::V6 => node.spec.vxlan_tunnel_mac_addr_v6,
     };
-    given.map_or_else(|| vtep_mac(&node.metadata.name, v6), |mac| mac.0)
+    given.map_or_else(|| vtep_mac(&node.metadata.name, family), |mac| mac.0)
 }
 
 fn peer(node: &Node) -> Peer {
@@ -241,8 +263,8 @@ fn peer(node: &Node) -> Peer {
         name: node.metadata.name.clone(),
         v4: bgp.and_then(|bgp| bgp.ipv4_address).map(|net| net.addr()),
         v6: bgp.and_then(|bgp| bgp.ipv6_address).map(|net| net.addr()),
-        mac_v4: mac(node, false),
-        mac_v6: mac(node, true),
+        mac_v4: mac(node, Family::V4),
+        mac_v6: mac(node, Family::V6),
     }
 }
 
@@ -277,40 +299,35 @@ fn add_pool(wanted: &mut Desired, pool: &IpPool) {
         source,
     };
     wanted.routes.insert(pool.spec.cidr.trunc(), route);
-    let v6 = matches!(pool.spec.cidr, IpNet::V6(_));
+    let family = Family::from(pool.spec.cidr.addr());
     if pool.spec.vxlan_mode != EncapsulationMode::Never && wanted.felix.vxlan_enabled != Some(false)
     {
-        wanted.transports.insert((Transport::Vxlan, v6));
+        wanted.tunnels.insert(Tunnel::Vxlan(family));
     }
     if pool.spec.ipip_mode != EncapsulationMode::Never && wanted.felix.ipip_enabled != Some(false) {
-        wanted.transports.insert((Transport::Ipip, v6));
+        wanted.tunnels.extend(Tunnel::ipip(family));
     }
 }
 
 /// How an address of another node is reached, by the pool it belongs to.
-fn transport(wanted: &Desired, pools: &[&IpPool], address: IpAddr, peer: &Peer) -> Transport {
+fn tunnel(wanted: &Desired, pools: &[&IpPool], address: IpAddr, peer: &Peer) -> Option<Tunnel> {
     let pool = pools
         .iter()
         .filter(|pool| pool.spec.cidr.contains(&address))
-        .max_by_key(|pool| pool.spec.cidr.prefix_len());
-    let Some(pool) = pool else {
-        return Transport::Direct;
-    };
-    let same_subnet = match address {
-        IpAddr::V4(_) => within(wanted.v4, peer.v4.map(IpAddr::V4)),
-        IpAddr::V6(_) => within(wanted.v6, peer.v6.map(IpAddr::V6)),
-    };
+        .max_by_key(|pool| pool.spec.cidr.prefix_len())?;
+    let family = Family::from(address);
+    let same_subnet = within(wanted.address(family), peer.address(family));
     let chosen = |mode: EncapsulationMode| match mode {
         EncapsulationMode::Never => false,
         EncapsulationMode::Always => true,
         EncapsulationMode::CrossSubnet => !same_subnet,
     };
     if chosen(pool.spec.vxlan_mode) && wanted.felix.vxlan_enabled != Some(false) {
-        Transport::Vxlan
+        Some(Tunnel::Vxlan(family))
     } else if chosen(pool.spec.ipip_mode) && wanted.felix.ipip_enabled != Some(false) {
-        Transport::Ipip
+        Tunnel::ipip(family)
     } else {
-        Transport::Direct
+        None
     }
 }
 
@@ -328,26 +345,18 @@ fn to_node(wanted: &mut Desired, pools: &[&IpPool], prefix: IpNet, node: &str, s
         ));
         return;
     };
-    let remote = match prefix {
-        IpNet::V4(_) => peer.v4.map(IpAddr::V4),
-        IpNet::V6(_) => peer.v6.map(IpAddr::V6),
-    };
-    let Some(remote) = remote else {
-        let family = if matches!(prefix, IpNet::V4(_)) {
-            "IPv4"
-        } else {
-            "IPv6"
-        };
+    let family = Family::from(prefix.addr());
+    let Some(remote) = peer.address(family) else {
         wanted.problems.push(format!(
             "{source}: node {node} has no {family} address for {prefix}"
         ));
         return;
     };
-    let transport = transport(wanted, pools, prefix.addr(), peer);
+    let tunnel = tunnel(wanted, pools, prefix.addr(), peer);
     let target = Target::Node {
         name: node.to_owned(),
         remote,
-        transport,
+        tunnel,
     };
     wanted.routes.insert(prefix, Route { target, source });
 }

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use vrouter_io::link::{Link, Route};
 use vrouter_io::sysctl::Changed;
 
-use crate::desired::{Desired, Target, Transport};
+use crate::desired::{Desired, Target};
 
 /// The interface to the other nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -195,18 +195,15 @@ impl Host {
             routes.insert(*block, route);
         }
         for (prefix, route) in &wanted.routes {
-            let Target::Node {
-                remote, transport, ..
-            } = &route.target
-            else {
+            let Target::Node { remote, tunnel, .. } = &route.target else {
                 continue;
             };
-            let kernel = match transport {
-                Transport::Vxlan | Transport::Ipip => Route {
+            let kernel = match tunnel {
+                Some(_) => Route {
                     source: source(prefix),
                     ..Route::on_link(*prefix, self.index)
                 },
-                Transport::Direct => match underlay {
+                None => match underlay {
                     Some(underlay) => Route {
                         onlink: wanted.on_subnet(*remote),
                         ..Route::via(*prefix, *remote, underlay.index)

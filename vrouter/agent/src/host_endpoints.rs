@@ -6,18 +6,15 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use encap::Tunnel;
 use policy::compile::{Chain, Compiled};
 use policy::model::{Direction, EndpointKey};
 use vrouter_api::HostEndpoint;
 use vrouter_dataplane::host_endpoint as dataplane;
+use vrouter_dataplane::id::InterfaceId;
 
-use crate::desired::Transport;
 use crate::host::Underlay;
 use crate::resources::Resources;
-use crate::tunnels;
-
-/// A kind of tunnel.
-type Kind = (Transport, bool);
 
 /// The name that stands for all interfaces.
 const ALL: &str = "*";
@@ -30,7 +27,7 @@ pub struct HostEndpoints {
     /// For the interface behind the host's routes.
     pub uplink: Option<String>,
     /// For tunnels' devices.
-    pub tunnels: BTreeMap<Kind, String>,
+    pub tunnels: BTreeMap<Tunnel, String>,
 }
 
 /// Chooses; what will have no effect comes back in words.
@@ -38,7 +35,7 @@ pub fn choose(
     resources: &Resources,
     node: &str,
     underlay: Option<&Underlay>,
-    kinds: impl Iterator<Item = Kind>,
+    tunnels: impl Iterator<Item = Tunnel>,
 ) -> (HostEndpoints, Vec<String>) {
     let own: Vec<&HostEndpoint> = resources
         .host_endpoints()
@@ -65,11 +62,11 @@ pub fn choose(
         tunnels: BTreeMap::new(),
     };
     let mut has_tunnels = false;
-    for kind in kinds {
+    for tunnel in tunnels {
         has_tunnels = true;
-        let found = device_names(kind).iter().find_map(|device| named(device));
+        let found = named(tunnel.calico_device());
         if let Some(found) = found.or_else(|| chosen.all.clone()) {
-            chosen.tunnels.insert(kind, found);
+            chosen.tunnels.insert(tunnel, found);
         }
     }
     let problems = own
@@ -77,16 +74,6 @@ pub fn choose(
         .filter_map(|e| chosen.remark(e, underlay, has_tunnels));
     let problems = problems.collect();
     (chosen, problems)
-}
-
-/// The names a tunnel's device has in Calico.
-fn device_names((transport, v6): Kind) -> &'static [&'static str] {
-    match (transport, v6) {
-        (Transport::Direct, _) => &[],
-        (Transport::Vxlan, false) => &["vxlan.calico"],
-        (Transport::Vxlan, true) => &["vxlan-v6.calico"],
-        (Transport::Ipip, _) => &["tunl0"],
-    }
 }
 
 impl HostEndpoints {
@@ -130,10 +117,10 @@ impl HostEndpoints {
     /// What was chosen, in the packet path's form.
     pub fn compiled(&self, policy: &Compiled) -> dataplane::HostEndpoints {
         let one = |name: &String| one(policy, name);
-        let tunnels = self.tunnels.iter().filter_map(|(kind, name)| {
-            let id = tunnels::interface(*kind)?;
-            Some((id, one(name)?))
-        });
+        let tunnels = self
+            .tunnels
+            .iter()
+            .filter_map(|(tunnel, name)| Some((InterfaceId::tunnel(*tunnel), one(name)?)));
         dataplane::HostEndpoints::new(
             self.all.as_ref().and_then(one),
             self.uplink.as_ref().and_then(one),
@@ -184,7 +171,7 @@ mod tests {
         }
     }
 
-    const VXLAN: Kind = (Transport::Vxlan, false);
+    const VXLAN: Tunnel = Tunnel::Vxlan(encap::Family::V4);
 
     fn chosen(text: &str) -> (HostEndpoints, Vec<String>) {
         choose(

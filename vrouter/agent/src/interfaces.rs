@@ -2,22 +2,6 @@
 
 use vrouter_dataplane::id::InterfaceId;
 
-/// The host's TUN.
-pub const HOST: InterfaceId = InterfaceId(0);
-/// VXLAN over IPv4.
-pub const VXLAN_V4: InterfaceId = InterfaceId(1);
-/// VXLAN over IPv6.
-pub const VXLAN_V6: InterfaceId = InterfaceId(2);
-/// IP in IP.
-pub const IPIP: InterfaceId = InterfaceId(3);
-/// The first workload's.
-const FIRST: u16 = 4;
-
-/// The fixed ones.
-pub fn not_workloads() -> impl Iterator<Item = InterfaceId> {
-    (0..FIRST).map(InterfaceId)
-}
-
 /// Numbers not in use.
 #[derive(Debug)]
 pub struct InterfaceIds {
@@ -28,7 +12,7 @@ pub struct InterfaceIds {
 impl Default for InterfaceIds {
     fn default() -> Self {
         Self {
-            next: FIRST,
+            next: InterfaceId::FIRST_WORKLOAD.0,
             free: Vec::new(),
         }
     }

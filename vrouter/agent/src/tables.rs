@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use encap::Tunnel;
 use encap::vxlan::Vni;
 use ipnet::IpNet;
 use policy::compile::Compiled;
@@ -11,16 +12,15 @@ use rustc_hash::FxHashSet;
 use vrouter_api::EndpointToHostAction;
 use vrouter_dataplane::adjacency::{Adjacency, Encap};
 use vrouter_dataplane::drop::DropReason;
-use vrouter_dataplane::packet::Version;
+use vrouter_dataplane::id::InterfaceId;
 use vrouter_dataplane::tables::{EndpointToHost, Host, Interface, InterfaceKind, Workload};
 
 use crate::agent::router_addresses;
-use crate::desired::{Desired, Route, Target, Transport};
+use crate::desired::{Desired, Route, Target};
 use crate::endpoints::{Endpoint, Endpoints};
 use crate::host_endpoints::HostEndpoints;
-use crate::interfaces::HOST;
 use crate::policies::endpoint_key;
-use crate::tunnels::{self, Tunnels};
+use crate::tunnels::Tunnels;
 
 /// What the tables are made from.
 pub struct View<'a> {
@@ -58,12 +58,12 @@ impl View<'_> {
     fn adjacency(&self, target: &Target) -> Adjacency {
         match target {
             Target::Host => Adjacency::Host {
-                out: HOST,
+                out: InterfaceId::HOST,
                 local: true,
                 mtu: self.mtu,
             },
             Target::Uplink => Adjacency::Host {
-                out: HOST,
+                out: InterfaceId::HOST,
                 local: false,
                 mtu: self.mtu,
             },
@@ -86,41 +86,34 @@ impl View<'_> {
             Target::Node {
                 name,
                 remote,
-                transport,
-            } => self.to_node(name, *remote, *transport),
+                tunnel,
+            } => self.to_node(name, *remote, *tunnel),
         }
     }
 
     /// The adjacency to another node.
-    pub(crate) fn to_node(&self, name: &str, remote: IpAddr, transport: Transport) -> Adjacency {
-        let v6 = remote.is_ipv6();
-        let Some(out) = tunnels::interface((transport, v6)) else {
+    pub(crate) fn to_node(&self, name: &str, remote: IpAddr, tunnel: Option<Tunnel>) -> Adjacency {
+        let Some(tunnel) = tunnel else {
             return Adjacency::Host {
-                out: HOST,
+                out: InterfaceId::HOST,
                 local: false,
                 mtu: self.mtu,
             };
         };
-        let encap = match transport {
-            Transport::Direct | Transport::Ipip => Encap::Ipip,
-            Transport::Vxlan => {
+        let encap = match tunnel {
+            Tunnel::Ipip => Encap::Ipip,
+            Tunnel::Vxlan(family) => {
                 let peer = self.desired.peers.get(name);
-                let theirs = peer.map_or([0; 6], |p| if v6 { p.mac_v6 } else { p.mac_v4 });
-                let ours = if v6 {
-                    self.desired.mac_v6
-                } else {
-                    self.desired.mac_v4
-                };
                 Encap::Vxlan {
                     vni: self.vni(),
-                    source: ours,
-                    destination: theirs,
+                    source: self.desired.mac(family),
+                    destination: peer.map_or([0; 6], |peer| peer.mac(family)),
                 }
             }
         };
-        let mtu = self.desired.tunnel_mtu(transport, v6, self.underlay_mtu);
+        let mtu = self.desired.tunnel_mtu(tunnel, self.underlay_mtu);
         Adjacency::Tunnel {
-            out,
+            out: InterfaceId::tunnel(tunnel),
             encap,
             remote,
             mtu,
@@ -134,23 +127,14 @@ impl View<'_> {
     /// Every interface, by number.
     pub fn interfaces(&self) -> Vec<Option<Arc<Interface>>> {
         let host = Interface {
-            id: HOST,
+            id: InterfaceId::HOST,
             name: self.host_name.to_owned(),
             kind: InterfaceKind::Host,
         };
-        let tunnels = self.tunnels.iter().filter_map(|(kind, _)| {
-            let version = if kind.1 { Version::V6 } else { Version::V4 };
-            let what = match kind.0 {
-                Transport::Direct => return None,
-                Transport::Vxlan => InterfaceKind::Vxlan(version),
-                Transport::Ipip => InterfaceKind::Ipip,
-            };
-            let name = tunnels::name(kind).to_owned();
-            Some(Interface {
-                id: tunnels::interface(kind)?,
-                name,
-                kind: what,
-            })
+        let tunnels = self.tunnels.iter().map(|(tunnel, _)| Interface {
+            id: InterfaceId::tunnel(tunnel),
+            name: tunnel.name().to_owned(),
+            kind: InterfaceKind::Tunnel(tunnel),
         });
         let workloads = self
             .endpoints

@@ -96,7 +96,7 @@ impl Origin {
             InterfaceKind::Workload(_) => Self::Workload(arrival),
             InterfaceKind::Host if tables.host.addresses.contains(&source) => Self::Host,
             InterfaceKind::Host => Self::Forwarded,
-            InterfaceKind::Vxlan(_) | InterfaceKind::Ipip => Self::Tunnel(arrival),
+            InterfaceKind::Tunnel(_) => Self::Tunnel(arrival),
         })
     }
 

@@ -1,5 +1,7 @@
 //! Index types: every table of the packet path has its own, so that none is used for another.
 
+use encap::{Family, Tunnel};
+
 /// Declares a copyable index newtype.
 macro_rules! index {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
@@ -34,6 +36,24 @@ index! {
 }
 
 impl InterfaceId {
+    /// The TUN to the host's stack.
+    pub const HOST: Self = Self(0);
+    /// The first of a workload: those before it are fixed.
+    pub const FIRST_WORKLOAD: Self = Self(4);
     /// How many interfaces one process can have; counters are sized by it.
     pub const LIMIT: usize = 4096;
+
+    /// The interface of a tunnel.
+    pub const fn tunnel(tunnel: Tunnel) -> Self {
+        match tunnel {
+            Tunnel::Vxlan(Family::V4) => Self(1),
+            Tunnel::Vxlan(Family::V6) => Self(2),
+            Tunnel::Ipip => Self(3),
+        }
+    }
+
+    /// Those that are no workload's.
+    pub fn fixed() -> impl Iterator<Item = Self> {
+        (0..Self::FIRST_WORKLOAD.0).map(Self)
+    }
 }

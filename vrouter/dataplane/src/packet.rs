@@ -4,36 +4,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use encap::{Family, protocol};
 use etherparse::{IpNumber, Ipv6ExtensionSlice, Ipv6ExtensionsSlice};
 
 use crate::drop::DropReason;
-
-/// IP protocol numbers the packet path knows (IANA).
-pub mod protocol {
-    /// ICMP for IPv4 (RFC 792).
-    pub const ICMP: u8 = 1;
-    /// IPv4 in IP (RFC 2003).
-    pub const IPIP: u8 = 4;
-    /// TCP (RFC 9293).
-    pub const TCP: u8 = 6;
-    /// UDP (RFC 768).
-    pub const UDP: u8 = 17;
-    /// ICMP for IPv6 (RFC 4443).
-    pub const ICMPV6: u8 = 58;
-    /// SCTP (RFC 9260).
-    pub const SCTP: u8 = 132;
-    /// UDP-Lite (RFC 3828).
-    pub const UDPLITE: u8 = 136;
-}
-
-/// The IP version of a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Version {
-    /// RFC 791.
-    V4,
-    /// RFC 8200.
-    V6,
-}
 
 /// What a packet is to the flow table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +46,7 @@ pub enum Transport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Headers {
     /// IP version.
-    pub version: Version,
+    pub family: Family,
     /// Source address.
     pub source: IpAddr,
     /// Destination address.
@@ -102,7 +76,7 @@ pub struct Headers {
 impl Headers {
     /// What stands here before a packet is parsed.
     pub(crate) const NONE: Self = Self {
-        version: Version::V4,
+        family: Family::V4,
         source: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         destination: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         protocol: 0,
@@ -149,7 +123,7 @@ impl Headers {
         }
         let fragment_word = u16::from_be_bytes([fixed[6], fixed[7]]);
         let mut headers = Self {
-            version: Version::V4,
+            family: Family::V4,
             source: Ipv4Addr::new(fixed[12], fixed[13], fixed[14], fixed[15]).into(),
             destination: Ipv4Addr::new(fixed[16], fixed[17], fixed[18], fixed[19]).into(),
             protocol: fixed[9],
@@ -177,7 +151,7 @@ impl Headers {
             IpAddr::from(Ipv6Addr::from(address))
         };
         let mut headers = Self {
-            version: Version::V6,
+            family: Family::V6,
             source: octets(8),
             destination: octets(24),
             protocol: fixed[6],
@@ -263,7 +237,7 @@ impl Headers {
                 let icmp: &[u8; 8] = payload
                     .first_chunk()
                     .ok_or(DropReason::TransportTruncated)?;
-                self.transport = icmp_transport(self.protocol, self.version, icmp[0], icmp[1])
+                self.transport = icmp_transport(self.protocol, self.family, icmp[0], icmp[1])
                     .ok_or(DropReason::IpBadHeader)?;
                 if matches!(self.transport, Transport::IcmpQuery { .. }) {
                     self.ports(icmp[4], icmp[5], icmp[4], icmp[5]);
@@ -309,16 +283,16 @@ impl Headers {
 }
 
 /// Classifies an ICMP message; `None` for ICMP of the other IP version.
-fn icmp_transport(number: u8, version: Version, kind: u8, code: u8) -> Option<Transport> {
-    Some(match (number, version) {
-        (protocol::ICMP, Version::V4) => match kind {
+fn icmp_transport(number: u8, family: Family, kind: u8, code: u8) -> Option<Transport> {
+    Some(match (number, family) {
+        (protocol::ICMP, Family::V4) => match kind {
             // Echo and timestamp, request and reply (RFC 792).
             0 | 8 | 13 | 14 => Transport::IcmpQuery { kind, code },
             // Unreachable, source quench, redirect, time exceeded, parameter problem.
             3 | 4 | 5 | 11 | 12 => Transport::IcmpError { kind, code },
             _ => Transport::IcmpOther { kind, code },
         },
-        (protocol::ICMPV6, Version::V6) => match kind {
+        (protocol::ICMPV6, Family::V6) => match kind {
             // Echo request and reply (RFC 4443).
             128 | 129 => Transport::IcmpQuery { kind, code },
             0..=127 => Transport::IcmpError { kind, code },

@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use encap::Tunnel;
 use encap::vxlan::Vni;
 use ipnet::IpNet;
 use rustc_hash::FxHashSet;
@@ -13,7 +14,6 @@ use rustc_hash::FxHashSet;
 use crate::adjacency::{Adjacency, Mac, choose};
 use crate::host_endpoint::HostEndpoints;
 use crate::id::{AdjacencyId, InterfaceId};
-use crate::packet::Version;
 
 /// The address every pod has its default route by (Calico's link-local gateway).
 pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
@@ -38,10 +38,8 @@ pub enum InterfaceKind {
     Workload(Workload),
     /// The host's stack, behind a TUN.
     Host,
-    /// Other nodes, by VXLAN over this version of IP.
-    Vxlan(Version),
-    /// Other nodes, by IP in IP.
-    Ipip,
+    /// Other nodes, by this tunnel.
+    Tunnel(Tunnel),
 }
 
 /// What the packet path must know of a workload.
@@ -150,7 +148,7 @@ impl Tables {
     pub fn workload(&self, id: InterfaceId) -> Option<&Workload> {
         match &self.interface(id)?.kind {
             InterfaceKind::Workload(workload) => Some(workload),
-            InterfaceKind::Host | InterfaceKind::Vxlan(_) | InterfaceKind::Ipip => None,
+            InterfaceKind::Host | InterfaceKind::Tunnel(_) => None,
         }
     }
 

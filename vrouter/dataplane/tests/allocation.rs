@@ -12,11 +12,11 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io;
 
+use encap::Family;
 use vrouter_dataplane::buffer::{Meta, Pool};
 use vrouter_dataplane::device::{Capabilities, Device, Transmitted, VECTOR, Vector};
 use vrouter_dataplane::id::InterfaceId;
 use vrouter_dataplane::memory::Frame;
-use vrouter_dataplane::packet::Version;
 use vrouter_dataplane::worker::{Config, Worker};
 use world::packets::{ACK, ethernet, fragmentable, offloaded_frame, tcp, udp};
 use world::{HOST, IPIP, Mode, Plan, VXLAN4, VXLAN6, a4, a6, mac, mutate, pod, underlay, vtep};
@@ -147,10 +147,10 @@ fn apart(make: impl Fn((u16, u16)) -> Frame) -> Vec<Frame> {
 
 fn datagrams(inner: &[Vec<u8>]) -> Frame {
     mutate::vxlan(
-        Version::V4,
-        vtep(1, Version::V4),
+        Family::V4,
+        vtep(1, Family::V4),
         inner,
-        Some(underlay(Version::V4, 2)),
+        Some(underlay(Family::V4, 2)),
     )
 }
 
@@ -185,7 +185,7 @@ fn no_packet_allocates() {
         .map(|packet| Frame {
             bytes: packet.clone(),
             meta: Meta {
-                remote: Some(underlay(Version::V4, 2)),
+                remote: Some(underlay(Family::V4, 2)),
                 ..Meta::default()
             },
         })

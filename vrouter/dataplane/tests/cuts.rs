@@ -7,6 +7,7 @@ mod world;
 
 use std::net::IpAddr;
 
+use encap::Family;
 use policy::compile::Update;
 use policy::flow::Verdict;
 use policy::model::spec::PolicySpec;
@@ -16,7 +17,6 @@ use vrouter_dataplane::adjacency::ETHERNET;
 use vrouter_dataplane::drop::{DropReason, GenerateReason};
 use vrouter_dataplane::events::Event;
 use vrouter_dataplane::memory::Frame;
-use vrouter_dataplane::packet::Version;
 use world::packets::{ACK, PSH, RST, SYN, error, sums_are_right, tcp, udp};
 use world::{Mode, Node, Plan, VXLAN4, a4, address, arriving, one, pod, underlay};
 
@@ -58,7 +58,7 @@ fn segment(
         (IpAddr::V6(from), IpAddr::V6(to)) => {
             encap::checksum::pseudo_v6(from, to, 6, length as u32)
         }
-        _ => unreachable!("one version for both"),
+        _ => unreachable!("one family for both"),
     };
     let sum = (pseudo + encap::checksum::sum(&packet[at..])).checksum();
     packet[at + 16..at + 18].copy_from_slice(&sum.to_be_bytes());
@@ -113,11 +113,11 @@ fn connect(node: &mut Node, a: IpAddr, b: IpAddr) {
 
 #[test]
 fn both_ends_of_a_cut_connection_are_reset() {
-    for version in [Version::V4, Version::V6] {
+    for family in [Family::V4, Family::V6] {
         for by_reply in [false, true] {
             let mut node = Plan::new(1, Mode::Vxlan4).build();
             node.host(|host| host.reset_cut = true);
-            let (a, b) = (address(version, 1, 1), address(version, 1, 2));
+            let (a, b) = (address(family, 1, 1), address(family, 1, 2));
             connect(&mut node, a, b);
             node.policy(policy(NOT_81));
             let (from, to) = ((a, A), (b, B));
@@ -158,17 +158,17 @@ fn both_ends_of_a_cut_connection_are_reset() {
 
 #[test]
 fn a_reset_goes_through_a_tunnel() {
-    for version in [Version::V4, Version::V6] {
+    for family in [Family::V4, Family::V6] {
         let mut near = Plan::new(1, Mode::Vxlan4).build();
         let mut far = Plan::new(2, Mode::Vxlan4).build();
         near.host(|host| host.reset_cut = true);
-        let (a, b) = (address(version, 1, 1), address(version, 2, 1));
+        let (a, b) = (address(family, 1, 1), address(family, 2, 1));
         let (from, to) = ((a, A), (b, B));
         let syn = one(
             near.pod_sends(1, &segment(from, to, (100, 0), SYN, &[])),
             VXLAN4,
         );
-        let local = |node| underlay(Version::V4, node);
+        let local = |node| underlay(Family::V4, node);
         one(far.pass(VXLAN4, arriving(&syn, local(1))), pod(1));
         let answer = segment(to, from, (900, 101), SYN | ACK, &[]);
         let answer = one(far.pod_sends(1, &answer), VXLAN4);

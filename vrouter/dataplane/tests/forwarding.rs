@@ -6,11 +6,11 @@ mod world;
 
 use std::net::IpAddr;
 
+use encap::Family;
 use smoltcp::wire;
 use vrouter_dataplane::adjacency::GATEWAY_MAC;
 use vrouter_dataplane::drop::{DropReason, GenerateReason};
 use vrouter_dataplane::memory::Frame;
-use vrouter_dataplane::packet::Version;
 use vrouter_dataplane::tables::EndpointToHost;
 use vrouter_dataplane::tables::{GATEWAY_V4, GATEWAY_V6};
 use world::packets::{
@@ -18,7 +18,7 @@ use world::packets::{
 };
 use world::{HOST, Mode, Node, Plan, a4, a6, address, mac, mutate, one, packets, pod, router};
 
-const BOTH: [Version; 2] = [Version::V4, Version::V6];
+const BOTH: [Family; 2] = [Family::V4, Family::V6];
 
 fn node() -> Node {
     Plan::new(1, Mode::Vxlan4).build()
@@ -48,9 +48,9 @@ fn told(packet: &[u8]) -> (u8, u8, u32, &[u8]) {
 
 #[test]
 fn workload_to_workload_and_back() {
-    for version in BOTH {
+    for family in BOTH {
         let mut node = node();
-        let (a, b) = (address(version, 1, 1), address(version, 1, 2));
+        let (a, b) = (address(family, 1, 1), address(family, 1, 2));
         let syn = tcp(a, b, (4000, 80), 1, SYN, &[]);
         let out = one(node.pod_sends(1, &syn), pod(2));
         let got = delivered(&out, 2);
@@ -67,9 +67,9 @@ fn workload_to_workload_and_back() {
 
 #[test]
 fn the_host_is_one_router_with_us() {
-    for version in BOTH {
+    for family in BOTH {
         let mut node = node();
-        let (a, host) = (address(version, 1, 1), address(version, 1, 0));
+        let (a, host) = (address(family, 1, 1), address(family, 1, 0));
         let packet = udp(a, host, (1, 2), b"up");
         let out = one(node.pod_sends(1, &packet), HOST);
         // No hop is lost: the kernel takes it where it forwards.
@@ -78,14 +78,14 @@ fn the_host_is_one_router_with_us() {
         let out = one(node.host_sends(&packet), pod(1));
         assert_eq!(delivered(&out, 1), packet);
         // What the host routes elsewhere.
-        let outside: IpAddr = match version {
-            Version::V4 => [198, 51, 100, 7].into(),
-            Version::V6 => [0x2001, 0xdb8, 0xff, 0, 0, 0, 0, 7].into(),
+        let outside: IpAddr = match family {
+            Family::V4 => [198, 51, 100, 7].into(),
+            Family::V6 => [0x2001, 0xdb8, 0xff, 0, 0, 0, 0, 7].into(),
         };
         let packet = udp(a, outside, (1, 2), b"out");
         assert_eq!(one(node.pod_sends(1, &packet), HOST).bytes, packet);
         // A packet the host forwarded to us does not go back to it.
-        let packet = udp(router(version, 2), outside, (1, 2), b"round");
+        let packet = udp(router(family, 2), outside, (1, 2), b"round");
         assert!(node.host_sends(&packet).is_empty());
         assert_eq!(node.dropped(DropReason::Hairpin), 1);
     }
@@ -174,16 +174,16 @@ fn the_gateway_answers_echoes() {
 
 #[test]
 fn time_runs_out() {
-    for version in BOTH {
+    for family in BOTH {
         let mut node = node();
-        for to in [address(version, 1, 2), address(version, 2, 1)] {
-            let a = address(version, 1, 1);
+        for to in [address(family, 1, 2), address(family, 2, 1)] {
+            let a = address(family, 1, 1);
             let packet = packets::with_ttl(udp(a, to, (33000, 33434), &[9; 12]), 1);
             let out = one(node.pod_sends(1, &packet), pod(1));
             let got = delivered(&out, 1);
-            assert_eq!(packets::addresses(got), (router(version, 1), a));
+            assert_eq!(packets::addresses(got), (router(family, 1), a));
             let (kind, code, _, quote) = told(got);
-            let expected = if version == Version::V4 { 11 } else { 3 };
+            let expected = if family == Family::V4 { 11 } else { 3 };
             assert_eq!((kind, code), (expected, 0));
             assert_eq!(quote, packet);
         }
@@ -239,24 +239,20 @@ fn too_big_names_the_mtu_of_the_next_link() {
         (Mode::Vxlan6, 1430),
         (Mode::Routed, 1500),
     ] {
-        for version in BOTH {
+        for family in BOTH {
             let mut node = Plan::new(1, mode).build();
-            let (a, far) = (address(version, 1, 1), address(version, 2, 1));
-            let overhead = if version == Version::V4 { 28 } else { 48 };
+            let (a, far) = (address(family, 1, 1), address(family, 2, 1));
+            let overhead = if family == Family::V4 { 28 } else { 48 };
             let fits = udp(a, far, (1, 2), &vec![0; mtu - overhead]);
             one(node.pod_sends(1, &fits), mode.interface());
             let packet = udp(a, far, (1, 2), &vec![0; mtu - overhead + 1]);
             let out = one(node.pod_sends(1, &packet), pod(1));
             let got = delivered(&out, 1);
             let (kind, code, word, _) = told(got);
-            let expected = if version == Version::V4 {
-                (3, 4)
-            } else {
-                (2, 0)
-            };
+            let expected = if family == Family::V4 { (3, 4) } else { (2, 0) };
             assert_eq!((kind, code), expected);
             assert_eq!(word as usize, mtu);
-            assert_eq!(got.len(), if version == Version::V4 { 576 } else { 1280 });
+            assert_eq!(got.len(), if family == Family::V4 { 576 } else { 1280 });
             assert_eq!(node.dropped(DropReason::TooBig), 1);
         }
     }
@@ -328,10 +324,10 @@ fn our_own_addresses_do_not_come_in_from_outside() {
     let inside = tcp(a4(1, 1), a4(1, 2), (1, 2), 1, SYN, &[]);
     for _ in 0..2 {
         let datagram = mutate::vxlan(
-            Version::V4,
-            world::vtep(1, Version::V4),
+            Family::V4,
+            world::vtep(1, Family::V4),
             std::slice::from_ref(&inside),
-            Some(router(Version::V4, 2)),
+            Some(router(Family::V4, 2)),
         );
         assert!(node.pass(world::VXLAN4, datagram).is_empty());
         assert!(node.host_sends(&inside).is_empty());
@@ -346,10 +342,10 @@ fn our_own_addresses_do_not_come_in_from_outside() {
     let ask = udp(a4(1, 0), a4(1, 2), (5, 6), b"ask");
     one(node.host_sends(&ask), pod(2));
     let datagram = mutate::vxlan(
-        Version::V4,
-        world::vtep(1, Version::V4),
+        Family::V4,
+        world::vtep(1, Family::V4),
         &[ask],
-        Some(router(Version::V4, 2)),
+        Some(router(Family::V4, 2)),
     );
     assert!(node.pass(world::VXLAN4, datagram).is_empty());
     assert_eq!(node.dropped(DropReason::Martian), 6);
@@ -357,18 +353,14 @@ fn our_own_addresses_do_not_come_in_from_outside() {
 
 #[test]
 fn errors_pass_with_the_flow_they_are_about() {
-    for version in BOTH {
+    for family in BOTH {
         let mut node = node();
         let (a, b, third) = (
-            address(version, 1, 1),
-            address(version, 1, 2),
-            address(version, 2, 9),
+            address(family, 1, 1),
+            address(family, 1, 2),
+            address(family, 2, 9),
         );
-        let (unreachable, port) = if version == Version::V4 {
-            (3, 3)
-        } else {
-            (1, 4)
-        };
+        let (unreachable, port) = if family == Family::V4 { (3, 3) } else { (1, 4) };
         let packet = udp(a, b, (7, 8), b"hello");
         one(node.pod_sends(1, &packet), pod(2));
         let about = error(b, a, unreachable, port, 0, &packet);
@@ -384,7 +376,7 @@ fn errors_pass_with_the_flow_they_are_about() {
         cut.truncate(about.len() - 30);
         let cut = packets::change(cut, |p| {
             let length = p.len() as u16;
-            if version == Version::V4 {
+            if family == Family::V4 {
                 p[2..4].copy_from_slice(&length.to_be_bytes());
             } else {
                 p[4..6].copy_from_slice(&(length - 40).to_be_bytes());

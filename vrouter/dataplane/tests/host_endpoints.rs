@@ -7,6 +7,7 @@ mod world;
 
 use std::net::IpAddr;
 
+use encap::Family;
 use policy::compile::{Failsafes, Update};
 use policy::model::spec::PolicySpec;
 use policy::model::{
@@ -19,7 +20,6 @@ use vrouter_dataplane::drop::DropReason;
 use vrouter_dataplane::events::{Event, Whose};
 use vrouter_dataplane::id::InterfaceId;
 use vrouter_dataplane::memory::Frame;
-use vrouter_dataplane::packet::Version;
 use vrouter_dataplane::tables::EndpointToHost;
 use world::packets::{ACK, SYN, tcp};
 use world::random::Random;
@@ -69,7 +69,7 @@ fn each() -> Chosen {
 
 fn tunnel_sends(node: &mut Node, ip: Vec<u8>) -> Vec<(InterfaceId, Frame)> {
     let meta = Meta {
-        remote: Some(underlay(Version::V4, 2)),
+        remote: Some(underlay(Family::V4, 2)),
         ..Meta::default()
     };
     node.pass(IPIP, Frame { bytes: ip, meta })

@@ -5,12 +5,12 @@
 
 mod world;
 
+use encap::Family;
 use policy::compile::Update;
 use policy::model::spec::PolicySpec;
 use policy::model::{Policy, PolicyKey, PolicyKind};
 use vrouter_dataplane::drop::DropReason;
 use vrouter_dataplane::events::Event;
-use vrouter_dataplane::packet::Version;
 use world::packets::{ACK, FIN, SYN, echo, tcp, udp};
 use world::{HOST, Mode, Node, Plan, VXLAN4, a4, address, arriving, endpoint, one, pod, underlay};
 
@@ -43,9 +43,9 @@ fn denials(node: &Node) -> Vec<(DropReason, bool)> {
 
 #[test]
 fn allow_deny_and_what_nobody_allowed() {
-    for version in [Version::V4, Version::V6] {
+    for family in [Family::V4, Family::V6] {
         let mut node = node();
-        let (a, b) = (address(version, 1, 1), address(version, 1, 2));
+        let (a, b) = (address(family, 1, 1), address(family, 1, 2));
         node.policy(policy("web", ONLY_80));
         one(
             node.pod_sends(1, &tcp(a, b, (4000, 80), 1, SYN, &[])),
@@ -214,7 +214,7 @@ fn both_ends_of_a_tunnel_have_their_say() {
     for (number, passes) in [(1, true), (2, false)] {
         let packet = udp(a4(1, number), a4(2, 1), (1, 2), b"x");
         let sent = one(near.pod_sends(number, &packet), VXLAN4);
-        let got = far.pass(VXLAN4, arriving(&sent, underlay(Version::V4, 1)));
+        let got = far.pass(VXLAN4, arriving(&sent, underlay(Family::V4, 1)));
         assert_eq!(got.len() == 1, passes);
     }
     assert_eq!(far.dropped(DropReason::PolicyDefaultDeny), 1);

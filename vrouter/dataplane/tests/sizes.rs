@@ -5,6 +5,7 @@
 
 mod world;
 
+use encap::Family;
 use encap::offload::{Offload, Partial};
 use encap::reassemble::{Limits, Reassembler};
 use vrouter_dataplane::buffer::Meta;
@@ -12,14 +13,13 @@ use vrouter_dataplane::device::Capabilities;
 use vrouter_dataplane::drop::{ConsumeReason, DropReason, GenerateReason};
 use vrouter_dataplane::id::InterfaceId;
 use vrouter_dataplane::memory::Frame;
-use vrouter_dataplane::packet::Version;
 use world::packets::{
     ACK, SYN, TTL, fragmentable, offloaded, offloaded_frame, on_the_wire, sums_are_right, tcp, ttl,
     udp,
 };
 use world::{Mode, Node, Plan, VXLAN4, a4, a6, address, mac, mutate, one, packets, pod, underlay};
 
-const BOTH: [Version; 2] = [Version::V4, Version::V6];
+const BOTH: [Family; 2] = [Family::V4, Family::V6];
 
 /// A node whose workloads' links are narrower than its tunnel.
 fn narrow(mtu: u16) -> Node {
@@ -93,10 +93,10 @@ fn a_cut_packet_has_its_open_checksum_filled_in() {
 
 #[test]
 fn fragments_become_a_packet_and_fragments_again() {
-    for version in BOTH {
-        for to in [address(version, 1, 2), address(version, 2, 1)] {
+    for family in BOTH {
+        for to in [address(family, 1, 2), address(family, 2, 1)] {
             let mut node = Plan::new(1, Mode::Vxlan4).build();
-            let packet = udp(address(version, 1, 1), to, (1, 2), &[9; 4000]);
+            let packet = udp(address(family, 1, 1), to, (1, 2), &[9; 4000]);
             let mut pieces = mutate::fragments(&packet, 1200);
             // Out of order, and one of them twice.
             pieces.reverse();
@@ -105,7 +105,7 @@ fn fragments_become_a_packet_and_fragments_again() {
             for piece in &pieces {
                 out.extend(node.pod_sends(1, piece));
             }
-            let (l3, mtu) = if to == address(version, 1, 2) {
+            let (l3, mtu) = if to == address(family, 1, 2) {
                 (14, 1450)
             } else {
                 (22, 1450)
@@ -152,8 +152,8 @@ fn fragments_that_never_complete_are_counted_in_the_end() {
 
 #[test]
 fn super_packets_cross_from_workload_to_workload_whole() {
-    for version in BOTH {
-        let (a, b) = (address(version, 1, 1), address(version, 1, 2));
+    for family in BOTH {
+        let (a, b) = (address(family, 1, 1), address(family, 1, 2));
         for packet in [
             tcp(a, b, (4000, 80), 1, ACK, &[5; 50_000]),
             udp(a, b, (4000, 80), &[5; 50_000]),
@@ -174,8 +174,8 @@ fn super_packets_cross_from_workload_to_workload_whole() {
 
 #[test]
 fn what_a_device_cannot_do_is_done_for_it() {
-    for version in BOTH {
-        let (a, b) = (address(version, 1, 1), address(version, 1, 2));
+    for family in BOTH {
+        let (a, b) = (address(family, 1, 1), address(family, 1, 2));
         let mut plan = Plan::new(1, Mode::Vxlan4);
         plan.offloads = Capabilities::default();
         for (packet, size, count) in [
@@ -218,16 +218,16 @@ fn what_a_device_cannot_do_is_done_for_it() {
 
 #[test]
 fn a_connection_through_a_tunnel_uses_no_larger_segments_than_fit() {
-    for (version, headers) in [(Version::V4, 40), (Version::V6, 60)] {
-        let (a, b) = (address(version, 1, 1), address(version, 2, 1));
+    for (family, headers) in [(Family::V4, 40), (Family::V6, 60)] {
+        let (a, b) = (address(family, 1, 1), address(family, 2, 1));
         let fits = Mode::Vxlan4.mtu() - headers;
         let vxlan = |packet: &[u8]| {
-            let to = world::vtep(1, Version::V4);
+            let to = world::vtep(1, Family::V4);
             mutate::vxlan(
-                version,
+                family,
                 to,
                 &[packet.to_vec()],
-                Some(underlay(Version::V4, 2)),
+                Some(underlay(Family::V4, 2)),
             )
         };
         for (mss, passes) in [(9000, fits), (fits + 1, fits), (fits, fits), (536, 536)] {
@@ -253,7 +253,7 @@ fn a_connection_through_a_tunnel_uses_no_larger_segments_than_fit() {
         }
         // On the node itself all links are alike.
         let mut node = Plan::new(1, Mode::Vxlan4).build();
-        let packet = packets::syn(a, address(version, 1, 2), (4000, 80), SYN, fits);
+        let packet = packets::syn(a, address(family, 1, 2), (4000, 80), SYN, fits);
         let out = one(node.pod_sends(1, &packet), pod(2));
         assert_eq!(packets::announced(&out.bytes[14..]), fits);
     }

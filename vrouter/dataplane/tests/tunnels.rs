@@ -7,13 +7,13 @@ mod world;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use encap::Family;
 use encap::offload::Offload;
 use vrouter_dataplane::adjacency::{Adjacency, Member};
 use vrouter_dataplane::buffer::Meta;
 use vrouter_dataplane::drop::{ConsumeReason, DropReason};
 use vrouter_dataplane::id::AdjacencyId;
 use vrouter_dataplane::memory::Frame;
-use vrouter_dataplane::packet::Version;
 use world::mutate::vxlan;
 use world::packets::{
     ACK, PSH, SYN, TTL, datagrams, offloaded, on_the_wire, sums_are_right, tcp, ttl, udp, with_tos,
@@ -23,38 +23,38 @@ use world::{
     vtep,
 };
 
-const BOTH: [Version; 2] = [Version::V4, Version::V6];
+const BOTH: [Family; 2] = [Family::V4, Family::V6];
 
 fn node(number: u8, mode: Mode) -> Node {
     Plan::new(number, mode).build()
 }
 
 /// The underlay's version and the bytes before an inner packet.
-fn shape(mode: Mode) -> (Version, usize) {
+fn shape(mode: Mode) -> (Family, usize) {
     match mode {
-        Mode::Vxlan4 => (Version::V4, 22),
-        Mode::Vxlan6 => (Version::V6, 22),
-        Mode::Ipip => (Version::V4, 0),
-        Mode::Routed => (Version::V4, 0),
+        Mode::Vxlan4 => (Family::V4, 22),
+        Mode::Vxlan6 => (Family::V6, 22),
+        Mode::Ipip => (Family::V4, 0),
+        Mode::Routed => (Family::V4, 0),
     }
 }
 
 /// Datagrams of node 2 for node 1.
 fn datagram(inner: &[Vec<u8>]) -> Frame {
-    let remote = Some(underlay(Version::V4, 2));
-    vxlan(Version::V4, vtep(1, Version::V4), inner, remote)
+    let remote = Some(underlay(Family::V4, 2));
+    vxlan(Family::V4, vtep(1, Family::V4), inner, remote)
 }
 
 #[test]
 fn from_node_to_node() {
     for mode in [Mode::Vxlan4, Mode::Vxlan6, Mode::Ipip] {
         let (outer, prefix) = shape(mode);
-        for version in BOTH {
-            if version == Version::V6 && !mode.carries_v6() {
+        for family in BOTH {
+            if family == Family::V6 && !mode.carries_v6() {
                 continue;
             }
             let (mut near, mut far) = (node(1, mode), node(2, mode));
-            let (a, b) = (address(version, 1, 1), address(version, 2, 2));
+            let (a, b) = (address(family, 1, 1), address(family, 2, 2));
             let packet = udp(a, b, (5, 6), b"over");
             let sent = one(near.pod_sends(1, &packet), mode.interface());
             assert_eq!(sent.meta.remote, Some(underlay(outer, 2)));
@@ -126,8 +126,8 @@ fn what_the_tunnel_refuses() {
     // Six in four is protocol 41, not 4.
     let six = Frame {
         bytes: udp(
-            address(Version::V6, 2, 1),
-            address(Version::V6, 1, 1),
+            address(Family::V6, 2, 1),
+            address(Family::V6, 1, 1),
             (5, 6),
             b"x",
         ),
@@ -152,9 +152,9 @@ fn congestion_marks_cross_the_tunnel() {
         (2, 1, Some(1)),
         (3, 0, None),
     ] {
-        for version in BOTH {
+        for family in BOTH {
             let mut node = node(1, Mode::Vxlan4);
-            let (a, b) = (address(version, 2, 1), address(version, 1, 1));
+            let (a, b) = (address(family, 2, 1), address(family, 1, 1));
             let packet = with_tos(udp(a, b, (5, 6), b"x"), 0x48 | inner);
             let mut frame = datagram(&[packet]);
             frame.meta.tos = outer;
@@ -199,8 +199,8 @@ fn stream(from: IpAddr, to: IpAddr) -> Vec<Vec<u8>> {
 
 #[test]
 fn a_train_becomes_one_super_packet() {
-    for version in BOTH {
-        let (a, b) = (address(version, 2, 1), address(version, 1, 1));
+    for family in BOTH {
+        let (a, b) = (address(family, 2, 1), address(family, 1, 1));
         let segments = stream(a, b);
         let mut node = node(1, Mode::Vxlan4);
         let got = one(node.pass(VXLAN4, datagram(&segments)), pod(1));
@@ -262,17 +262,12 @@ fn the_good_of_a_train_passes_and_the_bad_is_dropped() {
 
 #[test]
 fn open_checksums_of_kernel_peers_are_closed() {
-    for version in BOTH {
+    for family in BOTH {
         for packet in [
-            udp(
-                address(version, 2, 1),
-                address(version, 1, 1),
-                (5, 6),
-                b"odd",
-            ),
+            udp(address(family, 2, 1), address(family, 1, 1), (5, 6), b"odd"),
             tcp(
-                address(version, 2, 1),
-                address(version, 1, 1),
+                address(family, 2, 1),
+                address(family, 1, 1),
                 (5, 6),
                 1,
                 SYN,
@@ -294,12 +289,7 @@ fn open_checksums_of_kernel_peers_are_closed() {
             }
         }
         // A wrong checksum stays wrong: the receiver must see it.
-        let mut wrong = udp(
-            address(version, 2, 1),
-            address(version, 1, 1),
-            (5, 6),
-            b"odd",
-        );
+        let mut wrong = udp(address(family, 2, 1), address(family, 1, 1), (5, 6), b"odd");
         let last = wrong.len() - 1;
         wrong[last] ^= 1;
         let mut node = node(1, Mode::Vxlan4);
@@ -323,7 +313,7 @@ fn a_super_packet_that_the_underlay_names_reaches_the_pod_whole() {
             bytes,
             meta: Meta {
                 offload,
-                remote: Some(underlay(Version::V4, 2)),
+                remote: Some(underlay(Family::V4, 2)),
                 ..Meta::default()
             },
         };
@@ -342,8 +332,8 @@ fn a_super_packet_that_the_underlay_names_reaches_the_pod_whole() {
 
 #[test]
 fn a_kernel_peers_nameless_super_packet_is_cut_to_the_next_link() {
-    for version in BOTH {
-        let (a, b) = (address(version, 2, 1), address(version, 1, 1));
+    for family in BOTH {
+        let (a, b) = (address(family, 2, 1), address(family, 1, 1));
         let payload: Vec<u8> = (0..20_000).map(|i| (i % 251) as u8).collect();
         let packet = tcp(a, b, (80, 4000), 1, ACK, &payload);
         let (open, _) = offloaded(packet, None, 0);
@@ -354,7 +344,7 @@ fn a_kernel_peers_nameless_super_packet_is_cut_to_the_next_link() {
             let got = node.pass(VXLAN4, datagram(std::slice::from_ref(&open)));
             let wire: Vec<_> = got.iter().flat_map(|(_, f)| on_the_wire(f, 14)).collect();
             assert_eq!(got.len() == 1, tso);
-            let headers = if version == Version::V4 { 40 } else { 60 };
+            let headers = if family == Family::V4 { 40 } else { 60 };
             let mut data: Vec<u8> = Vec::new();
             for segment in &wire {
                 assert!(segment.len() - 14 <= 1450);
@@ -370,14 +360,14 @@ fn a_kernel_peers_nameless_super_packet_is_cut_to_the_next_link() {
 fn super_packets_leave_as_trains() {
     for mode in [Mode::Vxlan4, Mode::Vxlan6, Mode::Ipip] {
         let (outer, prefix) = shape(mode);
-        for version in BOTH {
-            if version == Version::V6 && !mode.carries_v6() {
+        for family in BOTH {
+            if family == Family::V6 && !mode.carries_v6() {
                 continue;
             }
             let (mut near, mut far) = (node(1, mode), node(2, mode));
-            let (a, b) = (address(version, 1, 1), address(version, 2, 1));
+            let (a, b) = (address(family, 1, 1), address(family, 2, 1));
             let payload: Vec<u8> = (0..60_000u32).map(|i| (i % 253) as u8).collect();
-            let size = mode.mtu() - if version == Version::V4 { 40 } else { 60 };
+            let size = mode.mtu() - if family == Family::V4 { 40 } else { 60 };
             let packet = tcp(a, b, (4000, 80), 9, ACK | PSH, &payload);
             let frame = packets::offloaded_frame(world::mac(1, 1), packet, Some(size));
             let sent = near.pass(pod(1), frame);
@@ -396,7 +386,7 @@ fn super_packets_leave_as_trains() {
             }
             assert_eq!(inner.len(), payload.len().div_ceil(size.into()));
             far.settle();
-            let headers = 14 + if version == Version::V4 { 40 } else { 60 };
+            let headers = 14 + if family == Family::V4 { 40 } else { 60 };
             let mut data: Vec<u8> = Vec::new();
             for (id, frame) in far.drain() {
                 assert_eq!(id, pod(1));

@@ -7,6 +7,7 @@ mod world;
 
 use std::collections::VecDeque;
 
+use encap::Family;
 use encap::segment::Plan as Segments;
 use smoltcp::iface::{Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{self, ChecksumCapabilities, DeviceCapabilities, Medium};
@@ -15,7 +16,6 @@ use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr};
 use vrouter_dataplane::id::InterfaceId;
 use vrouter_dataplane::memory::{Frame, Wire};
-use vrouter_dataplane::packet::Version;
 use vrouter_dataplane::tables::{GATEWAY_V4, GATEWAY_V6};
 use world::random::Random;
 use world::{HOST, Mode, Node, Plan, address, arriving, mac, pod, underlay};
@@ -94,7 +94,7 @@ struct Stack {
 }
 
 impl Stack {
-    fn new(node: &Node, number: u8, version: Version, seed: u64) -> Self {
+    fn new(node: &Node, number: u8, family: Family, seed: u64) -> Self {
         let wire = node.wire(pod(number)).clone();
         let mtu = usize::from(node.mode.mtu());
         let mut link = Link {
@@ -110,11 +110,11 @@ impl Stack {
         interface.update_ip_addrs(|addresses| {
             // As in a workload, its own prefix is one address long. smoltcp believes a gateway
             // only on a network of its own, hence the second one, which nothing is sent from.
-            let (len, link) = match version {
-                Version::V4 => (32, "169.254.1.2/24"),
-                Version::V6 => (128, "fe80::1/64"),
+            let (len, link) = match family {
+                Family::V4 => (32, "169.254.1.2/24"),
+                Family::V6 => (128, "fe80::1/64"),
             };
-            let own = address(version, node.number, number).into();
+            let own = address(family, node.number, number).into();
             addresses.push(IpCidr::new(own, len)).unwrap();
             addresses.push(link.parse().unwrap()).unwrap();
         });
@@ -189,12 +189,12 @@ impl Underlay {
     /// handing runs of equal size over together.
     fn carry(&mut self, now: u64, nodes: &mut [Node; 2], from: usize, mode: Mode) {
         let id = mode.interface();
-        let version = match mode {
-            Mode::Vxlan6 => Version::V6,
-            Mode::Vxlan4 | Mode::Ipip | Mode::Routed => Version::V4,
+        let family = match mode {
+            Mode::Vxlan6 => Family::V6,
+            Mode::Vxlan4 | Mode::Ipip | Mode::Routed => Family::V4,
         };
         for frame in nodes[from].wire(id).drain() {
-            let mut sent = arriving(&frame, underlay(version, from as u8 + 1));
+            let mut sent = arriving(&frame, underlay(family, from as u8 + 1));
             if mode == Mode::Routed {
                 // The host's own interface segments what it is given.
                 sent.meta.remote = None;
@@ -204,7 +204,7 @@ impl Underlay {
                 }
                 continue;
             }
-            assert_eq!(frame.meta.remote, Some(underlay(version, 2 - from as u8)));
+            assert_eq!(frame.meta.remote, Some(underlay(family, 2 - from as u8)));
             for datagram in world::packets::datagrams(&frame) {
                 sent.bytes = datagram;
                 sent.meta.segment = 0;
@@ -252,14 +252,14 @@ impl Underlay {
 }
 
 /// Two connections across the nodes, one begun from each, each moving a mebibyte both ways.
-fn exchange(mode: Mode, version: Version, seed: u64) {
+fn exchange(mode: Mode, family: Family, seed: u64) {
     let mut nodes = [1, 2].map(|number| Plan::new(number, mode).build());
     // Pairs of (node, workload): client, server.
     let pairs = [((0, 1), (1, 1)), ((1, 2), (0, 2))];
     let mut stacks: Vec<Vec<Stack>> = (0..2)
         .map(|n| {
             (1..=2)
-                .map(|p| Stack::new(&nodes[n], p, version, seed + 10 * n as u64 + u64::from(p)))
+                .map(|p| Stack::new(&nodes[n], p, family, seed + 10 * n as u64 + u64::from(p)))
                 .collect()
         })
         .collect();
@@ -268,11 +268,11 @@ fn exchange(mode: Mode, version: Version, seed: u64) {
             .socket()
             .listen(80)
             .unwrap();
-        let to = address(version, server.0 as u8 + 1, server.1);
+        let to = address(family, server.0 as u8 + 1, server.1);
         let stack = &mut stacks[client.0][client.1 as usize - 1];
         let context = stack.interface.context();
         let socket: &mut tcp::Socket<'_> = stack.sockets.get_mut(stack.handle);
-        let from = address(version, client.0 as u8 + 1, client.1);
+        let from = address(family, client.0 as u8 + 1, client.1);
         socket.connect(context, (to, 80), (from, 40_000)).unwrap();
     }
     let mut underlay = Underlay {
@@ -330,23 +330,23 @@ fn exchange(mode: Mode, version: Version, seed: u64) {
 
 #[test]
 fn across_vxlan() {
-    exchange(Mode::Vxlan4, Version::V4, 1);
-    exchange(Mode::Vxlan4, Version::V6, 2);
+    exchange(Mode::Vxlan4, Family::V4, 1);
+    exchange(Mode::Vxlan4, Family::V6, 2);
 }
 
 #[test]
 fn across_vxlan_over_ipv6() {
-    exchange(Mode::Vxlan6, Version::V4, 3);
-    exchange(Mode::Vxlan6, Version::V6, 4);
+    exchange(Mode::Vxlan6, Family::V4, 3);
+    exchange(Mode::Vxlan6, Family::V6, 4);
 }
 
 #[test]
 fn across_ipip() {
-    exchange(Mode::Ipip, Version::V4, 5);
+    exchange(Mode::Ipip, Family::V4, 5);
 }
 
 #[test]
 fn routed_by_the_host() {
-    exchange(Mode::Routed, Version::V4, 6);
-    exchange(Mode::Routed, Version::V6, 7);
+    exchange(Mode::Routed, Family::V4, 6);
+    exchange(Mode::Routed, Family::V6, 7);
 }

@@ -7,11 +7,11 @@ mod world;
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use encap::Family;
 use vrouter_dataplane::buffer::{Buffer, Pool};
 use vrouter_dataplane::device::{Capabilities, Device, Transmitted, Vector};
 use vrouter_dataplane::id::InterfaceId;
 use vrouter_dataplane::memory::{Frame, MemoryDevice, Wire};
-use vrouter_dataplane::packet::Version;
 use vrouter_dataplane::worker::{Config, Worker};
 use world::packets::{
     ACK, datagrams, ethernet, offloaded_frame, on_the_wire, sums_are_right, tcp, udp,
@@ -225,10 +225,10 @@ fn a_tunnel_s_packets_are_merged_among_themselves() {
             &[1; 1000],
         );
         let datagram = mutate::vxlan(
-            Version::V4,
-            vtep(1, Version::V4),
+            Family::V4,
+            vtep(1, Family::V4),
             &[segment],
-            Some(underlay(Version::V4, 2)),
+            Some(underlay(Family::V4, 2)),
         );
         scene.send(VXLAN4, datagram);
     }

@@ -11,8 +11,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
+use encap::Family;
 use encap::checksum;
-use encap::ip::{Layers, Part, Version};
+use encap::ip::{Layers, Part};
 use encap::offload::{HEADER_LEN, Offload};
 use nix::errno::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -291,7 +292,7 @@ fn open_outer(buffer: &mut Buffer, device: [u8; HEADER_LEN], l3: usize) -> Optio
     let header: &[u8; IPV4_HEADER] = bytes.get(l3..)?.first_chunk()?;
     let tos = header[1];
     let source = Ipv4Addr::new(header[12], header[13], header[14], header[15]);
-    if (layers.version, layers.part) != (Version::V4, Part::Whole) {
+    if (layers.family, layers.part) != (Family::V4, Part::Whole) {
         return None;
     }
     let offload = match Offload::parse(&device, layers.end).ok()? {

@@ -24,20 +24,16 @@ use crate::error::{Context, Result};
 use crate::netns::Netns;
 use crate::sys::{self, Inbox, Message};
 
-/// The port assigned by IANA.
-pub const PORT: u16 = 4789;
+pub use encap::vxlan::PORT;
 /// How many source ports flows are spread over.
 pub const SOURCE_PORTS: usize = 32;
 
-const UDP_HEADER: usize = 8;
 /// Flags of an IPv4 header: not to be fragmented.
 const DF: u8 = 0x40;
 /// The kernel's default.
 const TTL: u8 = 64;
 /// Messages in one `recvmmsg`.
 const INBOX: usize = 16;
-/// The most datagrams of one `UDP_SEGMENT` message (`UDP_MAX_SEGMENTS` before Linux 6.9).
-const MAX_SEGMENTS: usize = 64;
 /// The most bytes of a UDP payload over IPv4.
 const MAX_MESSAGE: usize = 65_507;
 
@@ -340,7 +336,8 @@ impl Whole {
         let Some(IpAddr::V4(remote)) = packet.meta.remote else {
             return Err(Errno::EINVAL);
         };
-        let length = u16::try_from(UDP_HEADER + packet.len()).map_err(|_| Errno::EMSGSIZE)?;
+        let length =
+            u16::try_from(encap::udp::HEADER_LEN + packet.len()).map_err(|_| Errno::EMSGSIZE)?;
         let mut ip = [0; 20];
         ip[0] = 0x45;
         ip[1] = packet.meta.tos;
@@ -349,7 +346,7 @@ impl Whole {
         ip[9] = libc::IPPROTO_UDP as u8;
         ip[12..16].copy_from_slice(&self.address.octets());
         ip[16..].copy_from_slice(&remote.octets());
-        let mut udp = [0; UDP_HEADER];
+        let mut udp = [0; encap::udp::HEADER_LEN];
         let source = self.ports[source_of(packet, self.ports.len())];
         udp[..2].copy_from_slice(&source.to_be_bytes());
         udp[2..4].copy_from_slice(&port.to_be_bytes());
@@ -363,7 +360,12 @@ fn step(len: usize, segment: u16, segmentation: bool) -> usize {
     match usize::from(segment) {
         0 => len,
         segment if !segmentation => segment,
-        segment => segment * MAX_SEGMENTS.min(MAX_MESSAGE / segment).max(1),
+        segment => {
+            segment
+                * encap::Tunnel::MAX_SEGMENTS
+                    .min(MAX_MESSAGE / segment)
+                    .max(1)
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use crossbeam::queue::ArrayQueue;
+use encap::Tunnel;
 use encap::vxlan::Vni;
 use ipnet::Ipv4Net;
 use policy::compile::Graph;
@@ -232,7 +233,7 @@ fn tables(size: Size, graph: &Graph, fib: Fib) -> Tables {
     }));
     let mut interfaces = vec![(
         "vxlan.calico".to_owned(),
-        InterfaceKind::Vxlan(vrouter_dataplane::packet::Version::V4),
+        InterfaceKind::Tunnel(Tunnel::Vxlan(encap::Family::V4)),
     )];
     for pod in 0..size.pods {
         adjacencies.push(Adjacency::Neighbor {

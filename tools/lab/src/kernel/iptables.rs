@@ -10,8 +10,8 @@ use std::fmt::Write as _;
 use crate::error::Result;
 use crate::netns;
 use crate::rules::{self, Action, Peer, Rule};
-use crate::spec::Tunnel;
 use crate::topology::{Lab, Node};
+use encap::Tunnel;
 
 const ACCEPT: &str = "0x10000/0x10000";
 
@@ -204,7 +204,7 @@ fn tables(lab: &Lab, node: &Node, v6: bool) -> String {
 }
 
 fn input(lab: &Lab, v6: bool, chains: &mut Chains) {
-    if lab.spec.encap.tunnel(v6) == Some(Tunnel::Vxlan) {
+    if matches!(lab.spec.encap.tunnel(v6), Some(Tunnel::Vxlan(_))) {
         let allowed = vxlan_sources(v6);
         chains.add(
             "cali-INPUT",

@@ -11,13 +11,13 @@ use crate::addresses::{self, GATEWAY_MAC, GATEWAY_V4, GATEWAY_V6};
 use crate::error::Result;
 use crate::names::{POD_INTERFACE, UNDERLAY_INTERFACE};
 use crate::netns;
-use crate::spec::{KernelRules, Tunnel};
+use crate::spec::KernelRules;
 use crate::topology::{Lab, Node, Pod};
+use encap::vxlan::{PORT, Vni};
+use encap::{Family, Tunnel};
 
-/// VXLAN's network identifier, Calico's default.
-const VNI: u32 = 4096;
-/// VXLAN's UDP port.
-const PORT: u16 = 4789;
+/// VXLAN's network identifier.
+const VNI: Vni = Vni::CALICO;
 
 /// Sets up a node and its pods.
 ///
@@ -48,11 +48,7 @@ pub fn node(lab: &Lab, node: &Node) -> Result<()> {
 
 /// The name of the tunnel device of one family.
 pub fn vxlan_device(v6: bool) -> &'static str {
-    if v6 {
-        "vxlan-v6.calico"
-    } else {
-        "vxlan.calico"
-    }
+    Tunnel::Vxlan(if v6 { Family::V6 } else { Family::V4 }).calico_device()
 }
 
 /// The addresses and routes of a pod whose interface exists, as Calico's CNI plugin sets them.
@@ -137,7 +133,7 @@ fn routes(lab: &Lab, node: &Node, v6: bool, lines: &mut Vec<String>, fdb: &mut V
             continue;
         };
         match (lab.tunnel_between(node, peer, v6), peer.tunnel_address(v6)) {
-            (Some(Tunnel::Vxlan), Some(tunnel)) => {
+            (Some(Tunnel::Vxlan(_)), Some(tunnel)) => {
                 let mac = addresses::vtep_mac(peer.index, v6);
                 fdb.push(format!(
                     "fdb add {mac} dev {device} dst {underlay} self permanent"
@@ -154,7 +150,7 @@ fn routes(lab: &Lab, node: &Node, v6: bool, lines: &mut Vec<String>, fdb: &mut V
             (Some(Tunnel::Ipip), _) => {
                 unreachable!("Spec::check refuses IPIP between kernel nodes")
             }
-            (Some(Tunnel::Vxlan), None) | (None, _) => {
+            (Some(Tunnel::Vxlan(_)), None) | (None, _) => {
                 for block in peer.blocks(v6) {
                     lines.push(format!(
                         "route add {block} via {underlay} dev {UNDERLAY_INTERFACE} onlink"

@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use crate::error::Result;
 use crate::netns;
 use crate::rules::{self, Action, Peer, Rule};
-use crate::spec::Tunnel;
 use crate::topology::{Lab, Node};
+use encap::Tunnel;
 
 /// Loads the tables of a node, for the families it has.
 pub(super) fn install(lab: &Lab, node: &Node) -> Result<()> {
@@ -175,7 +175,7 @@ fn hooks(lab: &Lab, v6: bool, text: &mut String) {
     block(text, "chain cali-wl-to-host", &host);
 
     let mut input = vec!["type filter hook input priority filter; policy accept;".to_owned()];
-    if lab.spec.encap.tunnel(v6) == Some(Tunnel::Vxlan) {
+    if matches!(lab.spec.encap.tunnel(v6), Some(Tunnel::Vxlan(_))) {
         let nodes: Vec<String> = lab
             .nodes
             .iter()

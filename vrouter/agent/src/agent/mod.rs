@@ -28,7 +28,7 @@ use crate::endpoints::Endpoints;
 use crate::hits::{Before, Sources};
 use crate::host::{Host, Underlay};
 use crate::host_endpoints::{self, HostEndpoints};
-use crate::interfaces::{self, HOST, InterfaceIds};
+use crate::interfaces::InterfaceIds;
 use crate::node_status::{self, NodeStatuses};
 use crate::policies::{Policies, failsafes};
 use crate::registration::Registrar;
@@ -156,7 +156,7 @@ impl Agent {
             start,
         };
         // The limit is a workload's; what comes by the host or a tunnel is of many.
-        for id in interfaces::not_workloads() {
+        for id in InterfaceId::fixed() {
             shared
                 .flows
                 .set_endpoint_limit(u32::from(id.0), Some(u32::MAX - 1));
@@ -182,7 +182,7 @@ impl Agent {
             &shared,
             &death,
         )?;
-        workers.add(HOST, queues.into_iter().map(AnyDevice::Tun));
+        workers.add(InterfaceId::HOST, queues.into_iter().map(AnyDevice::Tun));
         let watch = store.watch(&watched())?;
         let registrar = Registrar::start(
             &settings.node,

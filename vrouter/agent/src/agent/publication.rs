@@ -5,6 +5,7 @@ use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use encap::Family;
 use ipnet::IpNet;
 use vrouter_dataplane::tables::{Host as HostTable, Tables};
 
@@ -129,7 +130,7 @@ impl Agent {
     /// # Errors
     /// The first route that cannot be, in words.
     pub(crate) fn add_routes(&mut self, routes: &[(IpNet, Nodes)]) -> Result<(), String> {
-        let mut ways: BTreeMap<(bool, Nodes), Way> = BTreeMap::new();
+        let mut ways: BTreeMap<(Family, Nodes), Way> = BTreeMap::new();
         for (prefix, nodes) in routes {
             if nodes.is_empty() {
                 return Err(format!("{prefix}: names no node"));
@@ -137,29 +138,29 @@ impl Agent {
             if self.rib.is_of_resources(prefix) {
                 return Err(format!("{prefix}: is routed by a resource"));
             }
-            let v6 = matches!(prefix, IpNet::V6(_));
-            if let Entry::Vacant(vacant) = ways.entry((v6, nodes.clone())) {
-                let way = match self.statics.way(v6, nodes) {
+            let family = Family::from(prefix.addr());
+            if let Entry::Vacant(vacant) = ways.entry((family, nodes.clone())) {
+                let way = match self.statics.way(family, nodes) {
                     Some(way) => way.clone(),
                     None => self
                         .view()
-                        .way(nodes, v6)
+                        .way(nodes, family)
                         .map_err(|reason| format!("{prefix}: {reason}"))?,
                 };
                 vacant.insert(way);
             }
         }
         let by_way = routes.iter().filter_map(|(prefix, nodes)| {
-            let v6 = matches!(prefix, IpNet::V6(_));
-            Some((*prefix, ways.get(&(v6, nodes.clone()))?))
+            let family = Family::from(prefix.addr());
+            Some((*prefix, ways.get(&(family, nodes.clone()))?))
         });
         let change = self
             .rib
             .prepare_static(by_way)
             .map_err(|error| error.to_string())?;
         self.commit(change);
-        for ((v6, nodes), way) in ways {
-            self.statics.learn(v6, nodes, way);
+        for ((family, nodes), way) in ways {
+            self.statics.learn(family, nodes, way);
         }
         Ok(())
     }

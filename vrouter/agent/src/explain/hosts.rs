@@ -9,7 +9,7 @@ use policy::reference::{Passage, Side, ToHost};
 use vrouter_api::EndpointToHostAction;
 
 use super::{Found, Question, Verdict, Walk};
-use crate::desired::{Desired, Route, Target, Transport, desired};
+use crate::desired::{Desired, Route, Target, desired};
 use crate::host::Underlay;
 use crate::host_endpoints::{HostEndpoints, choose};
 
@@ -43,8 +43,8 @@ impl Question<'_> {
         let wanted = desired(self.resources, node);
         let guessed = self.underlay.is_none().then(|| guess(&wanted));
         let underlay = self.underlay.or(guessed.as_ref());
-        let kinds = wanted.transports.iter().copied();
-        let (chosen, remarks) = choose(self.resources, node, underlay, kinds);
+        let tunnels = wanted.tunnels.iter().copied();
+        let (chosen, remarks) = choose(self.resources, node, underlay, tunnels);
         walk.notes.extend(remarks);
         let end = |found: Option<&Found>, party_node: &Option<String>, address| match found {
             Some(found) if found.node == node => End::Workload(found.key.clone()),
@@ -104,12 +104,11 @@ fn key(name: &str) -> Option<EndpointKey> {
 fn crossed(wanted: &Desired, chosen: &HostEndpoints, address: IpAddr) -> Option<EndpointKey> {
     let name = match longest(&wanted.routes, address).map(|route| &route.target) {
         Some(Target::Node {
-            remote, transport, ..
-        }) if *transport != Transport::Direct => {
-            chosen.tunnels.get(&(*transport, remote.is_ipv6()))
-        }
+            tunnel: Some(tunnel),
+            ..
+        }) => chosen.tunnels.get(tunnel),
         Some(
-            Target::Node { .. }
+            Target::Node { tunnel: None, .. }
             | Target::Endpoint(_)
             | Target::Host
             | Target::Uplink

@@ -3,84 +3,48 @@
 
 use std::net::IpAddr;
 
+use encap::{Family, Tunnel};
 use vrouter_api::{AllowedUse, EncapsulationMode, IpPool, Node, NodeBgp};
 use vrouter_datastore::StoreError;
 use vrouter_datastore::ipam::Request;
 
 use super::Work;
 
-/// The tunnels that have addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tunnel {
-    Ipip,
-    Vxlan,
-    VxlanV6,
+/// Whether a pool asks for a tunnel.
+fn is_wanted(tunnel: Tunnel, pool: &IpPool) -> bool {
+    let spec = &pool.spec;
+    let mode = match tunnel {
+        Tunnel::Ipip => spec.ipip_mode,
+        Tunnel::Vxlan(_) => spec.vxlan_mode,
+    };
+    let family = Family::from(spec.cidr.addr());
+    mode != EncapsulationMode::Never && family == tunnel.family() && !spec.disabled
 }
 
-impl Tunnel {
-    const ALL: [Tunnel; 3] = [Tunnel::Ipip, Tunnel::Vxlan, Tunnel::VxlanV6];
-
-    fn handle(self, node: &str) -> String {
-        match self {
-            Tunnel::Ipip => format!("ipip-tunnel-addr-{node}"),
-            Tunnel::Vxlan => format!("vxlan-tunnel-addr-{node}"),
-            Tunnel::VxlanV6 => format!("vxlan-v6-tunnel-addr-{node}"),
-        }
+/// The address of a node on a tunnel, as its resource states it.
+fn stated(tunnel: Tunnel, node: &Node) -> Option<IpAddr> {
+    let spec = &node.spec;
+    match tunnel {
+        Tunnel::Ipip => spec.bgp.as_ref()?.ipv4_ipip_tunnel_addr.map(IpAddr::V4),
+        Tunnel::Vxlan(Family::V4) => spec.ipv4_vxlan_tunnel_addr.map(IpAddr::V4),
+        Tunnel::Vxlan(Family::V6) => spec.ipv6_vxlan_tunnel_addr.map(IpAddr::V6),
     }
+}
 
-    /// As IPAM's attributes call it.
-    fn kind(self) -> &'static str {
-        match self {
-            Tunnel::Ipip => "ipipTunnelAddress",
-            Tunnel::Vxlan => "vxlanTunnelAddress",
-            Tunnel::VxlanV6 => "vxlanV6TunnelAddress",
+/// States it there.
+fn state(tunnel: Tunnel, node: &mut Node, address: Option<IpAddr>) {
+    let (v4, v6) = match address {
+        Some(IpAddr::V4(address)) => (Some(address), None),
+        Some(IpAddr::V6(address)) => (None, Some(address)),
+        None => (None, None),
+    };
+    match tunnel {
+        Tunnel::Ipip => {
+            let bgp = node.spec.bgp.get_or_insert_with(NodeBgp::default);
+            bgp.ipv4_ipip_tunnel_addr = v4;
         }
-    }
-
-    fn v6(self) -> bool {
-        match self {
-            Tunnel::Ipip | Tunnel::Vxlan => false,
-            Tunnel::VxlanV6 => true,
-        }
-    }
-
-    /// Whether a pool asks for it.
-    fn wanted(self, pool: &IpPool) -> bool {
-        let spec = &pool.spec;
-        let mode = match self {
-            Tunnel::Ipip => spec.ipip_mode,
-            Tunnel::Vxlan | Tunnel::VxlanV6 => spec.vxlan_mode,
-        };
-        let v6 = spec.cidr.addr().is_ipv6();
-        mode != EncapsulationMode::Never && v6 == self.v6() && !spec.disabled
-    }
-
-    fn of(self, node: &Node) -> Option<IpAddr> {
-        let spec = &node.spec;
-        match self {
-            Tunnel::Ipip => spec.bgp.as_ref()?.ipv4_ipip_tunnel_addr.map(IpAddr::V4),
-            Tunnel::Vxlan => spec.ipv4_vxlan_tunnel_addr.map(IpAddr::V4),
-            Tunnel::VxlanV6 => spec.ipv6_vxlan_tunnel_addr.map(IpAddr::V6),
-        }
-    }
-
-    fn set(self, node: &mut Node, address: Option<IpAddr>) {
-        let v4 = address.and_then(|it| match it {
-            IpAddr::V4(it) => Some(it),
-            IpAddr::V6(_) => None,
-        });
-        let v6 = address.and_then(|it| match it {
-            IpAddr::V6(it) => Some(it),
-            IpAddr::V4(_) => None,
-        });
-        match self {
-            Tunnel::Ipip => {
-                let bgp = node.spec.bgp.get_or_insert_with(NodeBgp::default);
-                bgp.ipv4_ipip_tunnel_addr = v4;
-            }
-            Tunnel::Vxlan => node.spec.ipv4_vxlan_tunnel_addr = v4,
-            Tunnel::VxlanV6 => node.spec.ipv6_vxlan_tunnel_addr = v6,
-        }
+        Tunnel::Vxlan(Family::V4) => node.spec.ipv4_vxlan_tunnel_addr = v4,
+        Tunnel::Vxlan(Family::V6) => node.spec.ipv6_vxlan_tunnel_addr = v6,
     }
 }
 
@@ -94,8 +58,8 @@ impl Work {
         let pools = self.ipam.pools().map_err(text)?;
         let mut next = node.clone();
         for tunnel in Tunnel::ALL {
-            let before = tunnel.of(&node);
-            let after = if pools.iter().any(|pool| tunnel.wanted(pool)) {
+            let before = stated(tunnel, &node);
+            let after = if pools.iter().any(|pool| is_wanted(tunnel, pool)) {
                 Some(self.tunnel_address(tunnel, before, &pools)?)
             } else {
                 if before.is_some() {
@@ -105,8 +69,8 @@ impl Work {
                 None
             };
             if before != after {
-                tracing::info!(?tunnel, ?after, "the tunnel's address");
-                tunnel.set(&mut next, after);
+                tracing::info!(%tunnel, ?after, "the tunnel's address");
+                state(tunnel, &mut next, after);
             }
         }
         if next != node {
@@ -126,9 +90,9 @@ impl Work {
         let text = |error: StoreError| error.to_string();
         let handle = tunnel.handle(&self.node);
         let mut request = Request::new(&self.node, AllowedUse::Tunnel, &handle);
-        let kind = tunnel.kind().to_owned();
+        let kind = tunnel.ipam_type().to_owned();
         request.secondary.insert("type".to_owned(), kind);
-        let of_tunnel = pools.iter().filter(|pool| tunnel.wanted(pool));
+        let of_tunnel = pools.iter().filter(|pool| is_wanted(tunnel, pool));
         request.pools = of_tunnel.map(|pool| pool.metadata.name.clone()).collect();
         if let Some(address) = before {
             let held = self.ipam.holder(address).map_err(text)?;
@@ -146,8 +110,11 @@ impl Work {
         if let Some(address) = left.first() {
             return Ok(*address);
         }
-        let given = self.ipam.assign(&request, tunnel.v6(), 1).map_err(text)?;
-        let none = || format!("no address is left for {}", tunnel.kind());
+        let given = self
+            .ipam
+            .assign(&request, tunnel.family().is_v6(), 1)
+            .map_err(text)?;
+        let none = || format!("no address is left for {}", tunnel.ipam_type());
         given.first().copied().ok_or_else(none)
     }
 }

@@ -1,5 +1,6 @@
 //! Interfaces and the workloads behind them.
 
+use encap::Tunnel;
 use ipnet::IpNet;
 use vrouter_control::model::{self, Mac};
 use vrouter_control::params::{ShowInterfaces, ShowNeighbors};
@@ -8,34 +9,29 @@ use vrouter_dataplane::id::InterfaceId;
 
 use super::{Outcome, known, unknown};
 use crate::agent::Agent;
-use crate::desired::Transport;
 use crate::endpoints::Endpoint;
-use crate::interfaces::HOST;
-use crate::tunnels;
 
 const OFFLOADS: [&str; 3] = ["checksum", "tso", "uso"];
 
 pub(super) fn show(agent: &Agent, params: &ShowInterfaces) -> Outcome<Vec<model::Interface>> {
     let mut all = vec![host(agent)];
-    all.extend(agent.tunnels.iter().filter_map(|(kind, socket)| {
-        let id = tunnels::interface(kind)?;
-        let what = match kind.0 {
-            Transport::Direct => return None,
-            Transport::Vxlan => model::InterfaceKind::Vxlan,
-            Transport::Ipip => model::InterfaceKind::Ipip,
+    all.extend(agent.tunnels.iter().map(|(tunnel, socket)| {
+        let what = match tunnel {
+            Tunnel::Vxlan(_) => model::InterfaceKind::Vxlan,
+            Tunnel::Ipip => model::InterfaceKind::Ipip,
         };
         let mtu = agent
             .underlay
             .as_ref()
             .map_or(1500, |underlay| underlay.mtu);
-        let mut row = blank(agent, id, tunnels::name(kind), what);
-        row.mtu = agent.desired.tunnel_mtu(kind.0, kind.1, mtu).into();
+        let mut row = blank(agent, InterfaceId::tunnel(tunnel), tunnel.name(), what);
+        row.mtu = agent.desired.tunnel_mtu(tunnel, mtu).into();
         row.addresses = vec![IpNet::from(socket.local)];
         row.device = agent
             .underlay
             .as_ref()
             .map(|underlay| underlay.name.clone());
-        Some(row)
+        row
     }));
     all.extend(
         agent
@@ -130,7 +126,7 @@ fn host(agent: &Agent) -> model::Interface {
             .map(|a| IpNet::from(*a))
             .collect(),
         offloads: OFFLOADS.map(str::to_owned).to_vec(),
-        ..blank(agent, HOST, name, model::InterfaceKind::Host)
+        ..blank(agent, InterfaceId::HOST, name, model::InterfaceKind::Host)
     }
 }
 
@@ -146,7 +142,7 @@ fn workload(agent: &Agent, endpoint: &Endpoint) -> model::Interface {
             reason: endpoint.problem.clone(),
             queues: 0,
             counters: model::InterfaceCounters::default(),
-            ..blank(agent, HOST, name, kind)
+            ..blank(agent, InterfaceId::HOST, name, kind)
         },
     };
     row.endpoint = Some(local.name());
@@ -196,12 +192,12 @@ pub(super) fn neighbors(agent: &Agent, params: &ShowNeighbors) -> Outcome<Vec<mo
 impl Agent {
     /// The name tables show of an interface.
     pub(crate) fn interface_name(&self, id: InterfaceId) -> String {
-        if id == HOST {
+        if id == InterfaceId::HOST {
             return self.settings.tunnel_interface.clone();
         }
         let mut tunnels = self.tunnels.iter();
-        if let Some((kind, _)) = tunnels.find(|(kind, _)| tunnels::interface(*kind) == Some(id)) {
-            return tunnels::name(kind).to_owned();
+        if let Some((tunnel, _)) = tunnels.find(|(tunnel, _)| InterfaceId::tunnel(*tunnel) == id) {
+            return tunnel.name().to_owned();
         }
         match self.endpoints.at(id) {
             Some(endpoint) => endpoint.local.interface.clone(),

@@ -27,9 +27,6 @@ type Outcome<T> = Result<T, ErrorBody>;
 /// How long a client waits for the agent, which may be busy making TAPs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Version of the protocol in `docs/control.md`.
-const PROTOCOL: u32 = 1;
-
 /// The service behind the socket.
 pub struct AgentService {
     inputs: Sender<Input>,
@@ -85,7 +82,7 @@ impl Service for AgentService {
         self.ask(move |agent| {
             Ok(model::Version {
                 version,
-                protocol: PROTOCOL,
+                protocol: vrouter_control::PROTOCOL,
                 node: agent.settings.node.clone(),
                 pid: std::process::id(),
                 started: started.into(),

@@ -2,16 +2,18 @@
 
 use std::net::IpAddr;
 
+use encap::{Family, Tunnel};
 use ipnet::IpNet;
 use vrouter_control::ErrorBody;
-use vrouter_control::model::{self, Family, Mac, NextHop, Page, RouteKind};
+use vrouter_control::model::{self, Mac, NextHop, Page, RouteKind};
 use vrouter_control::params::{self, AddRoutes, ShowRoutes, ShowTunnels};
 use vrouter_dataplane::adjacency::{Adjacency, Encap};
+use vrouter_dataplane::id::InterfaceId;
 
 use super::Outcome;
 use crate::agent::Agent;
-use crate::desired::{Target, Transport};
-use crate::{statics, tunnels};
+use crate::desired::Target;
+use crate::statics;
 
 pub(super) fn show(agent: &Agent, params: &ShowRoutes) -> Outcome<Page<model::Route>> {
     let total = Some(agent.rib.len() as u64);
@@ -149,7 +151,7 @@ pub(super) fn tunnels(agent: &Agent, params: &ShowTunnels) -> Outcome<Vec<model:
         let Target::Node {
             name,
             remote,
-            transport,
+            tunnel: by,
         } = &route.target
         else {
             continue;
@@ -157,17 +159,17 @@ pub(super) fn tunnels(agent: &Agent, params: &ShowTunnels) -> Outcome<Vec<model:
         if params.node.as_ref().is_some_and(|node| node != name) {
             continue;
         }
-        let encap = match transport {
-            Transport::Direct => model::Encap::None,
-            Transport::Vxlan => model::Encap::Vxlan,
-            Transport::Ipip => model::Encap::Ipip,
+        let encap = match by {
+            None => model::Encap::None,
+            Some(Tunnel::Vxlan(_)) => model::Encap::Vxlan,
+            Some(Tunnel::Ipip) => model::Encap::Ipip,
         };
         let same = |row: &&mut model::Tunnel| {
             row.node == *name && row.remote == *remote && row.encap == encap
         };
         match rows.iter_mut().find(same) {
             Some(row) => row.routes += 1,
-            None => rows.push(tunnel(agent, name, *remote, *transport, encap)),
+            None => rows.push(tunnel(agent, name, *remote, *by, encap)),
         }
     }
     rows.sort_by(|a, b| a.node.cmp(&b.node));
@@ -178,29 +180,21 @@ fn tunnel(
     agent: &Agent,
     node: &str,
     remote: IpAddr,
-    transport: Transport,
+    by: Option<Tunnel>,
     encap: model::Encap,
 ) -> model::Tunnel {
-    let v6 = remote.is_ipv6();
-    let open = agent
-        .tunnels
-        .iter()
-        .find(|(kind, _)| *kind == (transport, v6));
-    let vxlan = transport == Transport::Vxlan;
+    let family = Family::from(remote);
+    let open = agent.tunnels.iter().find(|(open, _)| Some(*open) == by);
+    let vxlan = matches!(by, Some(Tunnel::Vxlan(_)));
     let peer = agent.desired.peers.get(node);
     let mtu = agent
         .underlay
         .as_ref()
         .map_or(1500, |underlay| underlay.mtu);
-    let counters = tunnels::interface((transport, v6))
-        .filter(|_| open.is_some())
-        .map(|id| super::interfaces::counters(agent, id));
-    let theirs = peer.map(|p| Mac(if v6 { p.mac_v6 } else { p.mac_v4 }));
-    let ours = Mac(if v6 {
-        agent.desired.mac_v6
-    } else {
-        agent.desired.mac_v4
-    });
+    let counters =
+        open.map(|(open, _)| super::interfaces::counters(agent, InterfaceId::tunnel(open)));
+    let theirs = peer.map(|peer| Mac(peer.mac(family)));
+    let ours = Mac(agent.desired.mac(family));
     let alone = agent.desired.peers.len() == 1;
     model::Tunnel {
         node: node.to_owned(),
@@ -208,7 +202,7 @@ fn tunnel(
         local: open.map(|(_, socket)| socket.local),
         encap,
         vni: vxlan.then_some(agent.desired.felix.vxlan_vni),
-        mtu: agent.desired.tunnel_mtu(transport, v6, mtu).into(),
+        mtu: by.map_or(mtu, |by| agent.desired.tunnel_mtu(by, mtu).into()),
         remote_mac: theirs.filter(|_| vxlan),
         local_mac: vxlan.then_some(ours),
         known_source: peer.is_some(),

@@ -14,6 +14,7 @@ pub use counter::{
     Balance, CounterReport, DeniedPair, DropReport, DropSample, FlowTable, NamedCount, NodeCount,
     Worker,
 };
+pub use encap::Family;
 pub use flow::{Flow, RuleReference, Tuple};
 pub use interface::{
     EndpointState, Interface, InterfaceCounters, InterfaceKind, InterfaceState,
@@ -25,5 +26,5 @@ pub use policy::{
 };
 pub use resource::{Done, KindCount, Notice, Reloaded, Removed, ResourceReport, Severity};
 pub use route::{Neighbor, NextHop, Route, RouteKind, Tunnel};
-pub use value::{Encap, Family, Mac, Page, Protocol, Timestamp, Traffic};
+pub use value::{Encap, Mac, Page, Protocol, Timestamp, Traffic};
 pub use version::Version;

@@ -1,92 +1,43 @@
-//! Values that occur in many results: families, protocols, MACs, times, pages.
+//! Values that occur in many results: protocols, MACs, times, pages.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use encap::protocol;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-/// The IP version: `4` or `6` on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Family {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
-}
-
-impl Family {
-    /// Whether `address` belongs to it.
-    pub fn contains(self, address: &std::net::IpAddr) -> bool {
-        match self {
-            Self::V4 => address.is_ipv4(),
-            Self::V6 => address.is_ipv6(),
-        }
-    }
-}
-
-impl Serialize for Family {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u8(match self {
-            Self::V4 => 4,
-            Self::V6 => 6,
-        })
-    }
-}
-
-impl<'de> Deserialize<'de> for Family {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match u8::deserialize(deserializer)? {
-            4 => Ok(Self::V4),
-            6 => Ok(Self::V6),
-            other => Err(serde::de::Error::custom(format!(
-                "family is 4 or 6, not {other}"
-            ))),
-        }
-    }
-}
 
 /// An IP protocol number; known ones have a name on the wire (`tcp`), others are numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Protocol(pub u8);
 
 impl Protocol {
-    const NAMES: [(u8, &'static str); 7] = [
-        (1, "icmp"),
-        (4, "ipip"),
-        (6, "tcp"),
-        (17, "udp"),
-        (58, "icmpv6"),
-        (132, "sctp"),
-        (136, "udplite"),
-    ];
-
     /// TCP.
-    pub const TCP: Self = Self(6);
+    pub const TCP: Self = Self(protocol::TCP);
     /// UDP.
-    pub const UDP: Self = Self(17);
+    pub const UDP: Self = Self(protocol::UDP);
     /// ICMP of IPv4.
-    pub const ICMP: Self = Self(1);
+    pub const ICMP: Self = Self(protocol::ICMP);
     /// ICMP of IPv6.
-    pub const ICMPV6: Self = Self(58);
+    pub const ICMPV6: Self = Self(protocol::ICMPV6);
     /// SCTP.
-    pub const SCTP: Self = Self(132);
+    pub const SCTP: Self = Self(protocol::SCTP);
 
     /// Whether its packets have ports.
     pub fn has_ports(self) -> bool {
-        matches!(self.0, 6 | 17 | 132 | 136)
+        protocol::has_ports(self.0)
     }
 
     /// Whether it is ICMP of either family.
     pub fn is_icmp(self) -> bool {
-        matches!(self.0, 1 | 58)
+        protocol::is_icmp(self.0)
     }
 }
 
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match Self::NAMES.iter().find(|(number, _)| *number == self.0) {
-            Some((_, name)) => f.pad(name),
+        match protocol::name(self.0) {
+            Some(name) => f.pad(name),
             None => f.pad(&self.0.to_string()),
         }
     }
@@ -96,14 +47,11 @@ impl FromStr for Protocol {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::NAMES
-            .iter()
-            .find(|(_, name)| name.eq_ignore_ascii_case(text))
-            .map(|(number, _)| *number)
+        protocol::number(text)
             .or_else(|| text.parse().ok())
             .map(Self)
             .ok_or_else(|| {
-                let names: Vec<_> = Self::NAMES.iter().map(|(_, name)| *name).collect();
+                let names: Vec<_> = protocol::NAMED.iter().map(|(_, name)| *name).collect();
                 format!(
                     "{text:?} is no protocol: {} or a number up to 255",
                     names.join(", ")

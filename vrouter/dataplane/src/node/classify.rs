@@ -15,10 +15,11 @@ use crate::events::{Denial, Event};
 use crate::graph::{Next, NodeId};
 use crate::host_endpoint::Origin;
 use crate::id::InterfaceId;
-use crate::packet::{Headers, Transport, protocol};
+use crate::packet::{Headers, Transport};
 use crate::session::Path;
 use crate::tables::Tables;
 use crate::worker::{Core, Packet};
+use encap::protocol;
 
 /// Ends a session; the rules that allowed it keep what it carried.
 pub(super) fn end(core: &Core, id: SessionId) {

@@ -1,11 +1,11 @@
 //! Echo requests to the gateway are answered in place (RFC 792, RFC 4443 section 4.2).
 
+use encap::Family;
 use encap::checksum;
 
 use super::ethernet::ethertype;
 use crate::drop::{ConsumeReason, DropReason, GenerateReason};
 use crate::graph::Next;
-use crate::packet::Version;
 use crate::tables::Tables;
 use crate::worker::{Core, Packet};
 
@@ -17,7 +17,7 @@ pub(super) fn answer(core: &mut Core, tables: &Tables, packet: &mut Packet) -> N
         return Next::Drop(DropReason::InterfaceDown);
     };
     let at = packet.headers.transport_at;
-    let version = packet.headers.version;
+    let family = packet.headers.family;
     let request = packet.buffer.bytes();
     if request.len() > usize::from(u16::MAX) {
         return Next::Drop(DropReason::IpBadHeader);
@@ -25,20 +25,20 @@ pub(super) fn answer(core: &mut Core, tables: &Tables, packet: &mut Packet) -> N
     let sent = core.generate(packet.rx, GenerateReason::EchoReply, |bytes| {
         bytes[..request.len()].copy_from_slice(request);
         let (header, message) = bytes[..request.len()].split_at_mut(at);
-        let (addresses, reply) = match version {
-            Version::V4 => (12..20, 0),
-            Version::V6 => (8..40, 129),
+        let (addresses, reply) = match family {
+            Family::V4 => (12..20, 0),
+            Family::V6 => (8..40, 129),
         };
         let (source, destination) = header[addresses.clone()].split_at_mut(addresses.len() / 2);
         source.swap_with_slice(destination);
-        match version {
-            Version::V4 => {
+        match family {
+            Family::V4 => {
                 header[8] = TTL;
                 header[10..12].fill(0);
                 let sum = checksum::sum(header).checksum();
                 header[10..12].copy_from_slice(&sum.to_be_bytes());
             }
-            Version::V6 => header[7] = TTL,
+            Family::V6 => header[7] = TTL,
         }
         // Addresses change places, which no sum sees; only the type changes.
         let old = u16::from_be_bytes([message[2], message[3]]);
@@ -48,9 +48,9 @@ pub(super) fn answer(core: &mut Core, tables: &Tables, packet: &mut Packet) -> N
         message[2..4].copy_from_slice(&checksum::update_u16(old, was, is).to_be_bytes());
         request.len()
     });
-    let kind = match version {
-        Version::V4 => ethertype::IPV4,
-        Version::V6 => ethertype::IPV6,
+    let kind = match family {
+        Family::V4 => ethertype::IPV4,
+        Family::V6 => ethertype::IPV6,
     };
     core.on_link(sent, workload, kind);
     Next::Consume(ConsumeReason::Echo)

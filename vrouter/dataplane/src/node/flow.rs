@@ -7,10 +7,11 @@ use std::net::IpAddr;
 use crate::adjacency::Adjacency;
 use crate::drop::DropReason;
 use crate::graph::{Next, NodeId};
-use crate::packet::{Headers, Transport, protocol};
+use crate::packet::{Headers, Transport};
 use crate::session::Path;
 use crate::tables::Tables;
 use crate::worker::{Core, Packet};
+use encap::protocol;
 
 /// The key of a packet that has a session of its own.
 pub(crate) fn key(headers: &Headers) -> Option<FlowKey> {

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU16;
 
+use encap::Family;
 use encap::ecn;
 use encap::offload::{Gso, GsoKind, Offload};
 use encap::segment::Plan;
@@ -9,7 +10,7 @@ use encap::segment::Plan;
 use crate::adjacency::{Adjacency, ETHERNET};
 use crate::drop::{ConsumeReason, DropReason, GenerateReason};
 use crate::graph::{IcmpError, Next, NodeId};
-use crate::packet::{Transport, Version};
+use crate::packet::Transport;
 use crate::tables::{InterfaceKind, Tables};
 use crate::worker::{Core, Packet};
 
@@ -43,7 +44,7 @@ pub(super) fn forward(core: &mut Core, tables: &Tables, packet: &mut Packet) -> 
     super::mss::clamp(tables, packet, mtu);
     let mut too_big = wire_length(packet) > usize::from(mtu);
     if too_big
-        && let Some(InterfaceKind::Vxlan(_) | InterfaceKind::Ipip) = arrival
+        && let Some(InterfaceKind::Tunnel(_)) = arrival
         && let Some(offload) = nameless_super_packet(packet, mtu)
     {
         packet.buffer.meta.offload = offload;
@@ -70,7 +71,7 @@ pub(super) fn forward(core: &mut Core, tables: &Tables, packet: &mut Packet) -> 
                 return Next::Drop(DropReason::NoBuffer);
             };
             header.copy_from_slice(rewrite);
-            if packet.headers.version == Version::V6 {
+            if packet.headers.family == Family::V6 {
                 packet.buffer.bytes_mut()[12..ETHERNET].copy_from_slice(&0x86ddu16.to_be_bytes());
             }
             Next::To(NodeId::Transmit)
@@ -93,7 +94,7 @@ fn cross(
 ) -> Option<Next> {
     let (from_host, from_tunnel) = match arrival {
         Some(InterfaceKind::Host) => (true, false),
-        Some(InterfaceKind::Vxlan(_) | InterfaceKind::Ipip) => (false, true),
+        Some(InterfaceKind::Tunnel(_)) => (false, true),
         Some(InterfaceKind::Workload(_)) => (false, false),
         None => return Some(Next::Drop(DropReason::InterfaceDown)),
     };
@@ -127,9 +128,9 @@ fn nameless_super_packet(packet: &Packet, mtu: u16) -> Option<Offload> {
     let header_len = packet.headers.transport_at + tcp_header_length(packet);
     let size = usize::from(mtu).checked_sub(header_len)?;
     let gso = Gso {
-        kind: match packet.headers.version {
-            Version::V4 => GsoKind::Tcp4,
-            Version::V6 => GsoKind::Tcp6,
+        kind: match packet.headers.family {
+            Family::V4 => GsoKind::Tcp4,
+            Family::V6 => GsoKind::Tcp6,
         },
         ecn: flags & CWR != 0,
         header_len: header_len as u16,

@@ -2,13 +2,13 @@
 //! the next link is too small. As in Linux' connection tracking, a packet that came in fragments
 //! may leave in fragments, DF and IPv6 notwithstanding.
 
+use encap::Family;
 use encap::fragment::{IPV6_FRAGMENT_HEADER, Plan};
 use encap::reassemble::{Counters as Reassembly, ReassemblyError};
 
 use crate::adjacency::Adjacency;
 use crate::drop::{ConsumeReason, DropReason, GenerateReason};
 use crate::graph::{Next, NodeId};
-use crate::packet::Version;
 use crate::tables::Tables;
 use crate::worker::{Core, Packet};
 
@@ -100,9 +100,9 @@ pub(super) fn cut(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next
         Ok(done) => packet.buffer.meta.offload = done,
         Err(_) => return Next::Drop(DropReason::OffloadMalformed),
     }
-    match packet.headers.version {
-        Version::V4 => cut_v4(core, packet, mtu),
-        Version::V6 => cut_v6(core, packet, mtu),
+    match packet.headers.family {
+        Family::V4 => cut_v4(core, packet, mtu),
+        Family::V6 => cut_v6(core, packet, mtu),
     }
 }
 

@@ -8,9 +8,10 @@ use etherparse::{IpFragOffset, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header};
 use super::classify::may_be_told;
 use crate::drop::GenerateReason;
 use crate::graph::{IcmpError, NodeId};
-use crate::packet::{Headers, Transport, protocol};
+use crate::packet::{Headers, Transport};
 use crate::tables::Tables;
 use crate::worker::{Core, Packet};
+use encap::protocol;
 
 /// An IPv4 error is at most this long (RFC 1812 section 4.3.2.3).
 const LONGEST_V4: usize = 576;

@@ -3,15 +3,17 @@
 
 use std::net::IpAddr;
 
+use encap::Family;
 use encap::checksum;
 use encap::ip::Layers;
 use encap::offload::{GsoKind, Offload, Partial};
 
 use crate::drop::DropReason;
 use crate::graph::{Next, NodeId};
-use crate::packet::{Headers, Transport, Version, protocol};
+use crate::packet::{Headers, Transport};
 use crate::tables::{GATEWAY_V4, GATEWAY_V6, InterfaceKind, Tables, Workload};
 use crate::worker::Packet;
+use encap::protocol;
 
 pub(super) fn input(tables: &Tables, packet: &mut Packet) -> Next {
     let headers = match parse(packet) {
@@ -22,7 +24,7 @@ pub(super) fn input(tables: &Tables, packet: &mut Packet) -> Next {
     let workload = match tables.interface(packet.rx).map(|interface| &interface.kind) {
         Some(InterfaceKind::Workload(workload)) => Some(workload),
         Some(InterfaceKind::Host) => None,
-        Some(InterfaceKind::Vxlan(_) | InterfaceKind::Ipip) => {
+        Some(InterfaceKind::Tunnel(_)) => {
             if packet.buffer.meta.offload == Offload::None {
                 assess(packet);
             }
@@ -57,10 +59,10 @@ fn parse(packet: &mut Packet) -> Result<Headers, DropReason> {
         Offload::Partial(partial) if is_at_transport(partial, &headers) => Ok(headers),
         Offload::Partial(_) => complete_first(packet),
         Offload::Segmented(partial, gso) => {
-            let kind = match (headers.protocol, headers.version) {
-                (protocol::TCP, Version::V4) => gso.kind == GsoKind::Tcp4,
-                (protocol::TCP, Version::V6) => gso.kind == GsoKind::Tcp6,
-                (_, Version::V4 | Version::V6) => gso.kind == GsoKind::UdpL4,
+            let kind = match (headers.protocol, headers.family) {
+                (protocol::TCP, Family::V4) => gso.kind == GsoKind::Tcp4,
+                (protocol::TCP, Family::V6) => gso.kind == GsoKind::Tcp6,
+                (_, Family::V4 | Family::V6) => gso.kind == GsoKind::UdpL4,
             };
             if kind && is_at_transport(partial, &headers) {
                 Ok(headers)

@@ -1,11 +1,11 @@
 //! The segment size of a connection, for paths on which no ICMP error gets through: a SYN does not
 //! announce more than the links towards both ends carry (RFC 6691, RFC 4459 section 3.2).
 
-use encap::ip::{Layers, Version as Ip};
+use encap::ip::Layers;
 use encap::tcp_mss;
 
 use crate::adjacency::Adjacency;
-use crate::packet::{Transport, Version};
+use crate::packet::Transport;
 use crate::tables::Tables;
 use crate::worker::Packet;
 
@@ -28,11 +28,10 @@ fn clamp_syn(tables: &Tables, packet: &mut Packet, mtu: u16) {
         .route(packet.headers.source, packet.flow_hash())
         .and_then(|id| tables.adjacency(id))
         .and_then(Adjacency::mtu);
-    let version = match packet.headers.version {
-        Version::V4 => Ip::V4,
-        Version::V6 => Ip::V6,
-    };
-    let mss = tcp_mss::for_mtu(back.map_or(mtu, |back| back.min(mtu)), version);
+    let mss = tcp_mss::for_mtu(
+        back.map_or(mtu, |back| back.min(mtu)),
+        packet.headers.family,
+    );
     let offload = packet.buffer.meta.offload;
     if let Ok(layers) = Layers::parse(packet.buffer.bytes(), 0) {
         tcp_mss::clamp(packet.buffer.bytes_mut(), &layers, offload, mss);

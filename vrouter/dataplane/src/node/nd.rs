@@ -13,9 +13,9 @@ use super::ethernet::ethertype;
 use crate::adjacency::GATEWAY_MAC;
 use crate::drop::{ConsumeReason, DropReason, GenerateReason};
 use crate::graph::Next;
-use crate::packet::protocol;
 use crate::tables::{GATEWAY_V6, Tables};
 use crate::worker::{Core, Packet};
+use encap::protocol;
 
 /// Whether an IPv6 packet is ICMPv6 of the neighbor discovery types 133–137.
 pub(super) fn is_discovery(packet: &[u8]) -> bool {

@@ -14,9 +14,10 @@ use policy::flow::flags;
 
 use crate::drop::GenerateReason;
 use crate::graph::NodeId;
-use crate::packet::{Headers, Transport, protocol};
+use crate::packet::{Headers, Transport};
 use crate::tables::Tables;
 use crate::worker::{Core, Packet};
+use encap::protocol;
 
 /// What a reset says.
 struct Reset {

@@ -1,5 +1,7 @@
 //! Decapsulation: checks of source and header, then every inner packet on its own way.
 
+use encap::Family;
+use encap::Tunnel;
 use encap::coalesce::{InPlace, Rules, Span};
 use encap::ecn;
 use encap::offload::Offload;
@@ -9,15 +11,14 @@ use crate::adjacency::{ETHERNET, Mac};
 use crate::buffer::Meta;
 use crate::drop::{ConsumeReason, DropReason, GenerateReason};
 use crate::graph::{Next, NodeId};
-use crate::packet::Version;
 use crate::tables::{InterfaceKind, Tables};
 use crate::worker::{Core, Packet};
 
 pub(super) fn decapsulate(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
     let vtep = match tables.interface(packet.rx).map(|interface| &interface.kind) {
-        Some(InterfaceKind::Vxlan(Version::V4)) => Some(tables.host.vtep_v4),
-        Some(InterfaceKind::Vxlan(Version::V6)) => Some(tables.host.vtep_v6),
-        Some(InterfaceKind::Ipip) => None,
+        Some(InterfaceKind::Tunnel(Tunnel::Vxlan(Family::V4))) => Some(tables.host.vtep_v4),
+        Some(InterfaceKind::Tunnel(Tunnel::Vxlan(Family::V6))) => Some(tables.host.vtep_v6),
+        Some(InterfaceKind::Tunnel(Tunnel::Ipip)) => None,
         Some(InterfaceKind::Workload(_) | InterfaceKind::Host) | None => {
             return Next::Drop(DropReason::InterfaceDown);
         }
@@ -86,7 +87,7 @@ fn open(
     tos: u8,
     datagram: &mut [u8],
 ) -> Result<usize, DropReason> {
-    let (skip, version) = match vtep {
+    let (skip, family) = match vtep {
         // Protocol 4 carries IPv4 only (RFC 2003).
         None => (0, 4),
         Some(mac) => {
@@ -100,7 +101,7 @@ fn open(
                 .first_chunk()
                 .ok_or(DropReason::TunnelMalformed)?;
             let kind = u16::from_be_bytes([frame[12], frame[13]]);
-            let version = match kind {
+            let family = match kind {
                 0x0800 => 4,
                 0x86dd => 6,
                 _ => return Err(DropReason::TunnelInnerLink),
@@ -108,10 +109,10 @@ fn open(
             if frame[..6] != mac {
                 return Err(DropReason::TunnelInnerLink);
             }
-            (vxlan::HEADER_LEN + ETHERNET, version)
+            (vxlan::HEADER_LEN + ETHERNET, family)
         }
     };
-    if datagram.get(skip).is_some_and(|byte| byte >> 4 != version) {
+    if datagram.get(skip).is_some_and(|byte| byte >> 4 != family) {
         return Err(DropReason::IpBadVersion);
     }
     ecn::decapsulate_into(tos, &mut datagram[skip..]).map_err(|_| DropReason::TunnelEcn)?;

@@ -4,21 +4,19 @@ use encap::ecn::{self, Dscp};
 use encap::offload::Offload;
 use encap::segment::Plan;
 use encap::vxlan;
+use encap::{Family, Tunnel};
 
 use crate::adjacency::{Adjacency, ETHERNET, Encap};
 use crate::buffer::Buffer;
 use crate::drop::{DropReason, GenerateReason};
 use crate::graph::{Next, NodeId};
-use crate::packet::Version;
 use crate::tables::Tables;
 use crate::worker::{Core, Packet};
 
 /// VXLAN header and inner Ethernet header.
 const VXLAN_PREFIX: usize = vxlan::HEADER_LEN + ETHERNET;
-/// Bytes of an inner super-packet that fits one outer IP packet.
-const MOST_WHOLE: usize = 65_535 - 50;
-/// Datagrams in one buffer, as many as `UDP_SEGMENT` takes (`UDP_MAX_SEGMENTS` before 6.8).
-const MOST_DATAGRAMS: usize = 64;
+/// Bytes of an inner super-packet that fits one outer IP packet, whatever the tunnel.
+const MOST_WHOLE: usize = Tunnel::Vxlan(Family::V4).longest_inner();
 /// Bytes in one buffer, within what a UDP message over IPv4 can hold (65,507).
 const MOST_BYTES: usize = 65_000;
 
@@ -31,7 +29,7 @@ pub(super) fn encapsulate(core: &mut Core, tables: &Tables, packet: &mut Packet)
     };
     packet.out = out;
     let mut prefix = [0; VXLAN_PREFIX];
-    let prefix = write_prefix(&mut prefix, encap, packet.headers.version);
+    let prefix = write_prefix(&mut prefix, encap, packet.headers.family);
     let tos = ecn::encapsulate(Dscp::Fixed(0), packet.headers.tos);
     let flow_hash = packet.flow_hash() as u32;
     let offload = packet.buffer.meta.offload;
@@ -72,7 +70,7 @@ pub(super) fn encapsulate(core: &mut Core, tables: &Tables, packet: &mut Packet)
     Next::To(NodeId::Transmit)
 }
 
-fn write_prefix(bytes: &mut [u8; VXLAN_PREFIX], encap: Encap, version: Version) -> &[u8] {
+fn write_prefix(bytes: &mut [u8; VXLAN_PREFIX], encap: Encap, family: Family) -> &[u8] {
     match encap {
         Encap::Ipip => &[],
         Encap::Vxlan {
@@ -86,9 +84,9 @@ fn write_prefix(bytes: &mut [u8; VXLAN_PREFIX], encap: Encap, version: Version) 
             }
             frame[..6].copy_from_slice(&destination);
             frame[6..12].copy_from_slice(&source);
-            let kind: u16 = match version {
-                Version::V4 => 0x0800,
-                Version::V6 => 0x86dd,
+            let kind: u16 = match family {
+                Family::V4 => 0x0800,
+                Family::V6 => 0x86dd,
             };
             frame[12..].copy_from_slice(&kind.to_be_bytes());
             bytes
@@ -112,7 +110,7 @@ fn segment(
     let mut first = 0;
     let mut replacement: Option<Buffer> = None;
     while first < plan.count() {
-        let batch = plan.batch(first, prefix.len(), MOST_DATAGRAMS, MOST_BYTES);
+        let batch = plan.batch(first, prefix.len(), Tunnel::MAX_SEGMENTS, MOST_BYTES);
         first = batch.end;
         let several = batch.len() > 1;
         let taken = core.pool.take().ok_or(DropReason::NoBuffer);

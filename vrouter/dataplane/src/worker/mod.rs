@@ -268,7 +268,7 @@ impl<D: Device> Worker<D> {
         let entry = match tables.interface(id).map(|interface| &interface.kind) {
             Some(InterfaceKind::Workload(_)) => Some(NodeId::EthernetInput),
             Some(InterfaceKind::Host) => Some(NodeId::IpInput),
-            Some(InterfaceKind::Vxlan(_) | InterfaceKind::Ipip) => Some(NodeId::TunnelInput),
+            Some(InterfaceKind::Tunnel(_)) => Some(NodeId::TunnelInput),
             None => None,
         };
         let first = self.core.waiting.len();

@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use crossbeam::queue::ArrayQueue;
+use encap::Family;
+use encap::Tunnel;
 use encap::vxlan::Vni;
 use policy::compile::{Chain, Compiled, Graph, Update};
 use policy::flow::{self, FlowTable};
@@ -31,7 +33,6 @@ use vrouter_dataplane::events::Event;
 use vrouter_dataplane::host_endpoint::{HostEndpoint, HostEndpoints};
 use vrouter_dataplane::id::{AdjacencyId, InterfaceId};
 use vrouter_dataplane::memory::{Frame, MemoryDevice, Wire};
-use vrouter_dataplane::packet::Version;
 use vrouter_dataplane::tables::{
     EndpointToHost, Fib, Host, Interface, InterfaceKind, Tables, Workload,
 };
@@ -191,40 +192,40 @@ pub fn mac(node: u8, pod: u8) -> Mac {
     [0x02, 0, 0, 0, node, pod]
 }
 
-pub fn vtep(node: u8, version: Version) -> Mac {
-    let family = match version {
-        Version::V4 => 4,
-        Version::V6 => 6,
+pub fn vtep(node: u8, family: Family) -> Mac {
+    let family = match family {
+        Family::V4 => 4,
+        Family::V6 => 6,
     };
     [0x66, 0, 0, 0, family, node]
 }
 
 /// Address of workload `pod` (0: the host) of a node.
-pub fn address(version: Version, node: u8, pod: u8) -> IpAddr {
-    match version {
-        Version::V4 => Ipv4Addr::new(10, 65, node, pod).into(),
-        Version::V6 => Ipv6Addr::new(0xfd00, 0x65, 0, node.into(), 0, 0, 0, pod.into()).into(),
+pub fn address(family: Family, node: u8, pod: u8) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::new(10, 65, node, pod).into(),
+        Family::V6 => Ipv6Addr::new(0xfd00, 0x65, 0, node.into(), 0, 0, 0, pod.into()).into(),
     }
 }
 
 pub fn a4(node: u8, pod: u8) -> IpAddr {
-    address(Version::V4, node, pod)
+    address(Family::V4, node, pod)
 }
 
 pub fn a6(node: u8, pod: u8) -> IpAddr {
-    address(Version::V6, node, pod)
+    address(Family::V6, node, pod)
 }
 
 /// The node's address on the underlay.
-pub fn underlay(version: Version, node: u8) -> IpAddr {
-    match version {
-        Version::V4 => Ipv4Addr::new(192, 0, 2, node).into(),
-        Version::V6 => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, node.into()).into(),
+pub fn underlay(family: Family, node: u8) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::new(192, 0, 2, node).into(),
+        Family::V6 => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, node.into()).into(),
     }
 }
 
-pub fn router(version: Version, node: u8) -> IpAddr {
-    underlay(version, node)
+pub fn router(family: Family, node: u8) -> IpAddr {
+    underlay(family, node)
 }
 
 fn other(node: u8) -> u8 {
@@ -419,7 +420,7 @@ pub fn arriving(frame: &Frame, from: IpAddr) -> Frame {
 
 pub fn endpoint(node: u8, number: u8, labels: &[(&str, &str)], profiles: &[&str]) -> Endpoint {
     let key = EndpointKey::workload("ns", &format!("pod{node}-{number}")).unwrap();
-    let addresses = [Version::V4, Version::V6].map(|version| address(version, node, number));
+    let addresses = [Family::V4, Family::V6].map(|family| address(family, node, number));
     let spec = EndpointSpec {
         node: format!("node{node}"),
         labels: Labels::from_pairs(labels.iter().copied()).unwrap(),
@@ -465,13 +466,13 @@ fn prefixes(plan: &Plan) -> (lpm::Table4, lpm::Table6) {
     add(format!("fd00:65:0:{there}::/64"), v6_mode);
     add("198.51.100.0/24".into(), BY_HOST);
     add("2001:db8:ff::/48".into(), BY_HOST);
-    for version in [Version::V4, Version::V6] {
+    for family in [Family::V4, Family::V6] {
         let net = |address: IpAddr| ipnet::IpNet::from(address).to_string();
-        add(net(underlay(version, here)), TO_HOST);
-        add(net(underlay(version, there)), BY_HOST);
-        add(net(address(version, here, 0)), TO_HOST);
+        add(net(underlay(family, here)), TO_HOST);
+        add(net(underlay(family, there)), BY_HOST);
+        add(net(address(family, here, 0)), TO_HOST);
         for number in 1..=plan.workloads {
-            add(net(address(version, here, number)), neighbor(number));
+            add(net(address(family, here, number)), neighbor(number));
         }
     }
     (v4, v6)
@@ -482,10 +483,10 @@ fn tables(plan: &Plan, graph: &Graph, fib: Fib) -> Tables {
     let compiled = graph.snapshot();
     let mtu = plan.mode.mtu();
     let pod_mtu = plan.pod_mtu.unwrap_or(mtu);
-    let vxlan = |version| Encap::Vxlan {
+    let vxlan = |family| Encap::Vxlan {
         vni: Vni::CALICO,
-        source: vtep(here, version),
-        destination: vtep(there, version),
+        source: vtep(here, family),
+        destination: vtep(there, family),
     };
     let tunnel = |out, encap, remote, mtu| Adjacency::Tunnel {
         out,
@@ -505,26 +506,16 @@ fn tables(plan: &Plan, graph: &Graph, fib: Fib) -> Tables {
             local: false,
             mtu,
         },
-        tunnel(
-            VXLAN4,
-            vxlan(Version::V4),
-            underlay(Version::V4, there),
-            1450,
-        ),
-        tunnel(
-            VXLAN6,
-            vxlan(Version::V6),
-            underlay(Version::V6, there),
-            1430,
-        ),
-        tunnel(IPIP, Encap::Ipip, underlay(Version::V4, there), 1480),
+        tunnel(VXLAN4, vxlan(Family::V4), underlay(Family::V4, there), 1450),
+        tunnel(VXLAN6, vxlan(Family::V6), underlay(Family::V6, there), 1430),
+        tunnel(IPIP, Encap::Ipip, underlay(Family::V4, there), 1480),
         Adjacency::Drop(DropReason::Blackhole),
     ];
     let kinds = [
         ("tunl0", InterfaceKind::Host),
-        ("vxlan4", InterfaceKind::Vxlan(Version::V4)),
-        ("vxlan6", InterfaceKind::Vxlan(Version::V6)),
-        ("ipip", InterfaceKind::Ipip),
+        ("vxlan4", InterfaceKind::Tunnel(Tunnel::Vxlan(Family::V4))),
+        ("vxlan6", InterfaceKind::Tunnel(Tunnel::Vxlan(Family::V6))),
+        ("ipip", InterfaceKind::Tunnel(Tunnel::Ipip)),
     ];
     let mut interfaces: Vec<_> = kinds
         .into_iter()
@@ -538,7 +529,7 @@ fn tables(plan: &Plan, graph: &Graph, fib: Fib) -> Tables {
             rewrite: Adjacency::neighbor_rewrite(mac),
             mtu: pod_mtu,
         });
-        let sources = [Version::V4, Version::V6].map(|v| address(v, here, number).into());
+        let sources = [Family::V4, Family::V6].map(|v| address(v, here, number).into());
         let workload = Workload {
             mac,
             sources: sources.into(),
@@ -553,15 +544,15 @@ fn tables(plan: &Plan, graph: &Graph, fib: Fib) -> Tables {
             let id = InterfaceId(id as u16);
             Some(Arc::new(Interface { id, name, kind }))
         });
-    let versions = [Version::V4, Version::V6];
+    let versions = [Family::V4, Family::V6];
     let addresses = versions.map(|v| [address(v, here, 0), underlay(v, here)]);
     let host = Host {
         addresses: addresses.into_iter().flatten().collect(),
         endpoint_to_host: EndpointToHost::Accept,
         router_v4: Ipv4Addr::new(192, 0, 2, here),
         router_v6: Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, here.into()),
-        vtep_v4: vtep(here, Version::V4),
-        vtep_v6: vtep(here, Version::V6),
+        vtep_v4: vtep(here, Family::V4),
+        vtep_v6: vtep(here, Family::V6),
         ..Host::default()
     };
     let nodes: FxHashSet<_> = versions.map(|v| underlay(v, there)).into_iter().collect();

@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
+use encap::Family;
 use encap::offload::{Gso, GsoKind, Offload, Partial};
 use vrouter_dataplane::adjacency::GATEWAY_MAC;
 use vrouter_dataplane::buffer::{FRAME_MAX, Meta};
 use vrouter_dataplane::id::InterfaceId;
 use vrouter_dataplane::memory::Frame;
-use vrouter_dataplane::packet::Version;
 use vrouter_dataplane::tables::{GATEWAY_V4, GATEWAY_V6};
 
 use super::packets::{self, ACK, FIN, RST, SYN};
@@ -197,16 +197,16 @@ fn offload(random: &mut Random, length: usize) -> Offload {
 /// Good frames of every kind and for every entry.
 pub fn corpus() -> Vec<(InterfaceId, Frame)> {
     let mut all = Vec::new();
-    for version in [Version::V4, Version::V6] {
-        let here = |number| address(version, 1, number);
-        let there = address(version, 2, 1);
-        let gateway: IpAddr = match version {
-            Version::V4 => GATEWAY_V4.into(),
-            Version::V6 => GATEWAY_V6.into(),
+    for family in [Family::V4, Family::V6] {
+        let here = |number| address(family, 1, number);
+        let there = address(family, 2, 1);
+        let gateway: IpAddr = match family {
+            Family::V4 => GATEWAY_V4.into(),
+            Family::V6 => GATEWAY_V6.into(),
         };
-        let nowhere: IpAddr = match version {
-            Version::V4 => [203, 0, 113, 9].into(),
-            Version::V6 => [0x2001, 0xdb8, 0x77, 0, 0, 0, 0, 1].into(),
+        let nowhere: IpAddr = match family {
+            Family::V4 => [203, 0, 113, 9].into(),
+            Family::V6 => [0x2001, 0xdb8, 0x77, 0, 0, 0, 0, 1].into(),
         };
         for to in [here(2), here(0), here(9), there, gateway, nowhere] {
             for packet in kinds(here(1), to) {
@@ -222,10 +222,10 @@ pub fn corpus() -> Vec<(InterfaceId, Frame)> {
                 all.push((HOST, Frame::new(packet)));
             }
         }
-        let remote = Some(underlay(version, 2));
-        let (tunnel, to_us) = match version {
-            Version::V4 => (VXLAN4, vtep(1, Version::V4)),
-            Version::V6 => (VXLAN6, vtep(1, Version::V6)),
+        let remote = Some(underlay(family, 2));
+        let (tunnel, to_us) = match family {
+            Family::V4 => (VXLAN4, vtep(1, Family::V4)),
+            Family::V6 => (VXLAN6, vtep(1, Family::V6)),
         };
         for packet in kinds(there, here(1))
             .into_iter()
@@ -233,9 +233,9 @@ pub fn corpus() -> Vec<(InterfaceId, Frame)> {
         {
             all.push((
                 tunnel,
-                vxlan(version, to_us, std::slice::from_ref(&packet), remote),
+                vxlan(family, to_us, std::slice::from_ref(&packet), remote),
             ));
-            if version == Version::V4 {
+            if family == Family::V4 {
                 let meta = Meta {
                     remote,
                     ..Meta::default()
@@ -252,7 +252,7 @@ pub fn corpus() -> Vec<(InterfaceId, Frame)> {
         let train: Vec<_> = (0..5)
             .map(|i| packets::tcp(there, here(1), (80, 4000), i * 100, ACK, &[7; 100]))
             .collect();
-        all.push((tunnel, vxlan(version, to_us, &train, remote)));
+        all.push((tunnel, vxlan(family, to_us, &train, remote)));
     }
     all.push((pod(1), Frame::new(arp())));
     all.push((pod(1), Frame::new(solicitation())));
@@ -352,12 +352,12 @@ pub fn fragments(packet: &[u8], each: usize) -> Vec<Vec<u8>> {
 }
 
 /// A VXLAN datagram, or several of equal size (the last may be shorter).
-pub fn vxlan(version: Version, to: [u8; 6], inner: &[Vec<u8>], remote: Option<IpAddr>) -> Frame {
+pub fn vxlan(family: Family, to: [u8; 6], inner: &[Vec<u8>], remote: Option<IpAddr>) -> Frame {
     let mut bytes = Vec::new();
     for packet in inner {
         bytes.extend([8, 0, 0, 0, 0, 0x10, 0, 0]);
         let kind: u16 = if packet[0] >> 4 == 4 { 0x0800 } else { 0x86dd };
-        bytes.extend(packets::link(vtep(2, version), to, kind, packet));
+        bytes.extend(packets::link(vtep(2, family), to, kind, packet));
     }
     let each = inner.first().map_or(0, |packet| packet.len() + 22);
     Frame {
@@ -383,7 +383,7 @@ pub fn arp() -> Vec<u8> {
 
 /// The same by neighbor discovery.
 pub fn solicitation() -> Vec<u8> {
-    let IpAddr::V6(from) = address(Version::V6, 1, 1) else {
+    let IpAddr::V6(from) = address(Family::V6, 1, 1) else {
         unreachable!("asked for IPv6")
     };
     let tail = GATEWAY_V6.octets();

@@ -8,13 +8,15 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU16;
 
+use encap::Family;
 use encap::checksum;
 use encap::coalesce::{self, Fate, Growing, InPlace, Rules, Span};
 use encap::ethernet;
-use encap::ip::{Layers, Part, TCP, UDP, Version};
+use encap::ip::{Layers, Part};
 use encap::offload::{Gso, GsoKind, Offload, Partial};
+use encap::protocol::{TCP, UDP};
 use encap::segment::Plan;
-use encap::vxlan::{HEADER_LEN, OVERHEAD_V4, PORT, Repr, Vni};
+use encap::vxlan::{HEADER_LEN, PORT, Repr, Vni};
 use vrouter_dataplane::buffer::{Buffer, Meta, Pool};
 use vrouter_dataplane::device::Vector;
 use vrouter_io::netns::Netns;
@@ -25,9 +27,8 @@ use crate::link::{self, Mac};
 /// What stands before an inner IP packet of a datagram.
 const INNER: usize = HEADER_LEN + ethernet::HEADER_LEN;
 /// Bytes of a frame that fits one outer IP packet.
-const MOST_WHOLE: usize = 65_535 - OVERHEAD_V4 + ethernet::HEADER_LEN;
-/// Datagrams in one buffer, as many as `UDP_SEGMENT` takes (`UDP_MAX_SEGMENTS` before 6.8).
-const MOST_DATAGRAMS: usize = 64;
+const MOST_WHOLE: usize =
+    encap::Tunnel::Vxlan(encap::Family::V4).longest_inner() + ethernet::HEADER_LEN;
 /// Bytes in one buffer, within what a UDP message over IPv4 can hold (65,507).
 const MOST_BYTES: usize = 65_000;
 /// The TAP by which the kernel takes super-packets, named as `vrouterd` names its own.
@@ -112,7 +113,12 @@ impl Vxlan {
         };
         let mut first = 0;
         while first < plan.count() {
-            let batch = plan.batch(first, self.header.len(), MOST_DATAGRAMS, MOST_BYTES);
+            let batch = plan.batch(
+                first,
+                self.header.len(),
+                encap::Tunnel::MAX_SEGMENTS,
+                MOST_BYTES,
+            );
             first = batch.end;
             let several = batch.len() > 1;
             let Some(mut buffer) = pool.take() else {
@@ -253,9 +259,9 @@ fn unfinished(packet: &[u8], mtu: u16) -> Offload {
     let Ok(layers) = Layers::parse(packet, 0) else {
         return Offload::None;
     };
-    let (l4, offset) = match (layers.protocol, layers.version, layers.part) {
-        (TCP, Version::V4, Part::Whole) => (layers.l4, 16),
-        (UDP, Version::V4, Part::Whole) => (layers.l4, 6),
+    let (l4, offset) = match (layers.protocol, layers.family, layers.part) {
+        (TCP, Family::V4, Part::Whole) => (layers.l4, 16),
+        (UDP, Family::V4, Part::Whole) => (layers.l4, 6),
         (_, _, _) => return Offload::None,
     };
     let address = |at: usize| packet[at..].first_chunk().copied().map(Ipv4Addr::from);
