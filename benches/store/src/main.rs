@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use etcd_client::{Client, Txn, TxnOp};
-use vrouter_agent::desired::desired;
-use vrouter_agent::resources::Resources;
 use vrouter_api::{Kind, Resource, parse};
+use vrouter_core::desired::desired;
+use vrouter_core::resources::Resources;
 use vrouter_datastore::{Connection, Event};
 
 const ROOT: &str = "/calico/resources/v3/projectcalico.org";

@@ -10,9 +10,9 @@ use vrouter_io::netns::Netns;
 use vrouter_io::pod::{self, Pod};
 use vrouter_io::tap;
 
-use crate::desired::Local;
-use crate::interfaces::InterfaceIds;
 use crate::workers::Workers;
+use vrouter_core::desired::Local;
+use vrouter_core::interfaces::InterfaceIds;
 
 /// A workload whose TAP is open.
 #[derive(Debug)]
@@ -159,7 +159,7 @@ impl Endpoint {
             return self.detach("it is being made anew");
         }
         let attached = self.attached.as_mut()?;
-        match pod::configure(&attached.netns, &self.local.pod(mtu)) {
+        match pod::configure(&attached.netns, &pod_of(&self.local, mtu)) {
             Ok(mac) => {
                 attached.mac = mac;
                 attached.mtu = mtu;
@@ -178,7 +178,7 @@ impl Endpoint {
     }
 
     fn attach(&mut self, mtu: u16, ids: &mut InterfaceIds, workers: &Workers) -> bool {
-        let opened = self.local.open(mtu, workers.len());
+        let opened = open(&self.local, mtu, workers.len());
         let (netns, mac, queues) = match opened {
             Ok(opened) => opened,
             Err(problem) => {
@@ -206,24 +206,22 @@ impl Endpoint {
     }
 }
 
-impl Local {
-    fn pod(&self, mtu: u16) -> Pod {
-        Pod {
-            name: self.device.clone(),
-            mac: self.mac,
-            mtu: u32::from(mtu),
-            addresses: self.addresses.clone(),
-        }
+fn pod_of(local: &Local, mtu: u16) -> Pod {
+    Pod {
+        name: local.device.clone(),
+        mac: local.mac,
+        mtu: u32::from(mtu),
+        addresses: local.addresses.clone(),
     }
+}
 
-    fn open(&self, mtu: u16, queues: usize) -> Result<(Netns, Mac, Vec<tap::Tap>), String> {
-        let Some(netns) = &self.netns else {
-            return Err("its resource has no annotation vrouter.io/netns".to_owned());
-        };
-        let netns = Netns::open(netns).map_err(|error| error.to_string())?;
-        let taps = tap::open(&netns, &self.device, queues, u32::from(mtu), self.mac)
-            .map_err(|error| error.to_string())?;
-        let mac = pod::configure(&netns, &self.pod(mtu)).map_err(|error| error.to_string())?;
-        Ok((netns, mac, taps))
-    }
+fn open(local: &Local, mtu: u16, queues: usize) -> Result<(Netns, Mac, Vec<tap::Tap>), String> {
+    let Some(netns) = &local.netns else {
+        return Err("its resource has no annotation vrouter.io/netns".to_owned());
+    };
+    let netns = Netns::open(netns).map_err(|error| error.to_string())?;
+    let taps = tap::open(&netns, &local.device, queues, u32::from(mtu), local.mac)
+        .map_err(|error| error.to_string())?;
+    let mac = pod::configure(&netns, &pod_of(local, mtu)).map_err(|error| error.to_string())?;
+    Ok((netns, mac, taps))
 }

@@ -9,20 +9,9 @@ use ipnet::IpNet;
 use vrouter_io::link::{Link, Route};
 use vrouter_io::sysctl::Changed;
 
-use crate::desired::{Desired, Target};
+use vrouter_core::desired::{Desired, Target};
 
-/// The interface to the other nodes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Underlay {
-    /// Its number.
-    pub index: u32,
-    /// Its name.
-    pub name: String,
-    /// Its MTU.
-    pub mtu: u32,
-    /// Its addresses.
-    pub addresses: Vec<IpAddr>,
-}
+use vrouter_core::underlay::Underlay;
 
 /// What the agent did to the host.
 pub struct Host {
@@ -231,15 +220,5 @@ impl Host {
         if let Err(error) = self.sysctls.restore() {
             tracing::warn!(%error, "a setting stays changed");
         }
-    }
-}
-
-impl Desired {
-    /// Whether an address lies in our underlay subnet.
-    fn on_subnet(&self, address: IpAddr) -> bool {
-        [self.v4, self.v6]
-            .into_iter()
-            .flatten()
-            .any(|subnet| subnet.contains(&address))
     }
 }

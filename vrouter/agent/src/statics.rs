@@ -7,9 +7,9 @@ use encap::{Family, Tunnel};
 use ipnet::IpNet;
 use vrouter_dataplane::adjacency::Adjacency;
 
-use crate::desired::Desired;
-use crate::rib::Way;
 use crate::tables::View;
+use vrouter_core::desired::Desired;
+use vrouter_core::rib::Way;
 
 /// The nodes a static route goes by, in the order of their names.
 pub type Nodes = Vec<String>;

@@ -16,11 +16,11 @@ use vrouter_dataplane::id::InterfaceId;
 use vrouter_dataplane::tables::{EndpointToHost, Host, Interface, InterfaceKind, Workload};
 
 use crate::agent::router_addresses;
-use crate::desired::{Desired, Route, Target};
 use crate::endpoints::{Endpoint, Endpoints};
-use crate::host_endpoints::HostEndpoints;
-use crate::policies::endpoint_key;
 use crate::tunnels::Tunnels;
+use vrouter_core::desired::{Desired, Route, Target};
+use vrouter_core::host_endpoints::HostEndpoints;
+use vrouter_core::policies::endpoint_key;
 
 /// What the tables are made from.
 pub struct View<'a> {
@@ -170,7 +170,7 @@ impl View<'_> {
 
     /// Where tunnels accept packets from.
     pub fn nodes(&self) -> FxHashSet<IpAddr> {
-        let addresses = |peer: &crate::desired::Peer| {
+        let addresses = |peer: &vrouter_core::desired::Peer| {
             [peer.v4.map(IpAddr::V4), peer.v6.map(IpAddr::V6)]
                 .into_iter()
                 .flatten()

@@ -8,9 +8,9 @@ use vrouter_dataplane::id::InterfaceId;
 use vrouter_io::any::AnyDevice;
 use vrouter_io::{ipip, vxlan};
 
-use crate::desired::Desired;
-use crate::host::Underlay;
 use crate::workers::Workers;
+use vrouter_core::desired::Desired;
+use vrouter_core::underlay::Underlay;
 
 /// Where a tunnel's sockets are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,10 +17,10 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, reload};
 use vrouter_agent::agent::{Agent, Input};
-use vrouter_agent::policies::Policies;
 use vrouter_agent::service::AgentService;
 use vrouter_api::Kind;
 use vrouter_control::Server;
+use vrouter_core::policies::Policies;
 use vrouter_datastore::{Connection, Directory, Event, StoreError};
 
 use crate::config::{Arguments, Config};

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use vrouter_agent::explain::Question;
-use vrouter_agent::policies;
-use vrouter_agent::resources::Resources;
 use vrouter_control::ErrorBody;
 use vrouter_control::model::Explanation;
 use vrouter_control::params::Explain;
+use vrouter_core::policies;
+use vrouter_core::resources::Resources;
 use vrouter_datastore::{Directory, Event};
+use vrouter_explain::Question;
 
 use crate::failure::Failure;
 

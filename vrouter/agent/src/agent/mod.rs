@@ -23,22 +23,24 @@ use vrouter_io::any::AnyDevice;
 use vrouter_io::tun;
 
 use crate::collector::{Collector, DeviceFailed};
-use crate::desired::{Desired, desired};
 use crate::endpoints::Endpoints;
 use crate::hits::{Before, Sources};
-use crate::host::{Host, Underlay};
-use crate::host_endpoints::{self, HostEndpoints};
-use crate::interfaces::InterfaceIds;
+use crate::host::Host;
 use crate::node_status::{self, NodeStatuses};
-use crate::policies::{Policies, failsafes};
 use crate::registration::Registrar;
-use crate::resources::Resources;
-use crate::rib::Rib;
 use crate::settings::Settings;
 use crate::statics::Statics;
 use crate::tunnels::Tunnels;
 use crate::workers::{Died, Shared, Workers};
 use publication::Published;
+use vrouter_core::desired::{Desired, desired};
+use vrouter_core::host_endpoints::{self, HostEndpoints};
+use vrouter_core::interfaces::InterfaceIds;
+use vrouter_core::interfaces::{self, HOST, InterfaceIds};
+use vrouter_core::policies::{Policies, failsafes};
+use vrouter_core::resources::Resources;
+use vrouter_core::rib::Rib;
+use vrouter_core::underlay::Underlay;
 
 /// Between two looks at namespaces and the host's addresses.
 const LOOK: Duration = Duration::from_millis(500);

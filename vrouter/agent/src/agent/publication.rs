@@ -10,11 +10,11 @@ use ipnet::IpNet;
 use vrouter_dataplane::tables::{Host as HostTable, Tables};
 
 use super::{Agent, ETHERNET_MTU};
-use crate::desired::{Route, Target};
 use crate::registration::Statuses;
-use crate::rib::{Change, Way};
 use crate::statics::Nodes;
 use crate::tables;
+use vrouter_core::desired::{Route, Target};
+use vrouter_core::rib::{Change, Way};
 
 /// What the last publication was made from, to leave out those that change nothing.
 #[derive(Default, PartialEq)]

@@ -19,7 +19,7 @@ use vrouter_api::{Key, Kind, Other, Resource};
 use vrouter_datastore::{Connection, Datastore, StoreError};
 
 use crate::bird::{SOCKETS, SOCKETS_V6};
-use crate::resources::Resources;
+use vrouter_core::resources::Resources;
 
 /// Until what failed is tried again, unless its period is shorter.
 const AGAIN: Duration = Duration::from_secs(5);

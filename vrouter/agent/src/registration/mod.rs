@@ -25,7 +25,7 @@ use vrouter_datastore::{Connection, Datastore, EtcdStore, Lease, StoreError};
 pub use self::address::Choice;
 pub use self::detect::Method;
 use self::statuses::Said;
-pub(crate) use self::statuses::{Statuses, place};
+pub(crate) use self::statuses::Statuses;
 
 /// Between two reports, and how long one is believed: Felix's.
 const REPORT: Duration = Duration::from_secs(30);

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use vrouter_api::WorkloadEndpoint;
 use vrouter_datastore::StoreError;
 
 use super::Work;
@@ -23,7 +22,7 @@ pub(super) type Said = Arc<ArcSwap<Statuses>>;
 pub(crate) struct Statuses {
     /// How long a change waits for others; `None`: nothing is to be written.
     pub(crate) delay: Option<Duration>,
-    /// Workloads, by place, as [`place`] says it.
+    /// Workloads, by place, as [`vrouter_core::status::place`] says it.
     pub(crate) workloads: BTreeMap<String, bool>,
     /// Host endpoints, by name.
     pub(crate) hosts: BTreeMap<String, bool>,
@@ -53,25 +52,6 @@ fn prefixes(node: &str) -> [String; 2] {
         format!("/calico/felix/v2/no-region/host/{node}/workload/"),
         format!("/calico/felix/v1/host/{node}/endpoint/"),
     ]
-}
-
-/// Where a workload's status is, below its node's workloads.
-pub(crate) fn place(endpoint: &WorkloadEndpoint) -> String {
-    let spec = &endpoint.spec;
-    let of_orchestrator = match spec.orchestrator.as_str() {
-        "k8s" => &spec.pod,
-        "cni" => &spec.container_id,
-        "libnetwork" => &spec.orchestrator,
-        _ => &spec.workload,
-    };
-    let workload = format!("{}/{of_orchestrator}", endpoint.metadata.namespace);
-    let escaped = |text: &str| text.replace('%', "%25").replace('/', "%2f");
-    format!(
-        "{}/{}/endpoint/{}",
-        escaped(&spec.orchestrator),
-        escaped(&workload),
-        escaped(&spec.endpoint)
-    )
 }
 
 /// What has to be written for `wanted` where `written` is.
@@ -131,42 +111,7 @@ impl Work {
 
 #[cfg(test)]
 mod tests {
-    use vrouter_api::{Resource, parse};
-
     use super::*;
-
-    fn endpoint(spec: &str) -> WorkloadEndpoint {
-        let text = format!(
-            "apiVersion: projectcalico.org/v3\nkind: WorkloadEndpoint\n\
-             metadata: {{namespace: ns}}\nspec: {{node: n1, endpoint: eth0, {spec}}}\n"
-        );
-        let parsed = parse(text.as_bytes(), "test");
-        assert_eq!(parsed.errors, []);
-        match parsed.resources.into_iter().next().map(|it| it.value) {
-            Some(Resource::WorkloadEndpoint(endpoint)) => endpoint,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn places_are_calicos() {
-        for (spec, wanted) in [
-            (
-                "orchestrator: k8s, pod: web-1",
-                "k8s/ns%2fweb-1/endpoint/eth0",
-            ),
-            (
-                "orchestrator: cni, containerID: c0ffee",
-                "cni/ns%2fc0ffee/endpoint/eth0",
-            ),
-            (
-                "orchestrator: openstack, workload: vm",
-                "openstack/ns%2fvm/endpoint/eth0",
-            ),
-        ] {
-            assert_eq!(place(&endpoint(spec)), wanted);
-        }
-    }
 
     #[test]
     fn only_what_changed_is_written() {

@@ -14,9 +14,9 @@ use vrouter_dataplane::id::InterfaceId;
 use super::{Outcome, known, rules};
 use crate::agent::Agent;
 use crate::endpoints::Endpoint;
-use crate::explain::Question;
 use crate::hits::Now;
-use crate::policies::endpoint_key;
+use vrouter_core::policies::endpoint_key;
+use vrouter_explain::Question;
 
 /// A policy as tables name it.
 fn policy_name(key: &PolicyKey) -> String {
@@ -200,7 +200,7 @@ mod tests {
     use vrouter_dataplane::hits::Hits as Counts;
 
     use crate::hits::{Before, Sources};
-    use crate::policies::Policies;
+    use vrouter_core::policies::Policies;
 
     const RESOURCES: &str = "
 apiVersion: projectcalico.org/v3

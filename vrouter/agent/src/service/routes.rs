@@ -12,8 +12,8 @@ use vrouter_dataplane::id::InterfaceId;
 
 use super::Outcome;
 use crate::agent::Agent;
-use crate::desired::Target;
 use crate::statics;
+use vrouter_core::desired::Target;
 
 pub(super) fn show(agent: &Agent, params: &ShowRoutes) -> Outcome<Page<model::Route>> {
     let total = Some(agent.rib.len() as u64);

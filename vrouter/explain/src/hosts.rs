@@ -7,11 +7,11 @@ use ipnet::IpNet;
 use policy::model::EndpointKey;
 use policy::reference::{Passage, Side, ToHost};
 use vrouter_api::EndpointToHostAction;
+use vrouter_core::desired::{Desired, Route, Target, desired};
+use vrouter_core::host_endpoints::{HostEndpoints, choose};
+use vrouter_core::underlay::Underlay;
 
 use super::{Found, Question, Verdict, Walk};
-use crate::desired::{Desired, Route, Target, desired};
-use crate::host::Underlay;
-use crate::host_endpoints::{HostEndpoints, choose};
 
 impl Question<'_> {
     /// Adds what the host endpoints of both ends' nodes say to a walk.

@@ -1,7 +1,7 @@
 //! Questions over a small cluster.
 
 use super::*;
-use crate::policies;
+use vrouter_core::policies;
 
 const CLUSTER: &str = "
 apiVersion: projectcalico.org/v3

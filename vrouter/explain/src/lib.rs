@@ -3,6 +3,11 @@
 //! The walk is the slow evaluator's (`policy::reference`), in the order of the packet path: egress
 //! of the source, then ingress of the destination or the host's action for its own workloads.
 //! Nothing here needs a running node: `vrouterctl` asks it over files.
+#![forbid(unsafe_code)]
+
+mod hosts;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -15,11 +20,10 @@ use vrouter_api::{EndpointToHostAction, WorkloadEndpoint};
 use vrouter_control::ErrorBody;
 use vrouter_control::model::{Family, Protocol};
 use vrouter_control::params::{Explain, Icmp};
-
-use crate::desired::{Local, addresses_of, local_endpoint};
-use crate::host::Underlay;
-use crate::policies::endpoint_key;
-use crate::resources::Resources;
+use vrouter_core::desired::{Local, addresses_of, local_endpoint};
+use vrouter_core::policies::endpoint_key;
+use vrouter_core::resources::Resources;
+use vrouter_core::underlay::Underlay;
 
 /// The source port of a packet when nobody says: the first of those for clients (RFC 6335).
 const EPHEMERAL: u16 = 49_152;
@@ -335,7 +339,3 @@ fn packet(
         }
     }
 }
-
-mod hosts;
-#[cfg(test)]
-mod tests;

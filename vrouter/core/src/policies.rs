@@ -49,7 +49,6 @@ impl Policies {
             }
             Ok(None) => {}
             Err(problem) => {
-                tracing::warn!(resource = %key, %problem, "not in force");
                 self.problems.insert(key, problem.to_string());
             }
         }

@@ -13,8 +13,8 @@ use vrouter_api::HostEndpoint;
 use vrouter_dataplane::host_endpoint as dataplane;
 use vrouter_dataplane::id::InterfaceId;
 
-use crate::host::Underlay;
 use crate::resources::Resources;
+use crate::underlay::Underlay;
 
 /// The name that stands for all interfaces.
 const ALL: &str = "*";

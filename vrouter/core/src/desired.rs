@@ -13,8 +13,8 @@ use vrouter_api::{
 };
 use vrouter_dataplane::adjacency::Mac;
 
-use crate::registration;
 use crate::resources::Resources;
+use crate::status;
 
 /// Where a prefix leads.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -188,6 +188,14 @@ impl Desired {
             Family::V4 => self.mac_v4,
             Family::V6 => self.mac_v6,
         }
+    }
+
+    /// Whether an address lies in our underlay subnet.
+    pub fn on_subnet(&self, address: IpAddr) -> bool {
+        [self.v4, self.v6]
+            .into_iter()
+            .flatten()
+            .any(|subnet| subnet.contains(&address))
     }
 }
 
@@ -397,7 +405,7 @@ fn tunnel_addresses(node: &Node) -> BTreeSet<IpAddr> {
 }
 
 /// All addresses a node's resource says it has itself.
-pub(crate) fn addresses_of(node: &Node) -> BTreeSet<IpAddr> {
+pub fn addresses_of(node: &Node) -> BTreeSet<IpAddr> {
     let underlay = [address_v4(node), address_v6(node)];
     let mut addresses = tunnel_addresses(node);
     addresses.extend(underlay.into_iter().flatten().map(|net| net.addr()));
@@ -480,10 +488,7 @@ fn add_endpoints(wanted: &mut Desired, resources: &Resources, pools: &[&IpPool],
 }
 
 /// A workload as its node has it.
-pub(crate) fn local_endpoint(
-    endpoint: &WorkloadEndpoint,
-    spoofing: WorkloadSourceSpoofing,
-) -> Local {
+pub fn local_endpoint(endpoint: &WorkloadEndpoint, spoofing: WorkloadSourceSpoofing) -> Local {
     let spec = &endpoint.spec;
     let mut sources = spec.ip_networks.clone();
     match spoofing {
@@ -509,6 +514,6 @@ pub(crate) fn local_endpoint(
         mac: spec.mac.map(|mac| mac.0),
         addresses: spec.ip_networks.iter().map(IpNet::addr).collect(),
         sources,
-        status: registration::place(endpoint),
+        status: status::place(endpoint),
     }
 }
