@@ -123,8 +123,10 @@ fn main() -> Result<(), Box<dyn Error>> {
                 count += 1;
                 resources.upsert(resource);
             }
-            Event::Broken { file, errors } => return Err(format!("{file}: {errors:?}").into()),
-            Event::Delete(_) | Event::Notice(_) => {}
+            event @ (Event::Fault { .. } | Event::Away { .. }) => {
+                return Err(format!("{event:?}").into());
+            }
+            Event::Delete(_) | Event::Mended { .. } | Event::Notice(_) | Event::Back => {}
             Event::InSync => break,
         }
     }

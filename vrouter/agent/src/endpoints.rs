@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use vrouter_api::Key;
+use vrouter_api::{Key, WorkloadId};
 use vrouter_dataplane::adjacency::Mac;
 use vrouter_dataplane::id::InterfaceId;
 use vrouter_io::any::AnyDevice;
@@ -69,9 +69,9 @@ impl Endpoints {
             .filter_map(|(key, e)| e.attached.as_ref().map(|a| (a.id, key)))
     }
 
-    /// Which of them are up, by the place of their status.
-    pub fn statuses(&self) -> BTreeMap<String, bool> {
-        let status = |e: &Endpoint| (e.local.status.clone(), e.attached.is_some());
+    /// Which of them are up.
+    pub fn statuses(&self) -> BTreeMap<WorkloadId, bool> {
+        let status = |e: &Endpoint| (e.local.id.clone(), e.attached.is_some());
         self.by_key.values().map(status).collect()
     }
 

@@ -1,9 +1,6 @@
 //! What the daemon decides for the agent: the process's own settings, already validated.
 
-use std::path::PathBuf;
-
 pub use policy::flow::Admission;
-use vrouter_datastore::Connection;
 
 use crate::node_status::Sockets;
 use crate::registration::Registration;
@@ -13,10 +10,6 @@ use crate::registration::Registration;
 pub struct Settings {
     /// Which `Node` resource is ours.
     pub node: String,
-    /// Where the resources are.
-    pub store: Connection,
-    /// What is known of an etcd, to start from when it is away.
-    pub cache: Option<PathBuf>,
     /// What the node does about itself in the store.
     pub registration: Registration,
     /// Where the node's BIRD is asked what a `CalicoNodeStatus` wants to know.

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use vrouter_agent::node_status::{NodeStatuses, Sockets, requests};
-use vrouter_agent::resources::Resources;
 use vrouter_api::{Key, Kind, Resource, parse};
+use vrouter_core::resources::Resources;
 use vrouter_datastore::{Connection, Datastore, StoreError};
 
 const STATUS: &str = "\
@@ -164,8 +164,8 @@ fn over(connection: &Connection) {
             store.create(resource).unwrap();
         }
     }
-    let mut filling = NodeStatuses::start("n1", connection, sockets).unwrap();
-    filling.say(requests(&resources, "n1"));
+    let mut filling = NodeStatuses::start("n1", std::sync::Arc::clone(&store), sockets).unwrap();
+    filling.request(requests(&resources, "n1"));
 
     // It appears, with what was asked for.
     eventually("a status", || status(&*store, "all") != Value::Null);
@@ -277,7 +277,7 @@ fn over(connection: &Connection) {
     let mut changed = asking("once", "n1", "Agent, BGP", 0);
     store.update(&changed).unwrap();
     resources.upsert(changed.clone());
-    filling.say(requests(&resources, "n1"));
+    filling.request(requests(&resources, "n1"));
     eventually("what else is asked for", || {
         status(&*store, "once")["bgp"]["numberEstablishedV4"] == 1
     });

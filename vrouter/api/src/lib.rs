@@ -11,6 +11,7 @@
 
 mod address;
 mod error;
+mod event;
 mod key;
 mod kinds;
 mod metadata;
@@ -25,6 +26,7 @@ mod tree;
 
 pub use address::{BadMac, Mac};
 pub use error::{Notice, ParseError};
+pub use event::Event;
 pub use key::{Key, Kind};
 pub use kinds::*;
 pub use metadata::Metadata;

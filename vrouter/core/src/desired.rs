@@ -9,12 +9,11 @@ use ipnet::IpNet;
 use sha1::{Digest, Sha1};
 use vrouter_api::{
     AffinityState, EncapsulationMode, FelixSettings, IpPool, Key, Node, WorkloadEndpoint,
-    WorkloadSourceSpoofing, names,
+    WorkloadId, WorkloadSourceSpoofing, names,
 };
 use vrouter_dataplane::adjacency::Mac;
 
 use crate::resources::Resources;
-use crate::status;
 
 /// Where a prefix leads.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -69,8 +68,8 @@ pub struct Local {
     pub addresses: Vec<IpAddr>,
     /// Sources it may send from.
     pub sources: Vec<IpNet>,
-    /// Where its status is in etcd, below the node's.
-    pub status: String,
+    /// How others are told of it.
+    pub id: WorkloadId,
 }
 
 impl Local {
@@ -514,6 +513,6 @@ pub fn local_endpoint(endpoint: &WorkloadEndpoint, spoofing: WorkloadSourceSpoof
         mac: spec.mac.map(|mac| mac.0),
         addresses: spec.ip_networks.iter().map(IpNet::addr).collect(),
         sources,
-        status: status::place(endpoint),
+        id: WorkloadId::of(endpoint),
     }
 }

@@ -11,5 +11,4 @@ pub mod interfaces;
 pub mod policies;
 pub mod resources;
 pub mod rib;
-pub mod status;
 pub mod underlay;

@@ -182,6 +182,10 @@ pub(crate) enum ConfigError {
 /// Everything the daemon needs to know, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Config {
+    /// Where the resources are.
+    pub(crate) store: Connection,
+    /// What is known of a shared store, to start from when it is away.
+    pub(crate) cache: Option<PathBuf>,
     /// The agent's part.
     pub(crate) agent: Settings,
     /// The control socket.
@@ -309,9 +313,7 @@ impl Values {
         let registration = Registration {
             ip,
             ip6,
-            register: self
-                .register_node
-                .unwrap_or(matches!(store, Connection::Etcd(_))),
+            register: self.register_node.unwrap_or(store.is_shared()),
             v4: method(
                 "ipAutodetectionMethod",
                 &self.ip_autodetection_method,
@@ -375,16 +377,12 @@ impl Values {
         let log_level = level
             .parse()
             .map_err(|_| bad("logLevel", &level)("trace, debug, info, warn or error".into()))?;
+        let cache = self.cache_file.unwrap_or_else(|| DEFAULT_CACHE.into());
         Ok(Config {
+            cache: store.is_shared().then_some(cache),
+            store,
             agent: Settings {
                 node,
-                cache: match store {
-                    Connection::Etcd(_) => {
-                        Some(self.cache_file.unwrap_or_else(|| DEFAULT_CACHE.into()))
-                    }
-                    Connection::Directory(_) => None,
-                },
-                store,
                 registration,
                 bird: self
                     .bird_socket

@@ -21,7 +21,7 @@ use vrouter_agent::service::AgentService;
 use vrouter_api::Kind;
 use vrouter_control::Server;
 use vrouter_core::policies::Policies;
-use vrouter_datastore::{Connection, Directory, Event, StoreError};
+use vrouter_datastore::{Connection, Event, StoreError};
 
 use crate::config::{Arguments, Config};
 
@@ -68,22 +68,20 @@ fn log(config: &Config) -> LogLevel {
 
 /// All that the store says now.
 fn load(store: &Connection) -> Result<Vec<Event>, StoreError> {
-    if let Connection::Directory(path) = store {
-        return Directory::open(path)?.load();
-    }
     let watch = store.open()?.watch(Kind::ALL)?;
     let mut events = Vec::new();
     for event in watch.events() {
         match event {
             Event::InSync => break,
-            Event::Broken { file, errors } if file == store.name() => {
-                let reason = errors.into_iter().next().map_or(file, |error| error.reason);
-                return Err(StoreError::Unreachable {
-                    store: store.name(),
-                    reason,
-                });
+            Event::Away { store, reason } => {
+                return Err(StoreError::Unreachable { store, reason });
             }
-            event => events.push(event),
+            event @ (Event::Upsert(_)
+            | Event::Delete(_)
+            | Event::Fault { .. }
+            | Event::Mended { .. }
+            | Event::Notice(_)
+            | Event::Back) => events.push(event),
         }
     }
     Ok(events)
@@ -91,7 +89,7 @@ fn load(store: &Connection) -> Result<Vec<Event>, StoreError> {
 
 /// `--check`: everything that can be found wrong without touching the machine.
 fn check(config: &Config) -> ExitCode {
-    let events = match load(&config.agent.store) {
+    let events = match load(&config.store) {
         Ok(events) => events,
         Err(error) => {
             eprintln!("vrouterd: {error}");
@@ -112,12 +110,16 @@ fn check(config: &Config) -> ExitCode {
                 resources += 1;
                 policies.upsert(&resource);
             }
-            Event::Broken { errors, .. } => {
+            Event::Fault { errors, .. } => {
                 faults += errors.len();
                 errors.iter().for_each(|error| eprintln!("{error}"));
             }
             Event::Notice(notice) => eprintln!("{notice}"),
-            Event::Delete(_) | Event::InSync => {}
+            Event::Delete(_)
+            | Event::Mended { .. }
+            | Event::Away { .. }
+            | Event::Back
+            | Event::InSync => {}
         }
     }
     for problem in policies.problems() {
@@ -144,7 +146,8 @@ fn run(
     // First of all: a second instance must not touch what the first one has.
     let server = Server::bind(&config.control_socket)?;
     let (inputs, inbox) = unbounded();
-    let agent = Agent::start(config.agent.clone(), start)?;
+    let store = config.store.open_cached(config.cache.as_deref())?;
+    let agent = Agent::start(config.agent.clone(), store, start)?;
     let reload = Arc::new(reloader(arguments, config, level));
     let by_signal = Arc::clone(&reload);
     signals(inputs.clone(), move || by_signal())?;
@@ -175,7 +178,11 @@ fn reloader(
         level
             .modify(|filter| *filter = LevelFilter::from_level(config.log_level))
             .map_err(|error| error.to_string())?;
-        if config.agent != before.agent || config.control_socket != before.control_socket {
+        if config.agent != before.agent
+            || config.store != before.store
+            || config.cache != before.cache
+            || config.control_socket != before.control_socket
+        {
             tracing::warn!("changed settings other than logLevel take effect at the next start");
         }
         Ok(())

@@ -31,8 +31,8 @@ fn batch(watch: &Watch) -> usize {
         match watch.events().recv().expect("the watch runs") {
             Event::Upsert(_) => upserts += 1,
             Event::InSync => return upserts,
-            Event::Broken { file, errors } => panic!("{file}: {errors:?}"),
-            Event::Delete(_) | Event::Notice(_) => {}
+            event @ (Event::Fault { .. } | Event::Away { .. }) => panic!("{event:?}"),
+            Event::Delete(_) | Event::Mended { .. } | Event::Notice(_) | Event::Back => {}
         }
     }
 }

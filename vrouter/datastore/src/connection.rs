@@ -182,6 +182,16 @@ impl Connection {
         }
     }
 
+    /// Whether all nodes share the store over the network, so that each writes its own part of it
+    /// and keeps what it knows for when the store is away.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        match self {
+            Connection::Directory(_) => false,
+            Connection::Etcd(_) => true,
+        }
+    }
+
     /// Opens the store; an etcd is not asked yet.
     ///
     /// # Errors

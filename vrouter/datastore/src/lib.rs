@@ -17,6 +17,7 @@ mod etcd;
 mod event;
 mod fault;
 pub mod ipam;
+mod report;
 mod rules;
 mod store;
 
@@ -25,5 +26,6 @@ pub use directory::{Directory, Timing};
 pub use error::StoreError;
 pub use etcd::{EtcdStore, Lease};
 pub use event::{Event, Watch};
+pub use report::{EndpointStatuses, NodeReports};
 pub use store::stamp::now;
 pub use store::{Datastore, List, Scope};

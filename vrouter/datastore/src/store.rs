@@ -6,6 +6,7 @@ use vrouter_api::{AffinityKind, Key, Kind, ParseError, Resource};
 
 use crate::error::StoreError;
 use crate::event::Watch;
+use crate::report::NodeReports;
 
 /// Which resources of a kind are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,11 +72,14 @@ pub trait Datastore: Send + Sync {
     /// Starts sending what there is of these kinds, then every change, from a thread of its own.
     ///
     /// # Errors
-    /// When watching cannot start at all; that the store is away is [`Event::Broken`] and ends by
+    /// When watching cannot start at all; that the store is away is [`Event::Away`] and ends by
     /// itself.
     ///
-    /// [`Event::Broken`]: crate::Event::Broken
+    /// [`Event::Away`]: crate::Event::Away
     fn watch(&self, kinds: &[Kind]) -> Result<Watch, StoreError>;
+
+    /// A node's reports of itself.
+    fn reports(&self, node: &str) -> Box<dyn NodeReports>;
 }
 
 impl Scope<'_> {

@@ -64,13 +64,17 @@ impl Follower {
                     .remove(&key)
                     .expect("only what is there is deleted");
             }
-            Event::Broken { file, errors } if errors.is_empty() => {
-                self.errors.remove(&file);
+            Event::Mended { object } => {
+                self.errors.remove(&object);
             }
-            Event::Broken { file, errors } => {
+            Event::Fault { object, errors } => {
                 self.errors
-                    .insert(file, errors.iter().map(ToString::to_string).collect());
+                    .insert(object, errors.iter().map(ToString::to_string).collect());
             }
+            Event::Away { store, reason } => {
+                self.errors.insert(store, vec![reason]);
+            }
+            Event::Back => drop(self.errors.remove(".")),
             Event::Notice(_) => {}
             Event::InSync => return true,
         }
@@ -362,13 +366,21 @@ fn random_edits_end_like_a_fresh_load() {
         for event in Directory::open(root).unwrap().load().unwrap() {
             match event {
                 Event::Upsert(resource) => drop(fresh.insert(resource.key(), resource)),
-                Event::Broken { file, errors: list } => {
+                Event::Fault {
+                    object,
+                    errors: list,
+                } => {
                     errors.insert(
-                        file,
+                        object,
                         list.iter().map(ToString::to_string).collect::<Vec<_>>(),
                     );
                 }
-                Event::Delete(_) | Event::Notice(_) | Event::InSync => {}
+                Event::Delete(_)
+                | Event::Mended { .. }
+                | Event::Notice(_)
+                | Event::Away { .. }
+                | Event::Back
+                | Event::InSync => {}
             }
         }
         let what = format!("seed {seed}");

@@ -33,9 +33,13 @@ impl Offline {
             match event {
                 Event::Upsert(resource) => resources.upsert(resource),
                 Event::Delete(key) => resources.delete(&key),
-                Event::Broken { errors, .. } => faults.extend(errors),
+                Event::Fault { errors, .. } => faults.extend(errors),
                 // What has no effect on packets has none on their explanation.
-                Event::Notice(_) | Event::InSync => {}
+                Event::Notice(_)
+                | Event::Mended { .. }
+                | Event::Away { .. }
+                | Event::Back
+                | Event::InSync => {}
             }
         }
         let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();

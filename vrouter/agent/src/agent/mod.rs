@@ -18,7 +18,7 @@ use vrouter_api::{FlowTimeouts, Kind, Notice, ParseError};
 use vrouter_dataplane::id::InterfaceId;
 use vrouter_dataplane::tables::Tables;
 use vrouter_dataplane::worker;
-use vrouter_datastore::{Event, Watch};
+use vrouter_datastore::{Datastore, Event, Watch};
 use vrouter_io::any::AnyDevice;
 use vrouter_io::tun;
 
@@ -36,7 +36,6 @@ use publication::Published;
 use vrouter_core::desired::{Desired, desired};
 use vrouter_core::host_endpoints::{self, HostEndpoints};
 use vrouter_core::interfaces::InterfaceIds;
-use vrouter_core::interfaces::{self, HOST, InterfaceIds};
 use vrouter_core::policies::{Policies, failsafes};
 use vrouter_core::resources::Resources;
 use vrouter_core::rib::Rib;
@@ -102,6 +101,7 @@ pub struct Agent {
     pub(crate) workers: Workers,
     pub(crate) shared: Shared,
     pub(crate) collector: Collector,
+    pub(crate) away: Option<Away>,
     pub(crate) broken: BTreeMap<String, Vec<ParseError>>,
     pub(crate) notices: BTreeMap<String, Vec<Notice>>,
     pub(crate) problems: Vec<String>,
@@ -114,6 +114,7 @@ pub struct Agent {
     host_addresses: Vec<IpAddr>,
     ids: InterfaceIds,
     published: Published,
+    pub(crate) store: Arc<dyn Datastore>,
     watch: Watch,
     registrar: Option<Registrar>,
     node_statuses: NodeStatuses,
@@ -130,9 +131,12 @@ impl Agent {
     ///
     /// # Errors
     /// See [`AgentError`]. What was made until then is undone.
-    pub fn start(settings: Settings, start: Instant) -> Result<Self, AgentError> {
+    pub fn start(
+        settings: Settings,
+        store: Arc<dyn Datastore>,
+        start: Instant,
+    ) -> Result<Self, AgentError> {
         let mut policies = Policies::new(&settings.node).map_err(AgentError::NodeName)?;
-        let store = settings.store.open_cached(settings.cache.as_deref())?;
         let rib = Rib::new();
         let resources = Resources::default();
         let compiled = policies.compile();
@@ -188,12 +192,12 @@ impl Agent {
         let watch = store.watch(&watched())?;
         let registrar = Registrar::start(
             &settings.node,
-            &settings.store,
+            Arc::clone(&store),
             &settings.registration,
             start,
         )?;
         let node_statuses =
-            NodeStatuses::start(&settings.node, &settings.store, settings.bird.clone())?;
+            NodeStatuses::start(&settings.node, Arc::clone(&store), settings.bird.clone())?;
         Ok(Self {
             desired: desired(&resources, &settings.node),
             settings,
@@ -207,6 +211,7 @@ impl Agent {
             workers,
             shared,
             collector,
+            away: None,
             broken: BTreeMap::new(),
             notices: BTreeMap::new(),
             problems: Vec::new(),
@@ -220,6 +225,7 @@ impl Agent {
             ids: InterfaceIds::default(),
             published: Published::default(),
             hits: Before::default(),
+            store,
             watch,
             registrar,
             node_statuses,
@@ -253,7 +259,7 @@ impl Agent {
                 recv(events) -> event => match event {
                     Ok(event) => self.take(event),
                     Err(_) => {
-                        return Err(AgentError::StoreDied(self.settings.store.name()));
+                        return Err(AgentError::StoreDied(self.store.name()));
                     }
                 },
                 recv(inputs) -> input => match input {
@@ -289,18 +295,28 @@ impl Agent {
                 self.policies.delete(&key);
                 self.resources.delete(&key);
             }
-            Event::Broken { file, errors } => {
+            Event::Fault { object, errors } => {
                 self.batch.others = true;
                 // What was noticed before holds no more; what still does follows.
-                self.notices.remove(&file);
+                self.notices.remove(&object);
                 for error in &errors {
                     tracing::error!("{error}");
                 }
-                if errors.is_empty() {
-                    self.broken.remove(&file);
-                } else {
-                    self.broken.insert(file, errors);
-                }
+                self.broken.insert(object, errors);
+            }
+            Event::Mended { object } => {
+                self.batch.others = true;
+                self.notices.remove(&object);
+                self.broken.remove(&object);
+            }
+            Event::Away { store, reason } => {
+                self.batch.others = true;
+                tracing::error!("{store}: {reason}");
+                self.away = Some(Away { store, reason });
+            }
+            Event::Back => {
+                self.batch.others = true;
+                self.away = None;
             }
             Event::Notice(notice) => {
                 tracing::warn!("{notice}");
@@ -317,7 +333,7 @@ impl Agent {
                 }
                 if !self.in_sync || batch.statuses {
                     let requests = node_status::requests(&self.resources, &self.settings.node);
-                    self.node_statuses.say(requests);
+                    self.node_statuses.request(requests);
                 }
                 self.in_sync = true;
                 self.changed = Some(SystemTime::now());
@@ -468,6 +484,12 @@ impl Agent {
         drop(self.watch);
         drop(self.collector);
     }
+}
+
+/// Why the store cannot be read.
+pub(crate) struct Away {
+    pub(crate) store: String,
+    pub(crate) reason: String,
 }
 
 /// What changed since the last time that all was in force.

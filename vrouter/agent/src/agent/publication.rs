@@ -8,6 +8,7 @@ use std::sync::Arc;
 use encap::Family;
 use ipnet::IpNet;
 use vrouter_dataplane::tables::{Host as HostTable, Tables};
+use vrouter_datastore::EndpointStatuses;
 
 use super::{Agent, ETHERNET_MTU};
 use crate::registration::Statuses;
@@ -75,7 +76,7 @@ impl Agent {
         }
         if let Some(registrar) = &self.registrar {
             // Now that workers have them.
-            registrar.say(self.statuses());
+            registrar.report(self.statuses());
         }
         self.refresh_statics()
     }
@@ -83,14 +84,15 @@ impl Agent {
     /// Which endpoints are up, if anybody is to know.
     fn statuses(&self) -> Statuses {
         let felix = &self.desired.felix;
-        if !felix.endpoint_reporting_enabled {
-            return Statuses::default();
-        }
-        let node = &self.settings.node;
-        Statuses {
-            delay: Some(felix.endpoint_reporting_delay),
+        let endpoints = felix.endpoint_reporting_enabled.then(|| EndpointStatuses {
             workloads: self.endpoints.statuses(),
-            hosts: self.host_endpoints.statuses(&self.resources, node),
+            hosts: self
+                .host_endpoints
+                .statuses(&self.resources, &self.settings.node),
+        });
+        Statuses {
+            delay: felix.endpoint_reporting_delay,
+            endpoints,
         }
     }
 

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, Sender, at, never, select, unbounded};
 use serde_json::Value;
 use vrouter_api::{Key, Kind, Other, Resource};
-use vrouter_datastore::{Connection, Datastore, StoreError};
+use vrouter_datastore::{Datastore, StoreError};
 
 use crate::bird::{SOCKETS, SOCKETS_V6};
 use vrouter_core::resources::Resources;
@@ -105,21 +105,20 @@ impl Default for Sockets {
 /// The running thread; it ends with the value.
 pub struct NodeStatuses {
     inbox: Option<Sender<Requests>>,
-    said: Requests,
+    sent: Requests,
     thread: Option<JoinHandle<()>>,
 }
 
 impl NodeStatuses {
-    /// Starts it; the store is opened when the first request comes.
+    /// Starts it.
     ///
     /// # Errors
     /// No thread can be started.
-    pub fn start(node: &str, store: &Connection, sockets: Sockets) -> std::io::Result<Self> {
+    pub fn start(node: &str, store: Arc<dyn Datastore>, sockets: Sockets) -> std::io::Result<Self> {
         let (inbox, wanted) = unbounded();
         let mut work = Work {
             node: node.to_owned(),
-            connection: store.clone(),
-            store: None,
+            store,
             sockets,
             due: BTreeMap::new(),
         };
@@ -128,17 +127,17 @@ impl NodeStatuses {
             .spawn(move || work.run(&wanted))?;
         Ok(NodeStatuses {
             inbox: Some(inbox),
-            said: Requests::new(),
+            sent: Requests::new(),
             thread: Some(thread),
         })
     }
 
-    /// Says what is asked for from now on.
-    pub fn say(&mut self, requests: Requests) {
-        if self.said == requests {
+    /// Replaces what is asked for.
+    pub fn request(&mut self, requests: Requests) {
+        if self.sent == requests {
             return;
         }
-        self.said.clone_from(&requests);
+        self.sent.clone_from(&requests);
         if let Some(inbox) = &self.inbox
             && inbox.send(requests).is_err()
         {
@@ -168,8 +167,7 @@ struct Due {
 
 struct Work {
     node: String,
-    connection: Connection,
-    store: Option<Arc<dyn Datastore>>,
+    store: Arc<dyn Datastore>,
     sockets: Sockets,
     due: BTreeMap<String, Due>,
 }
@@ -181,16 +179,16 @@ impl Work {
             let timer = next.map_or_else(never, at);
             select! {
                 recv(inbox) -> message => match message {
-                    Ok(requests) => self.take(requests),
+                    Ok(requests) => self.replace(requests),
                     Err(_) => return,
                 },
-                recv(timer) -> _ => self.look(Instant::now()),
+                recv(timer) -> _ => self.fill_in_due(Instant::now()),
             }
         }
     }
 
     /// New and changed ones are looked after at once.
-    fn take(&mut self, mut requests: Requests) {
+    fn replace(&mut self, mut requests: Requests) {
         self.due.retain(|name, due| {
             requests.remove_entry(name).is_some_and(|(name, request)| {
                 let same = due.request == request;
@@ -211,7 +209,7 @@ impl Work {
         self.due.extend(new);
     }
 
-    fn look(&mut self, now: Instant) {
+    fn fill_in_due(&mut self, now: Instant) {
         let ready = |due: &Due| due.next.is_some_and(|next| next <= now);
         let names: Vec<String> = self
             .due
@@ -244,10 +242,7 @@ impl Work {
 
     /// Writes the status of one, unless it changed its mind: that is going to be told.
     fn fill_in(&mut self, name: &str, request: &Request) -> Result<(), StoreError> {
-        let store = match &self.store {
-            Some(store) => Arc::clone(store),
-            None => Arc::clone(self.store.insert(self.connection.open()?)),
-        };
+        let store = Arc::clone(&self.store);
         let key = Key::global(Kind::CalicoNodeStatus, name);
         let mut status: Option<Value> = None;
         let mut tries = 0;

@@ -8,24 +8,21 @@
 
 mod address;
 mod detect;
-mod statuses;
 mod tunnels;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use crossbeam::channel::{Receiver, Sender, TrySendError, after, bounded, never, select};
 use ipnet::IpNet;
 use vrouter_api::{Key, Kind, Metadata, Node, NodeAddress, NodeBgp, NodeSpec, Resource};
 use vrouter_datastore::ipam::Ipam;
-use vrouter_datastore::{Connection, Datastore, EtcdStore, Lease, StoreError};
+use vrouter_datastore::{Datastore, EndpointStatuses, NodeReports, StoreError};
 
 pub use self::address::Choice;
 pub use self::detect::Method;
-use self::statuses::Said;
-pub(crate) use self::statuses::Statuses;
 
 /// Between two reports, and how long one is believed: Felix's.
 const REPORT: Duration = Duration::from_secs(30);
@@ -48,10 +45,22 @@ pub struct Registration {
     pub v6: Method,
 }
 
+/// What is to be reported of endpoints. The agent replaces it, the registrar's thread reads it.
+type SharedStatuses = Arc<ArcSwap<Statuses>>;
+
+/// What is to be reported of endpoints.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Statuses {
+    /// How long a change waits for others.
+    pub(crate) delay: Duration,
+    /// Which endpoints are up; `None`: nothing is reported.
+    pub(crate) endpoints: Option<EndpointStatuses>,
+}
+
 /// The running thread; it ends with the value.
 pub struct Registrar {
     stop: Option<Sender<()>>,
-    said: Said,
+    statuses: SharedStatuses,
     /// Holds one message: whoever takes it sees all that was said before.
     wake: Sender<()>,
     thread: Option<JoinHandle<()>>,
@@ -64,7 +73,7 @@ impl Registrar {
     /// No thread can be started.
     pub fn start(
         node: &str,
-        connection: &Connection,
+        store: Arc<dyn Datastore>,
         how: &Registration,
         start: Instant,
     ) -> std::io::Result<Option<Registrar>> {
@@ -73,31 +82,33 @@ impl Registrar {
         }
         let (stop, stopped) = bounded(0);
         let (wake, woken) = bounded(1);
-        let said = Said::default();
-        let heard = Arc::clone(&said);
-        let (node, connection, how) = (node.to_owned(), connection.clone(), how.clone());
+        let statuses = SharedStatuses::default();
+        let work = Work {
+            ipam: Ipam::new(Arc::clone(&store)),
+            reports: store.reports(node),
+            node: node.to_owned(),
+            how: how.clone(),
+            start,
+            store,
+            statuses: Arc::clone(&statuses),
+        };
         let thread = std::thread::Builder::new()
             .name("registration".to_owned())
-            .spawn(
-                move || match Work::open(node, &connection, how, start, heard) {
-                    Ok(work) => work.run(&stopped, &woken),
-                    Err(error) => tracing::error!(%error, "this node is not registered"),
-                },
-            )?;
+            .spawn(move || work.run(&stopped, &woken))?;
         Ok(Some(Registrar {
             stop: Some(stop),
-            said,
+            statuses,
             wake,
             thread: Some(thread),
         }))
     }
 
-    /// Says which endpoints are up.
-    pub(crate) fn say(&self, statuses: Statuses) {
-        if **self.said.load() == statuses {
+    /// Has the statuses of endpoints reported.
+    pub(crate) fn report(&self, statuses: Statuses) {
+        if **self.statuses.load() == statuses {
             return;
         }
-        self.said.store(Arc::new(statuses));
+        self.statuses.store(Arc::new(statuses));
         match self.wake.try_send(()) {
             // It is going to look, or its end is told elsewhere.
             Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
@@ -121,51 +132,14 @@ struct Work {
     how: Registration,
     start: Instant,
     store: Arc<dyn Datastore>,
-    /// For what only an etcd keeps.
-    etcd: Option<EtcdStore>,
     ipam: Ipam,
-    lease: Option<Lease>,
-    reported: bool,
-    said: Said,
-    /// Statuses that are in etcd under the lease, by path.
-    written: BTreeMap<String, bool>,
-    /// Whether what others left in their place is gone.
-    swept: bool,
+    reports: Box<dyn NodeReports>,
+    statuses: SharedStatuses,
 }
 
 impl Work {
-    fn open(
-        node: String,
-        connection: &Connection,
-        how: Registration,
-        start: Instant,
-        said: Said,
-    ) -> Result<Work, StoreError> {
-        let etcd = match connection {
-            Connection::Etcd(etcd) => Some(EtcdStore::new(etcd.clone(), None)?),
-            Connection::Directory(_) => None,
-        };
-        let store: Arc<dyn Datastore> = match &etcd {
-            Some(etcd) => Arc::new(etcd.clone()),
-            None => connection.open()?,
-        };
-        Ok(Work {
-            ipam: Ipam::new(Arc::clone(&store)),
-            node,
-            how,
-            start,
-            store,
-            etcd,
-            lease: None,
-            reported: false,
-            said,
-            written: BTreeMap::new(),
-            swept: false,
-        })
-    }
-
     fn run(mut self, stopped: &Receiver<()>, woken: &Receiver<()>) {
-        let (mut registered, mut said) = (false, String::new());
+        let (mut registered, mut last_problem) = (false, String::new());
         let mut due = after(Duration::ZERO);
         // When endpoints' statuses are written: some time after the first that changed.
         let mut late = None;
@@ -179,7 +153,7 @@ impl Work {
                     outcome
                 }
                 recv(woken) -> _ => {
-                    let delay = self.said.load().delay.unwrap_or_default();
+                    let delay = self.statuses.load().delay;
                     late.get_or_insert_with(|| after(delay));
                     continue;
                 }
@@ -193,10 +167,10 @@ impl Work {
                 }
             };
             let problem = outcome.err().unwrap_or_default();
-            if problem != said && !problem.is_empty() {
+            if problem != last_problem && !problem.is_empty() {
                 tracing::warn!("registration of this node: {problem}");
             }
-            said = problem;
+            last_problem = problem;
         }
     }
 
@@ -267,33 +241,14 @@ impl Work {
         written.map(drop).map_err(|error| error.to_string())
     }
 
-    /// Says that the node lives, where Felix does.
+    /// Reports that the node lives.
     fn report(&mut self) -> Result<(), StoreError> {
-        let Some(etcd) = &self.etcd else {
-            return Ok(());
-        };
-        let value = serde_json::json!({
-            "time": vrouter_datastore::now(),
-            "uptime": self.start.elapsed().as_secs_f64(),
-            "first_update": !self.reported,
-        });
-        let value = value.to_string();
-        let (status, last) = (self.path("status"), self.path("last_reported_status"));
-        if etcd.renew(&mut self.lease, BELIEVED)? {
-            // What was written under the lease before went with it.
-            self.written.clear();
-            self.swept = false;
-        }
-        if let Some(lease) = &self.lease {
-            etcd.put_under(lease, &status, &value)?;
-        }
-        etcd.put_raw(&last, &value)?;
-        self.reported = true;
-        Ok(())
+        self.reports.alive(self.start.elapsed(), BELIEVED)
     }
 
-    /// The path of something that Felix says of this node.
-    fn path(&self, end: &str) -> String {
-        format!("/calico/felix/v2/no-region/host/{}/{end}", self.node)
+    /// Reports which endpoints are up.
+    fn endpoints(&mut self) -> Result<(), StoreError> {
+        let statuses = self.statuses.load_full();
+        self.reports.endpoints(statuses.endpoints.as_ref())
     }
 }

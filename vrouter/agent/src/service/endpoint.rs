@@ -53,7 +53,7 @@ pub(super) fn state(agent: &Agent, params: &AwaitEndpoint) -> EndpointState {
         .iter()
         .filter(|e| e.local.is_called(&params.endpoint));
     let Some(endpoint) = called.next() else {
-        let store = agent.settings.store.name();
+        let store = agent.store.name();
         state.reason = Some(format!(
             "vrouterd of node {} has no endpoint {} from {store}",
             agent.settings.node, params.endpoint

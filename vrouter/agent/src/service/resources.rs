@@ -16,7 +16,7 @@ pub(super) fn show(agent: &Agent) -> model::ResourceReport {
         count,
     };
     model::ResourceReport {
-        directory: agent.settings.store.name(),
+        directory: agent.store.name(),
         synced: agent.in_sync,
         changed: agent.changed.map(Into::into),
         generation: agent.generation().into(),
@@ -42,6 +42,14 @@ pub(super) fn notices(agent: &Agent) -> Vec<Notice> {
         field: text(&error.field),
         message: with_value(&error.reason, &error.value),
     });
+    let away = agent.away.iter().map(|away| Notice {
+        severity: Severity::Error,
+        file: text(&away.store),
+        line: None,
+        resource: None,
+        field: None,
+        message: away.reason.clone(),
+    });
     let problems = agent.problems.iter().map(|problem| Notice {
         severity: Severity::Warning,
         file: None,
@@ -58,5 +66,5 @@ pub(super) fn notices(agent: &Agent) -> Vec<Notice> {
         field: text(&notice.field),
         message: with_value(&notice.text, &notice.value),
     });
-    errors.chain(problems).chain(notices).collect()
+    away.chain(errors).chain(problems).chain(notices).collect()
 }

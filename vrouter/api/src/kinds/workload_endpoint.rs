@@ -16,6 +16,36 @@ use crate::place::{Fields, Place};
 /// One interface of one pod.
 pub type WorkloadEndpoint = Object<WorkloadEndpointSpec>;
 
+/// How Calico's components name a workload to each other: by its orchestrator's name for it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkloadId {
+    /// The orchestrator: `k8s`, `cni`.
+    pub orchestrator: String,
+    /// `namespace/name`, where the name is the orchestrator's.
+    pub workload: String,
+    /// The interface in the workload.
+    pub endpoint: String,
+}
+
+impl WorkloadId {
+    /// That of an endpoint.
+    #[must_use]
+    pub fn of(endpoint: &WorkloadEndpoint) -> WorkloadId {
+        let spec = &endpoint.spec;
+        let name = match spec.orchestrator.as_str() {
+            "k8s" => &spec.pod,
+            "cni" => &spec.container_id,
+            "libnetwork" => &spec.orchestrator,
+            _ => &spec.workload,
+        };
+        WorkloadId {
+            orchestrator: spec.orchestrator.clone(),
+            workload: format!("{}/{name}", endpoint.metadata.namespace),
+            endpoint: spec.endpoint.clone(),
+        }
+    }
+}
+
 /// Where the interface is and what it is called.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]

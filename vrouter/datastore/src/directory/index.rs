@@ -145,10 +145,7 @@ impl Index {
             Change::Content(parsed) => File::after(old, parsed),
             Change::Removed => {
                 if old.told != Default::default() {
-                    events.push(Event::Broken {
-                        file: name,
-                        errors: Vec::new(),
-                    });
+                    events.push(Event::Mended { object: name });
                 }
                 return;
             }
@@ -198,7 +195,7 @@ impl Index {
             file.told = tell.clone();
             let (errors, notices) = tell;
             if !errors.is_empty() || !first {
-                events.push(Event::Broken { file: name, errors });
+                events.push(Event::faults(name, errors));
             }
             events.extend(notices.into_iter().map(Event::Notice));
         }

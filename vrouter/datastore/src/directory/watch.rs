@@ -17,7 +17,6 @@ use crate::directory::scan::{REST, RootGone, Scanner};
 use crate::directory::writers::Writers;
 use crate::error::StoreError;
 use crate::event::{Event, Watch};
-use crate::fault::whole_file;
 
 /// Events waiting for their reader; a slow reader makes the directory wait, not grow.
 const CHANNEL: usize = 1024;
@@ -26,7 +25,7 @@ const CHANNEL: usize = 1024;
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// However long scans take, what file watching lost is found after this.
 const LONGEST_RESCAN: Duration = Duration::from_secs(60);
-/// The directory itself, in [`Event::Broken`].
+/// The directory itself, in [`Event::Away`].
 const ROOT: &str = ".";
 
 /// Starts the thread behind a [`Watch`] of these kinds.
@@ -188,10 +187,7 @@ impl Watching {
         self.scan_took = now.elapsed();
         let mut events = Vec::new();
         if std::mem::take(&mut self.lost) {
-            events.push(Event::Broken {
-                file: ROOT.to_owned(),
-                errors: Vec::new(),
-            });
+            events.push(Event::Back);
         }
         if !changes.is_empty() {
             // This scan's time tells of reading files, the next one's of looking at them.
@@ -202,7 +198,12 @@ impl Watching {
         let told = |event: &Event| match event {
             Event::Upsert(resource) => kinds.contains(&resource.kind()),
             Event::Delete(key) => kinds.contains(&key.kind),
-            Event::Broken { .. } | Event::Notice(_) | Event::InSync => true,
+            Event::Fault { .. }
+            | Event::Mended { .. }
+            | Event::Notice(_)
+            | Event::Away { .. }
+            | Event::Back
+            | Event::InSync => true,
         };
         events.extend(self.index.apply(changes).into_iter().filter(told));
         if first || !events.is_empty() {
@@ -255,10 +256,9 @@ impl Watching {
             "the resource directory cannot be read: {error}; what its {files} files said stays \
              in force"
         );
-        let errors = vec![whole_file(ROOT, &reason)];
-        self.send(Event::Broken {
-            file: ROOT.to_owned(),
-            errors,
+        self.send(Event::Away {
+            store: ROOT.to_owned(),
+            reason,
         })?;
         self.send(Event::InSync)
     }

@@ -18,6 +18,7 @@ use super::scan::RootGone;
 use super::{Directory, Seen, watch};
 use crate::error::StoreError;
 use crate::event::Watch;
+use crate::report::{NoReports, NodeReports};
 use crate::rules::{self, Beside};
 use crate::store::{Datastore, List, Scope, stamp};
 
@@ -109,6 +110,10 @@ impl Datastore for Directory {
 
     fn watch(&self, kinds: &[Kind]) -> Result<Watch, StoreError> {
         watch::start(self.path.clone(), self.timing, kinds)
+    }
+
+    fn reports(&self, _: &str) -> Box<dyn NodeReports> {
+        Box::new(NoReports)
     }
 }
 

@@ -13,6 +13,7 @@ mod golden;
 mod keep;
 pub(crate) mod layout;
 mod lease;
+mod reports;
 mod session;
 mod watch;
 
@@ -29,10 +30,12 @@ use vrouter_api::{Key, Kind, Resource};
 
 use self::beside::Looked;
 pub use self::lease::Lease;
+use self::reports::Reports;
 use self::session::{LARGEST_ANSWER, PATIENCE, Session};
 use crate::connection::Etcd as Settings;
 use crate::error::StoreError;
 use crate::event::Watch;
+use crate::report::NodeReports;
 use crate::rules;
 use crate::store::{Datastore, List, Scope, pause, stamp};
 
@@ -288,6 +291,10 @@ impl Datastore for EtcdStore {
 
     fn watch(&self, kinds: &[Kind]) -> Result<Watch, StoreError> {
         watch::start(Arc::clone(&self.inner), kinds)
+    }
+
+    fn reports(&self, node: &str) -> Box<dyn NodeReports> {
+        Box::new(Reports::new(self.clone(), node))
     }
 }
 

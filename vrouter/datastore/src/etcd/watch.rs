@@ -21,7 +21,6 @@ use super::session::{Failure, LARGEST_ANSWER, classify};
 use super::{Inner, etcd_client_end, layout, range};
 use crate::error::StoreError;
 use crate::event::{Event, Watch};
-use crate::fault::whole_file;
 
 /// Events waiting for their reader.
 const CHANNEL: usize = 4096;
@@ -172,8 +171,7 @@ impl Following {
         let first = !std::mem::replace(&mut self.started, true);
         let back = std::mem::take(&mut self.away);
         if back {
-            let (file, errors) = (self.name.clone(), Vec::new());
-            self.send(Event::Broken { file, errors }).await?;
+            self.send(Event::Back).await?;
         }
         let mut changes = 0;
         for there in fresh {
@@ -231,8 +229,8 @@ impl Following {
             }
             Err(errors) => {
                 self.remarked.insert(path.to_owned());
-                let file = path.to_owned();
-                self.send(Event::Broken { file, errors }).await?;
+                let object = path.to_owned();
+                self.send(Event::Fault { object, errors }).await?;
             }
         }
         Ok(true)
@@ -243,8 +241,8 @@ impl Following {
         if !self.remarked.remove(path) {
             return Ok(false);
         }
-        let (file, errors) = (path.to_owned(), Vec::new());
-        self.send(Event::Broken { file, errors }).await?;
+        let object = path.to_owned();
+        self.send(Event::Mended { object }).await?;
         Ok(true)
     }
 
@@ -383,10 +381,9 @@ impl Following {
         } else {
             "nothing is known yet"
         };
-        let text = format!("etcd cannot be reached: {reason}; {stays}");
-        let errors = vec![whole_file(&self.name, &text)];
-        let file = self.name.clone();
-        self.send(Event::Broken { file, errors }).await?;
+        let reason = format!("etcd cannot be reached: {reason}; {stays}");
+        let store = self.name.clone();
+        self.send(Event::Away { store, reason }).await?;
         if self.started {
             self.send(Event::InSync).await?;
         }

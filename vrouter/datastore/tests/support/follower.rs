@@ -11,6 +11,8 @@ pub(crate) struct Follower {
     watch: Watch,
     pub(crate) resources: BTreeMap<Key, Resource>,
     pub(crate) broken: BTreeMap<String, Vec<String>>,
+    /// The store, while it is away.
+    pub(crate) away: Option<String>,
     /// Changes told, without those of faults.
     pub(crate) changes: usize,
 }
@@ -21,6 +23,7 @@ impl Follower {
             watch: store.watch(Kind::ALL).expect("a watch starts"),
             resources: BTreeMap::new(),
             broken: BTreeMap::new(),
+            away: None,
             changes: 0,
         }
     }
@@ -47,12 +50,21 @@ impl Follower {
                     self.changes += 1;
                     assert!(self.resources.remove(&key).is_some(), "{key} was not there");
                 }
-                Event::Broken { file, errors } if errors.is_empty() => {
-                    assert!(self.broken.remove(&file).is_some(), "{file} was in order");
+                Event::Mended { object } => {
+                    let before = self.broken.remove(&object);
+                    assert!(before.is_some(), "{object} was in order");
                 }
-                Event::Broken { file, errors } => {
+                Event::Fault { object, errors } => {
                     let errors = errors.iter().map(ToString::to_string).collect();
-                    self.broken.insert(file, errors);
+                    self.broken.insert(object, errors);
+                }
+                Event::Away { store, reason } => {
+                    self.away = Some(store.clone());
+                    self.broken.insert(store, vec![reason]);
+                }
+                Event::Back => {
+                    let store = self.away.take().expect("the store was away");
+                    self.broken.remove(&store);
                 }
                 Event::Notice(notice) => {
                     self.broken.entry(notice.file.clone()).or_default();

@@ -49,14 +49,14 @@ impl Follower {
                         "deleted twice: {key}"
                     );
                 }
-                Event::Broken { file, errors } if errors.is_empty() => {
-                    self.errors.remove(&file);
+                Event::Mended { object } => {
+                    self.errors.remove(&object);
                 }
-                Event::Broken { file, errors } => {
+                Event::Fault { object, errors } => {
                     let errors = errors.iter().map(ToString::to_string).collect();
-                    self.errors.insert(file, errors);
+                    self.errors.insert(object, errors);
                 }
-                Event::Notice(_) | Event::InSync => {}
+                Event::Away { .. } | Event::Back | Event::Notice(_) | Event::InSync => {}
             }
         }
     }
@@ -120,7 +120,7 @@ fn the_last_good_version_stays() {
 fn a_file_that_was_never_good_adds_nothing() {
     let mut index = Index::default();
     let events = index.apply(vec![says("a.yaml", &(broken("t") + &tier("u", 1)))]);
-    let [Event::Broken { errors, .. }, Event::Upsert(resource)] = &events[..] else {
+    let [Event::Fault { errors, .. }, Event::Upsert(resource)] = &events[..] else {
         panic!("{events:?}")
     };
     assert_eq!(errors[0].key, Some(Key::global(Kind::Tier, "t")));
@@ -142,9 +142,14 @@ fn notices_are_told_whole_and_taken_back() {
     };
     let told = |events: &[Event]| -> Vec<String> {
         let tell = |event: &Event| match event {
-            Event::Broken { file, errors } => Some(format!("{file}: {}", errors.len())),
+            Event::Fault { object, errors } => Some(format!("{object}: {}", errors.len())),
+            Event::Mended { object } => Some(format!("{object}: 0")),
             Event::Notice(notice) => Some(notice.field.clone()),
-            Event::Upsert(_) | Event::Delete(_) | Event::InSync => None,
+            Event::Upsert(_)
+            | Event::Delete(_)
+            | Event::Away { .. }
+            | Event::Back
+            | Event::InSync => None,
         };
         events.iter().filter_map(tell).collect()
     };
