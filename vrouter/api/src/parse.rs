@@ -46,11 +46,12 @@ pub fn parse(bytes: &[u8], file: &str) -> Parsed {
 }
 
 /// The same for what a user of calicoctl wrote: a resource of a namespaced kind that names no
-/// namespace is in `namespace`.
+/// namespace is in `namespace`, and one that is there twice is written twice.
 #[must_use]
 pub fn parse_in(bytes: &[u8], file: &str, namespace: &str) -> Parsed {
     let how = How {
         namespace: Some(namespace),
+        repeated: true,
         ..How::default()
     };
     read(bytes, file, how)
@@ -74,6 +75,8 @@ struct How<'a> {
     lenient: bool,
     /// Of resources that name none.
     namespace: Option<&'a str>,
+    /// A resource may be there twice.
+    repeated: bool,
 }
 
 fn read(bytes: &[u8], file: &str, how: How<'_>) -> Parsed {
@@ -116,7 +119,9 @@ fn read(bytes: &[u8], file: &str, how: How<'_>) -> Parsed {
             .errors
             .push(whole(fault.line, one_line(&fault.reason, 400)));
     }
-    refuse_repeated(file, &mut parsed);
+    if !how.repeated {
+        refuse_repeated(file, &mut parsed);
+    }
     parsed
 }
 

@@ -15,6 +15,7 @@ use ipnet::IpNet;
 use crate::error::{Notice, ParseError, one_line};
 use crate::key::Key;
 use crate::tree::{Entry, Tree, Value, boolean, number};
+use crate::written::Written;
 
 /// How much of a value is shown.
 const LONGEST_VALUE: usize = 80;
@@ -244,6 +245,16 @@ impl<'a> Place<'a> {
             Ok(()) => Some(text.to_owned()),
             Err(reason) => self.fail(reason),
         }
+    }
+
+    /// A prefix as in [`Place::prefix`], and how it is written.
+    pub(crate) fn written_prefix(&self) -> Option<Written<IpNet>> {
+        Some(Written::new(self.prefix()?, self.written()))
+    }
+
+    /// The same without its host bits, which stay in its text.
+    pub(crate) fn written_net(&self) -> Option<Written<IpNet>> {
+        Some(Written::new(self.prefix()?.trunc(), self.written()))
     }
 
     /// A prefix; a bare address means its full length. Host bits are kept.

@@ -132,7 +132,7 @@ spec:
         panic!()
     };
     let bgp = node.spec.bgp.as_ref().unwrap();
-    assert_eq!(bgp.ipv4_address.unwrap().to_string(), "172.16.0.1/24");
+    assert_eq!(bgp.ipv4_address.as_ref().unwrap().to_string(), "172.16.0.1/24");
     assert_eq!(
         node.spec.ipv4_vxlan_tunnel_addr.unwrap().to_string(),
         "10.244.0.2"
@@ -191,7 +191,7 @@ fn workload_endpoint() {
     };
     assert_eq!(wep.metadata.netns(), Some("/run/netns/web"));
     assert_eq!(wep.spec.endpoint, "eth0");
-    assert_eq!(wep.spec.ip_networks[1].to_string(), "fd00::5/128");
+    assert_eq!((*wep.spec.ip_networks[1]).to_string(), "fd00::5/128");
     assert_eq!(wep.spec.mac.unwrap().to_string(), "ee:ee:ee:ee:ee:01");
     reprints(&parsed.resources[0].value);
 

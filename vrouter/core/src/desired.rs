@@ -249,11 +249,11 @@ pub fn desired(resources: &Resources, name: &str) -> Desired {
 }
 
 fn address_v4(node: &Node) -> Option<IpNet> {
-    node.spec.bgp.as_ref()?.ipv4_address.map(IpNet::V4)
+    node.spec.bgp.as_ref()?.ipv4_address.clone().map(IpNet::from)
 }
 
 fn address_v6(node: &Node) -> Option<IpNet> {
-    node.spec.bgp.as_ref()?.ipv6_address.map(IpNet::V6)
+    node.spec.bgp.as_ref()?.ipv6_address.clone().map(IpNet::from)
 }
 
 fn mac(node: &Node, family: Family) -> Mac {
@@ -268,8 +268,8 @@ fn peer(node: &Node) -> Peer {
     let bgp = node.spec.bgp.as_ref();
     Peer {
         name: node.metadata.name.clone(),
-        v4: bgp.and_then(|bgp| bgp.ipv4_address).map(|net| net.addr()),
-        v6: bgp.and_then(|bgp| bgp.ipv6_address).map(|net| net.addr()),
+        v4: bgp.and_then(|bgp| Some(bgp.ipv4_address.as_ref()?.addr())),
+        v6: bgp.and_then(|bgp| Some(bgp.ipv6_address.as_ref()?.addr())),
         mac_v4: mac(node, Family::V4),
         mac_v6: mac(node, Family::V6),
     }
@@ -458,7 +458,7 @@ fn add_endpoints(wanted: &mut Desired, resources: &Resources, pools: &[&IpPool],
         }
         let metadata = &endpoint.metadata;
         let source = format!("WorkloadEndpoint({}/{})", metadata.namespace, metadata.name);
-        for prefix in &endpoint.spec.ip_networks {
+        for prefix in endpoint.spec.ip_networks.iter().map(|it| &**it) {
             if !local {
                 if !covered(wanted, *prefix, &endpoint.spec.node) {
                     to_node(wanted, pools, *prefix, &endpoint.spec.node, source.clone());
@@ -489,9 +489,11 @@ fn add_endpoints(wanted: &mut Desired, resources: &Resources, pools: &[&IpPool],
 /// A workload as its node has it.
 pub fn local_endpoint(endpoint: &WorkloadEndpoint, spoofing: WorkloadSourceSpoofing) -> Local {
     let spec = &endpoint.spec;
-    let mut sources = spec.ip_networks.clone();
+    let mut sources: Vec<IpNet> = spec.ip_networks.iter().map(|it| **it).collect();
     match spoofing {
-        WorkloadSourceSpoofing::Any => sources.extend(&spec.allow_spoofed_source_prefixes),
+        WorkloadSourceSpoofing::Any => {
+            sources.extend(spec.allow_spoofed_source_prefixes.iter().map(|it| **it));
+        },
         WorkloadSourceSpoofing::Disabled => {}
     }
     let pod = if spec.pod.is_empty() {
@@ -511,7 +513,7 @@ pub fn local_endpoint(endpoint: &WorkloadEndpoint, spoofing: WorkloadSourceSpoof
         device: spec.endpoint.clone(),
         interface,
         mac: spec.mac.map(|mac| mac.0),
-        addresses: spec.ip_networks.iter().map(IpNet::addr).collect(),
+        addresses: spec.ip_networks.iter().map(|it| it.addr()).collect(),
         sources,
         id: WorkloadId::of(endpoint),
     }

@@ -203,8 +203,8 @@ impl Work {
         });
         let bgp = node.spec.bgp.clone().unwrap_or_default();
         let families = [
-            (self.how.ip, &self.how.v4, bgp.ipv4_address.map(IpNet::V4)),
-            (self.how.ip6, &self.how.v6, bgp.ipv6_address.map(IpNet::V6)),
+            (self.how.ip, &self.how.v4, bgp.ipv4_address.map(IpNet::from)),
+            (self.how.ip6, &self.how.v6, bgp.ipv6_address.map(IpNet::from)),
         ];
         let looks = |(choice, method, now): &(Choice, &Method, _)| choice.looks(method, *now);
         if !made && !families.iter().any(looks) {
@@ -219,13 +219,16 @@ impl Work {
             };
             let bgp = node.spec.bgp.get_or_insert_with(NodeBgp::default);
             match address {
-                IpNet::V4(address) => bgp.ipv4_address = Some(address),
-                IpNet::V6(address) => bgp.ipv6_address = Some(address),
+                IpNet::V4(address) => bgp.ipv4_address = Some(address.into()),
+                IpNet::V6(address) => bgp.ipv6_address = Some(address.into()),
             }
             let kind = Some("CalicoNodeIP".to_owned());
             let addresses = &mut node.spec.addresses;
-            addresses.retain(|it| it.kind != kind || Some(it.address) != now);
-            addresses.push(NodeAddress { address, kind });
+            addresses.retain(|it| it.kind != kind || Some(*it.address) != now);
+            addresses.push(NodeAddress {
+                address: address.into(),
+                kind,
+            });
             changed = true;
             tracing::info!(%address, "this node's address");
         }

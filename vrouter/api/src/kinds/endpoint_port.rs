@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::kinds::rule::Protocol;
 use crate::names::check_port_name;
@@ -10,21 +10,39 @@ use crate::place::Place;
 
 /// A port of an endpoint, by name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
 pub struct EndpointPort {
     /// The name rules use; a port that only has a host port may have none.
-    #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// TCP, UDP or SCTP.
     pub protocol: Protocol,
     /// The number, from 1.
     pub port: u16,
-    /// The port of the node that leads here; not acted on.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub host_port: Option<u16>,
-    /// The node address that leads here; not acted on.
-    #[serde(rename = "hostIP", skip_serializing_if = "Option::is_none")]
-    pub host_ip: Option<IpAddr>,
+    /// What leads here from the node, for workloads.
+    #[serde(flatten)]
+    pub host: Option<HostPort>,
+}
+
+/// The port of a node that leads to one of a workload; not acted on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct HostPort {
+    /// The port; 0: none.
+    #[serde(rename = "hostPort")]
+    pub port: u16,
+    /// The node's address; absent: all of them.
+    #[serde(rename = "hostIP", serialize_with = "address_or_empty")]
+    pub address: Option<IpAddr>,
+}
+
+/// Calico writes no address as an empty text.
+#[allow(clippy::ref_option, reason = "serde asks for it")]
+fn address_or_empty<S: Serializer>(
+    address: &Option<IpAddr>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match address {
+        Some(address) => serializer.collect_str(address),
+        None => serializer.serialize_str(""),
+    }
 }
 
 impl EndpointPort {
@@ -46,21 +64,24 @@ impl EndpointPort {
         let port = fields
             .required("port")
             .and_then(|place| place.integer(1..=u16::MAX));
-        let (mut host_port, mut host_ip) = (None, None);
-        if with_host {
-            const WHY: &str = "there is no port mapping yet";
-            if let Some(place) = fields.optional("hostPort") {
-                host_port = place.integer(0..=u16::MAX).filter(|port| *port != 0);
-                if host_port.is_some() {
-                    place.not_acted_on(WHY);
+        let host = with_host.then(|| {
+            let port = fields.optional("hostPort").and_then(|place| {
+                let port = place.integer(0..=u16::MAX)?;
+                if port != 0 {
+                    place.not_acted_on("there is no port mapping yet");
                 }
-            }
-            host_ip = fields
+                Some(port)
+            });
+            let address = fields
                 .optional("hostIP")
                 .filter(|place| place.text() != Some(""))
                 .and_then(|place| place.parse("an IP address"));
-        }
-        if name.is_none() && host_port.is_none() {
+            HostPort {
+                port: port.unwrap_or_default(),
+                address,
+            }
+        });
+        if name.is_none() && host.as_ref().is_none_or(|host| host.port == 0) {
             fields.error_at("name", "must be set");
         }
         fields.finish();
@@ -68,8 +89,7 @@ impl EndpointPort {
             name: name.unwrap_or_else(|| Some(String::new()))?,
             protocol: protocol?,
             port: port?,
-            host_port,
-            host_ip,
+            host,
         })
     }
 }

@@ -27,11 +27,13 @@ pub struct IpPoolSpec {
     /// When packets to this pool are carried in VXLAN.
     pub vxlan_mode: EncapsulationMode,
     /// Whether packets leaving the pools are source-NATed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub nat_outgoing: bool,
     /// No new addresses are taken from it; it still counts as a pool.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub disabled: bool,
     /// BGP does not announce it.
-    #[serde(rename = "disableBGPExport")]
+    #[serde(rename = "disableBGPExport", skip_serializing_if = "std::ops::Not::not")]
     pub disable_bgp_export: bool,
     /// Which nodes take blocks from it.
     pub node_selector: String,

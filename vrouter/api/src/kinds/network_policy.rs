@@ -6,6 +6,7 @@ use crate::key::Kind;
 use crate::kinds::rule::{Direction, Rule, rules, selector};
 use crate::metadata::Metadata;
 use crate::names::check_label;
+use crate::number;
 use crate::object::{Object, Read, Spec};
 use crate::place::Fields;
 
@@ -48,7 +49,10 @@ pub struct NetworkPolicySpec {
     /// The tier it stands in.
     pub tier: String,
     /// Lower comes first; none comes last, ties go by name.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "number::optional"
+    )]
     pub order: Option<f64>,
     /// Rules for packets to the endpoint.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -57,8 +61,10 @@ pub struct NetworkPolicySpec {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub egress: Vec<Rule>,
     /// Which endpoints it applies to.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub selector: String,
     /// The directions it applies in.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub types: Vec<PolicyType>,
     /// Only endpoints whose service account has such labels.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -6,7 +6,8 @@ use serde::Serialize;
 use crate::key::Kind;
 use crate::metadata::Metadata;
 use crate::object::{Object, Read, Spec};
-use crate::place::Fields;
+use crate::place::{Fields, Place};
+use crate::written::Written;
 
 /// Prefixes for the rules of one namespace.
 pub type NetworkSet = Object<NetworkSetSpec>;
@@ -17,20 +18,22 @@ pub type GlobalNetworkSet = Object<GlobalNetworkSetSpec>;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NetworkSetSpec {
-    /// The prefixes, no host bits.
-    pub nets: Vec<IpNet>,
+    /// The prefixes; host bits are in their texts alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nets: Vec<Written<IpNet>>,
 }
 
 /// The prefixes of a GlobalNetworkSet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GlobalNetworkSetSpec {
-    /// The prefixes, no host bits.
-    pub nets: Vec<IpNet>,
+    /// The prefixes; host bits are in their texts alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nets: Vec<Written<IpNet>>,
 }
 
-fn nets(fields: &Fields<'_>) -> Vec<IpNet> {
-    fields.list("nets", |place| place.prefix().map(|net| net.trunc()))
+fn nets(fields: &Fields<'_>) -> Vec<Written<IpNet>> {
+    fields.list("nets", Place::written_net)
 }
 
 impl Spec for NetworkSetSpec {

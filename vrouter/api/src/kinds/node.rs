@@ -3,14 +3,14 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::address::Mac;
 use crate::key::Kind;
 use crate::metadata::Metadata;
 use crate::object::{Object, Read, Spec};
 use crate::place::{Fields, Place};
+use crate::written::Written;
 
 /// A node of the cluster.
 pub type Node = Object<NodeSpec>;
@@ -63,10 +63,10 @@ pub struct NodeBgp {
     pub as_number: Option<u32>,
     /// Its IPv4 underlay address and subnet (CrossSubnet compares subnets); host bits kept.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ipv4_address: Option<Ipv4Net>,
+    pub ipv4_address: Option<Written<Ipv4Net>>,
     /// Its IPv6 underlay address and subnet.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ipv6_address: Option<Ipv6Net>,
+    pub ipv6_address: Option<Written<Ipv6Net>>,
     /// The node's own address inside the IPIP overlay.
     #[serde(rename = "ipv4IPIPTunnelAddr", skip_serializing_if = "Option::is_none")]
     pub ipv4_ipip_tunnel_addr: Option<Ipv4Addr>,
@@ -90,11 +90,12 @@ pub struct OrchRef {
 }
 
 /// An address of a node and what it is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NodeAddress {
     /// The address, host bits kept.
-    pub address: IpNet,
+    pub address: Written<IpNet>,
     /// `CalicoNodeIP`, `InternalIP` or `ExternalIP`.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
 }
 
@@ -150,7 +151,7 @@ impl NodeBgp {
             fields
                 .optional("ipv4Address")
                 .and_then(|place| match place.prefix()? {
-                    IpNet::V4(net) => Some(net),
+                    IpNet::V4(net) => Some(Written::new(net, place.written())),
                     IpNet::V6(_) => {
                         place.error("must be an IPv4 address");
                         None
@@ -160,7 +161,7 @@ impl NodeBgp {
             fields
                 .optional("ipv6Address")
                 .and_then(|place| match place.prefix()? {
-                    IpNet::V6(net) => Some(net),
+                    IpNet::V6(net) => Some(Written::new(net, place.written())),
                     IpNet::V4(_) => {
                         place.error("must be an IPv6 address");
                         None
@@ -213,28 +214,10 @@ impl OrchRef {
     }
 }
 
-impl Serialize for NodeAddress {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // Kubernetes' addresses are written without a length, Calico's own always with one.
-        let calicos = self.kind.as_deref() == Some("CalicoNodeIP");
-        let whole = self.address.prefix_len() == self.address.max_prefix_len();
-        let mut fields = serializer.serialize_map(None)?;
-        if whole && !calicos {
-            fields.serialize_entry("address", &self.address.addr())?;
-        } else {
-            fields.serialize_entry("address", &self.address)?;
-        }
-        if let Some(kind) = &self.kind {
-            fields.serialize_entry("type", kind)?;
-        }
-        fields.end()
-    }
-}
-
 impl NodeAddress {
     fn read(place: &Place<'_>) -> Option<NodeAddress> {
         let fields = place.fields()?;
-        let address = fields.required("address").and_then(|place| place.prefix());
+        let address = fields.required("address").and_then(|place| place.written_prefix());
         let kind = fields.optional("type").and_then(|place| {
             place.choice(&[
                 ("CalicoNodeIP", "CalicoNodeIP"),

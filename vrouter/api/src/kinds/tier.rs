@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::key::Kind;
 use crate::metadata::Metadata;
+use crate::number;
 use crate::object::{Object, Read, Spec};
 use crate::place::Fields;
 
@@ -15,7 +16,10 @@ pub type Tier = Object<TierSpec>;
 #[serde(rename_all = "camelCase")]
 pub struct TierSpec {
     /// Lower comes first; none comes last, ties go by name.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "number::optional"
+    )]
     pub order: Option<f64>,
     /// What happens to packets that a policy of this tier applied to and none decided.
     pub default_action: TierDefaultAction,

@@ -12,6 +12,7 @@ use crate::metadata::Metadata;
 use crate::names::{check_interface, check_subdomain, joined};
 use crate::object::{Object, Read, Spec};
 use crate::place::{Fields, Place};
+use crate::written::Written;
 
 /// One interface of one pod.
 pub type WorkloadEndpoint = Object<WorkloadEndpointSpec>;
@@ -71,7 +72,7 @@ pub struct WorkloadEndpointSpec {
     pub service_account_name: String,
     /// Its addresses, each of full length (/32 or /128).
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub ip_networks: Vec<IpNet>,
+    pub ip_networks: Vec<Written<IpNet>>,
     /// Addresses that stand for one of its own (floating IPs); not acted on.
     #[serde(rename = "ipNATs", skip_serializing_if = "Vec::is_empty")]
     pub ip_nats: Vec<IpNat>,
@@ -95,7 +96,7 @@ pub struct WorkloadEndpointSpec {
     pub ports: Vec<EndpointPort>,
     /// Sources it may send from beside its addresses.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub allow_spoofed_source_prefixes: Vec<IpNet>,
+    pub allow_spoofed_source_prefixes: Vec<Written<IpNet>>,
     /// Rate limits, kept verbatim; not acted on.
     #[serde(rename = "qosControls", skip_serializing_if = "Option::is_none")]
     pub qos_controls: Option<serde_json::Value>,
@@ -158,9 +159,8 @@ impl Read for WorkloadEndpointSpec {
                 .filter(|place| place.text() != Some(""))
                 .and_then(|place| place.parse("a MAC such as ee:ee:ee:ee:ee:ee")),
             ports: fields.list("ports", |place| EndpointPort::read(place, true)),
-            allow_spoofed_source_prefixes: fields.list("allowSpoofedSourcePrefixes", |p| {
-                p.prefix().map(|net| net.trunc())
-            }),
+            allow_spoofed_source_prefixes: fields
+                .list("allowSpoofedSourcePrefixes", Place::written_net),
             qos_controls: fields.verbatim("qosControls", "there are no rate limits yet"),
             node: node?,
             endpoint: endpoint?,
@@ -212,8 +212,8 @@ impl WorkloadEndpointSpec {
 }
 
 /// A prefix of full length.
-fn full_length(place: &Place<'_>) -> Option<IpNet> {
-    let prefix = place.prefix()?;
+fn full_length(place: &Place<'_>) -> Option<Written<IpNet>> {
+    let prefix = place.written_prefix()?;
     if prefix.prefix_len() != prefix.max_prefix_len() {
         place.error("must be one address: a /32 or /128");
         return None;
@@ -222,7 +222,7 @@ fn full_length(place: &Place<'_>) -> Option<IpNet> {
 }
 
 impl IpNat {
-    fn read(place: &Place<'_>, own: &[IpNet]) -> Option<IpNat> {
+    fn read(place: &Place<'_>, own: &[Written<IpNet>]) -> Option<IpNat> {
         place.not_acted_on("there are no floating IPs yet");
         let fields = place.fields()?;
         let address = |name| fields.required(name).and_then(|p| p.parse("an IP address"));

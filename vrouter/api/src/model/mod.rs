@@ -156,7 +156,11 @@ pub fn workload_endpoint(endpoint: &WorkloadEndpoint) -> Result<Endpoint, Invali
         node: spec.node.clone(),
         labels: labels(metadata)?,
         profiles: spec.profiles.clone(),
-        addresses: spec.ip_networks.iter().map(ToString::to_string).collect(),
+        addresses: spec
+            .ip_networks
+            .iter()
+            .map(|net| (**net).to_string())
+            .collect(),
         ports: ports(&spec.ports)?,
         service_account: text(&spec.service_account_name),
         orchestrator: text(&spec.orchestrator),
@@ -210,7 +214,7 @@ pub fn network_set(resource: &Resource) -> Result<Option<NetworkSet>, Invalid> {
         | Resource::Other(_) => return Ok(None),
     };
     let key = NetworkSetKey::new(namespace, &resource.metadata().name)?;
-    let nets: Vec<String> = nets.iter().map(ToString::to_string).collect();
+    let nets: Vec<String> = nets.iter().map(|net| (**net).to_string()).collect();
     NetworkSet::new(key, &labels(resource.metadata())?, &nets).map(Some)
 }
 

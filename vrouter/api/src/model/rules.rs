@@ -5,6 +5,7 @@ use policy::model::spec::{
 };
 
 use crate::kinds::{Action, Entity, Icmp, IpVersion, PortMatch, Protocol, Rule};
+use crate::written::Written;
 
 pub(super) fn specs(rules: &[Rule]) -> Vec<RuleSpec> {
     rules.iter().map(spec).collect()
@@ -58,7 +59,7 @@ fn icmp(icmp: Icmp) -> IcmpSpec {
 }
 
 fn entity(entity: &Entity) -> EntitySpec {
-    let nets = |nets: &[ipnet::IpNet]| nets.iter().map(ToString::to_string).collect();
+    let nets = |nets: &[Written<ipnet::IpNet>]| nets.iter().map(|net| (**net).to_string()).collect();
     EntitySpec {
         nets: nets(&entity.nets),
         not_nets: nets(&entity.not_nets),

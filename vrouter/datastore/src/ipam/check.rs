@@ -243,7 +243,7 @@ fn addresses(resource: &Resource) -> Vec<IpAddr> {
     match resource {
         Resource::WorkloadEndpoint(endpoint) => {
             let networks = endpoint.spec.ip_networks.iter();
-            networks.map(ipnet::IpNet::addr).collect()
+            networks.map(|it| it.addr()).collect()
         }
         Resource::Node(node) => {
             let bgp = node.spec.bgp.as_ref();

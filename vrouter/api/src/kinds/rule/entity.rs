@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::kinds::rule::PortMatch;
 use crate::names::{check_label, check_subdomain};
 use crate::place::Place;
+use crate::written::Written;
 
 /// Criteria on one side of a packet; all of them must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -14,7 +15,7 @@ use crate::place::Place;
 pub struct Entity {
     /// The address is in one of these.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub nets: Vec<IpNet>,
+    pub nets: Vec<Written<IpNet>>,
     /// It is an endpoint or network set with such labels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
@@ -29,7 +30,7 @@ pub struct Entity {
     pub ports: Vec<PortMatch>,
     /// The address is in none of these.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub not_nets: Vec<IpNet>,
+    pub not_nets: Vec<Written<IpNet>>,
     /// It is no endpoint or network set with such labels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_selector: Option<String>,
@@ -85,19 +86,18 @@ impl Entity {
 
     pub(crate) fn read(place: &Place<'_>) -> Option<Entity> {
         let fields = place.fields()?;
-        let net = |place: &Place<'_>| place.prefix().map(|net| net.trunc());
         let selecting = |name| {
             let text = fields.optional(name).and_then(|place| selector(&place));
             text.filter(|text| !text.is_empty())
         };
         let services = fields.optional("services");
         let entity = Entity {
-            nets: fields.list("nets", net),
+            nets: fields.list("nets", Place::written_net),
             selector: selecting("selector"),
             namespace_selector: selecting("namespaceSelector"),
             services: services.as_ref().and_then(ServiceMatch::read),
             ports: fields.list("ports", PortMatch::read),
-            not_nets: fields.list("notNets", net),
+            not_nets: fields.list("notNets", Place::written_net),
             not_selector: selecting("notSelector"),
             not_ports: fields.list("notPorts", PortMatch::read),
             service_accounts: fields
