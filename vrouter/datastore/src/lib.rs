@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod around;
 mod connection;
 mod directory;
 mod error;
@@ -21,6 +22,7 @@ mod report;
 mod rules;
 mod store;
 
+pub use around::initialize;
 pub use connection::{Connection, Etcd, Lookup};
 pub use directory::{Directory, Timing};
 pub use error::StoreError;

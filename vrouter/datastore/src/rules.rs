@@ -8,8 +8,9 @@
 //! the same moment, the first wins and the second is refused. Calico's own clients look first and
 //! write then: against them only what they wrote before is seen.
 
+use ipnet::IpNet;
 use vrouter_api::{
-    BUILT_IN_TIERS, DEFAULT_ALLOW_PROFILE, IpPool, Key, Kind, Resource, default_allow_profile,
+    AllowedUse, BUILT_IN_TIERS, DEFAULT_ALLOW_PROFILE, IpPool, Key, Kind, Resource, default_allow_profile,
 };
 
 use crate::error::StoreError;
@@ -41,6 +42,7 @@ pub(crate) fn create(new: &Resource, beside: &dyn Beside) -> Result<(), StoreErr
         return Err(StoreError::AlreadyExists { key: new.key() });
     }
     in_a_tier(new, beside)?;
+    with_its_filters(new, beside)?;
     let Resource::IpPool(pool) = new else {
         return Ok(());
     };
@@ -52,7 +54,7 @@ pub(crate) fn create(new: &Resource, beside: &dyn Beside) -> Result<(), StoreErr
             _ => {}
         }
     }
-    Ok(())
+    fits_its_blocks(pool, beside)
 }
 
 /// Whether a resource may come to be like that.
@@ -64,6 +66,7 @@ pub(crate) fn update(
     if tier_of(before) != tier_of(new) {
         in_a_tier(new, beside)?;
     }
+    with_its_filters(new, beside)?;
     let (Resource::IpPool(before), Resource::IpPool(pool)) = (before, new) else {
         return Ok(());
     };
@@ -82,7 +85,77 @@ pub(crate) fn update(
         let size = &pool.spec.block_size;
         return fixed("IPPool.Spec.BlockSize", "BlockSize", size);
     }
+    let balancer = |pool: &IpPool| pool.spec.allowed_uses.contains(&AllowedUse::LoadBalancer);
+    if balancer(before) && !balancer(pool) {
+        let uses: Vec<String> = pool.spec.allowed_uses.iter().map(use_name).collect();
+        return Err(StoreError::Refused {
+            key: new.key(),
+            field: "IPPool.Spec.AllowedUses",
+            value: format!("[{}]", uses.join(" ")),
+            // Spelled so by Calico.
+            reason: "IPPool allowed use cannot be changed from LoadBalacer to Workload or Tunnel"
+                .to_owned(),
+        });
+    }
     Ok(())
+}
+
+fn use_name(allowed: &AllowedUse) -> String {
+    match allowed {
+        AllowedUse::Workload => "Workload",
+        AllowedUse::Tunnel => "Tunnel",
+        AllowedUse::HostSecondaryInterface => "HostSecondaryInterface",
+        AllowedUse::LoadBalancer => "LoadBalancer",
+    }
+    .to_owned()
+}
+
+/// A pool may stand over blocks that are there if they are of its size.
+fn fits_its_blocks(pool: &IpPool, beside: &dyn Beside) -> Result<(), StoreError> {
+    let (cidr, size) = (pool.spec.cidr, pool.spec.block_size);
+    for block in beside.all(Kind::IpamBlock)? {
+        let value = serde_json::to_value(&block).unwrap_or_default();
+        let block = value.pointer("/spec/cidr").and_then(|it| it.as_str());
+        let Some(block) = block.and_then(|it| it.parse::<IpNet>().ok()) else {
+            continue;
+        };
+        let inside = cidr.contains(&block) || block.contains(&cidr);
+        if inside && block.prefix_len() != size {
+            return Err(StoreError::Refused {
+                key: pool.key(),
+                field: "IPPool.Spec.BlockSize",
+                value: size.to_string(),
+                reason: "IPPool blocksSize conflicts with existing allocations that use a \
+                         different blockSize"
+                    .to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A peer's filters must be there.
+fn with_its_filters(peer: &Resource, beside: &dyn Beside) -> Result<(), StoreError> {
+    if peer.kind() != Kind::BgpPeer {
+        return Ok(());
+    }
+    let value = serde_json::to_value(peer).unwrap_or_default();
+    let filters = value.pointer("/spec/filters").and_then(|it| it.as_array());
+    let mut missing = Vec::new();
+    for name in filters.into_iter().flatten().filter_map(|it| it.as_str()) {
+        if !beside.has(&Key::global(Kind::BgpFilter, name))? {
+            missing.push(name.to_owned());
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(StoreError::Refused {
+        key: peer.key(),
+        field: "BGPPeer.Spec.Filters",
+        value: format!("[{}]", missing.join(" ")),
+        reason: "BGPFilter(s) not found".to_owned(),
+    })
 }
 
 /// Whether what is there may go.
@@ -140,7 +213,7 @@ pub(crate) fn not_built_in(operation: &'static str, key: &Key) -> Result<(), Sto
 pub(crate) fn built_in(key: &Key) -> Option<Resource> {
     (key.kind == Kind::Profile && key.name == DEFAULT_ALLOW_PROFILE).then(|| {
         let mut profile = Resource::from(default_allow_profile());
-        profile.metadata_mut().resource_version = Some("0".to_owned());
+        profile.metadata_mut().resource_version = Some("1".to_owned());
         profile
     })
 }
@@ -161,7 +234,7 @@ fn is_built_in(tier: &str) -> bool {
 }
 
 /// The tier a policy stands in.
-fn tier_of(resource: &Resource) -> Option<&str> {
+pub(crate) fn tier_of(resource: &Resource) -> Option<&str> {
     match resource {
         Resource::NetworkPolicy(policy) => Some(&policy.spec.tier),
         Resource::GlobalNetworkPolicy(policy) => Some(&policy.spec.policy.tier),

@@ -26,6 +26,8 @@ pub struct List {
     pub resources: Vec<Resource>,
     /// What is wrong with the others.
     pub faults: Vec<ParseError>,
+    /// The store's own revision when they were read.
+    pub revision: String,
 }
 
 /// A store of resources.

@@ -94,7 +94,7 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
             &format!("operation Delete is not supported on {name}: {reason}"),
         );
 
-        profile.metadata_mut().resource_version = Some("0".to_owned());
+        profile.metadata_mut().resource_version = Some("1".to_owned());
         assert_eq!(store.get(&profile.key()).expect("it is built in"), profile);
         let profiles = store.list(Kind::Profile, Scope::All).expect("a list");
         assert_eq!(profiles.resources, [profile.clone()]);

@@ -16,6 +16,7 @@ use vrouter_api::{Key, Kind, Resource, to_json};
 use super::documents::{Edit, edit, print};
 use super::scan::RootGone;
 use super::{Directory, Seen, watch};
+use crate::around;
 use crate::error::StoreError;
 use crate::event::Watch;
 use crate::report::{NoReports, NodeReports};
@@ -50,6 +51,7 @@ impl Datastore for Directory {
                     .map(with_revision)
                     .collect(),
                 faults: seen.index.faults(kind).cloned().collect(),
+                revision: self.last_number()?.max(1).to_string(),
             };
             rules::with_built_in(kind, &mut list);
             Ok(list)
@@ -58,6 +60,7 @@ impl Datastore for Directory {
 
     fn create(&self, resource: &Resource) -> Result<Resource, StoreError> {
         let key = resource.key();
+        let resource = &around::labelled(resource);
         self.write(|seen| {
             match seen.find(&key) {
                 Ok(_) => return Err(StoreError::AlreadyExists { key: key.clone() }),
@@ -81,6 +84,7 @@ impl Datastore for Directory {
     fn update(&self, resource: &Resource) -> Result<Resource, StoreError> {
         let key = resource.key();
         rules::not_built_in("Update", &key)?;
+        let resource = &around::labelled(resource);
         self.write(|seen| {
             let before = seen.find(&key)?;
             same(
@@ -99,6 +103,8 @@ impl Datastore for Directory {
 
     fn delete(&self, key: &Key, revision: Option<&str>) -> Result<Resource, StoreError> {
         rules::deletable(key)?;
+        let revision = around::before_delete(self, key, revision)?;
+        let revision = revision.as_deref();
         self.write(|seen| {
             let before = seen.find(key)?;
             same(key, revision, &before)?;
@@ -160,15 +166,20 @@ impl Directory {
         path.join(format!("{name}.yaml"))
     }
 
+    /// The last number that was given, 0 when none was.
+    fn last_number(&self) -> Result<u64, StoreError> {
+        let path = self.path.join(COUNTER);
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(text.trim().parse::<u64>().unwrap_or_default()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+            Err(source) => Err(StoreError::File { path, source }),
+        }
+    }
+
     /// Gives the resource the next number; the lock is held.
     fn number(&self, resource: &mut Resource) -> Result<(), StoreError> {
         let path = self.path.join(COUNTER);
-        let last = match fs::read_to_string(&path) {
-            Ok(text) => text.trim().parse::<u64>().unwrap_or_default(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
-            Err(source) => return Err(StoreError::File { path, source }),
-        };
-        let next = last.saturating_add(1);
+        let next = self.last_number()?.saturating_add(1);
         put(&path, &format!("{next}\n"))?;
         resource.metadata_mut().resource_version = Some(next.to_string());
         Ok(())

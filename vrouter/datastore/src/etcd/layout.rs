@@ -11,10 +11,11 @@ use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 use vrouter_api::{
     AffinityKind, AffinityState, BlockAffinity, BlockAffinitySpec, Key, Kind, Metadata, Other,
-    ParseError, Resource, parse_stored,
+    ParseError, Resource, parse_stored, to_value,
 };
 
 use super::keep;
+use crate::around;
 use crate::fault::whole_file;
 use crate::store::Scope;
 
@@ -26,6 +27,9 @@ const VIRTUAL: &str = "/calico/ipam/v2/virtual/";
 const BLOCKS: &str = "/calico/ipam/v2/assignment/";
 const HANDLES: &str = "/calico/ipam/v2/handle/";
 const IPAM_CONFIG: &str = "/calico/ipam/v2/config";
+
+/// The annotation of a policy that keeps the name it was given.
+const GIVEN_NAME: &str = "projectcalico.org/metadata";
 
 /// What is at a path.
 pub(super) type Decoded = (Resource, Vec<vrouter_api::Notice>);
@@ -116,6 +120,11 @@ pub(super) fn path(resource: &Resource) -> Option<String> {
         }
         other => paths(&other.key()).into_iter().next(),
     }
+}
+
+/// What IPAM keeps of a node itself.
+pub(super) fn host(node: &str) -> String {
+    format!("{AFFINITIES}{node}")
 }
 
 /// The kind of what is at a path; `None` for what is no resource.
@@ -299,74 +308,18 @@ const IPAM_CONFIG_FIELDS: &[(&str, &str)] = &[
 ];
 
 fn plain(resource: &Resource) -> Value {
-    let mut value = serde_json::to_value(resource)
-        .expect("resources hold strings, numbers and string-keyed maps, which JSON can express");
+    let mut value = to_value(resource);
     if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("resourceVersion");
-        // As Go writes a time that was never set.
-        metadata.entry("creationTimestamp").or_insert(Value::Null);
+        if crate::rules::tier_of(resource).is_some() {
+            let name = json!({"name": resource.metadata().name}).to_string();
+            let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
+            if let Some(annotations) = annotations.as_object_mut() {
+                annotations.insert(GIVEN_NAME.to_owned(), name.into());
+            }
+        }
     }
-    if let Some(Value::Object(spec)) = value.get_mut("spec") {
-        as_of_go(resource, spec);
-    }
-    whole_numbers(&mut value);
     value
-}
-
-/// What Go leaves out and what it never does.
-fn as_of_go(resource: &Resource, spec: &mut Map<String, Value>) {
-    match resource {
-        Resource::IpPool(_) => {
-            for name in ["disabled", "natOutgoing", "disableBGPExport"] {
-                if spec.get(name) == Some(&Value::Bool(false)) {
-                    spec.remove(name);
-                }
-            }
-        }
-        Resource::NetworkPolicy(_)
-        | Resource::GlobalNetworkPolicy(_)
-        | Resource::StagedNetworkPolicy(_)
-        | Resource::StagedGlobalNetworkPolicy(_)
-        | Resource::Profile(_) => {
-            for direction in ["ingress", "egress"] {
-                let rules = spec.get_mut(direction).and_then(Value::as_array_mut);
-                for rule in rules.into_iter().flatten().filter_map(Value::as_object_mut) {
-                    for end in ["source", "destination"] {
-                        rule.entry(end).or_insert_with(|| json!({}));
-                    }
-                }
-            }
-        }
-        Resource::Node(_)
-        | Resource::WorkloadEndpoint(_)
-        | Resource::HostEndpoint(_)
-        | Resource::BlockAffinity(_)
-        | Resource::Tier(_)
-        | Resource::StagedKubernetesNetworkPolicy(_)
-        | Resource::KubernetesNetworkPolicy(_)
-        | Resource::NetworkSet(_)
-        | Resource::GlobalNetworkSet(_)
-        | Resource::FelixConfiguration(_)
-        | Resource::Other(_) => {}
-    }
-}
-
-/// Go writes 7.0 as 7.
-fn whole_numbers(value: &mut Value) {
-    match value {
-        Value::Number(number) => {
-            // Beyond this, Go writes exponents.
-            let whole = number
-                .as_f64()
-                .filter(|it| it.fract() == 0.0 && it.abs() < 1e15);
-            if let Some(whole) = whole.filter(|_| number.is_f64()) {
-                *value = Value::from(whole as i64);
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(whole_numbers),
-        Value::Object(fields) => fields.values_mut().for_each(whole_numbers),
-        Value::Null | Value::Bool(_) | Value::String(_) => {}
-    }
 }
 
 /// The spec without what the path says, and with what Calico always writes.
@@ -413,6 +366,10 @@ pub(super) fn decode(path: &str, bytes: &[u8], revision: i64) -> Result<Decoded,
             (located.value, parsed.notices)
         }
     };
+    if crate::rules::tier_of(&resource).is_some() {
+        resource.metadata_mut().annotations.remove(GIVEN_NAME);
+        resource = around::labelled(&resource);
+    }
     resource.metadata_mut().resource_version = Some(revision.to_string());
     Ok((resource, notices))
 }

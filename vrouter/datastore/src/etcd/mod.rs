@@ -32,6 +32,7 @@ use self::beside::Looked;
 pub use self::lease::Lease;
 use self::reports::Reports;
 use self::session::{LARGEST_ANSWER, PATIENCE, Session};
+use crate::around;
 use crate::connection::Etcd as Settings;
 use crate::error::StoreError;
 use crate::event::Watch;
@@ -212,6 +213,7 @@ impl Datastore for EtcdStore {
             revision = Some(at);
             all.append(&mut part);
         }
+        list.revision = revision.unwrap_or(1).to_string();
         for there in all {
             match decode(&there) {
                 Ok(resource) if scope.holds(&resource) => list.resources.push(resource),
@@ -226,7 +228,11 @@ impl Datastore for EtcdStore {
     }
 
     fn create(&self, resource: &Resource) -> Result<Resource, StoreError> {
+        let resource = &around::completed(resource);
         let (key, mut new) = (resource.key(), resource.clone());
+        if key.kind == Kind::Node {
+            around::initialize(self)?;
+        }
         let path = writable(resource, "create")?;
         stamp::new(&mut new);
         let bytes = layout::encode(&new);
@@ -253,6 +259,7 @@ impl Datastore for EtcdStore {
         let key = resource.key();
         let path = writable(resource, "update")?;
         rules::not_built_in("Update", &key)?;
+        let resource = &around::completed(resource);
         let revision = resource.metadata().resource_version.as_deref();
         let bare = matches!(
             key.kind,
@@ -282,6 +289,11 @@ impl Datastore for EtcdStore {
 
     fn delete(&self, key: &Key, revision: Option<&str>) -> Result<Resource, StoreError> {
         rules::deletable(key)?;
+        let revision = around::before_delete(self, key, revision)?;
+        let revision = revision.as_deref();
+        if key.kind == Kind::Node {
+            self.delete_raw(&layout::host(&key.name))?;
+        }
         let (before, _) = self.replace(key, &layout::paths(key), revision, |_, _, beside| {
             rules::delete(key, beside)?;
             Ok(None)

@@ -68,7 +68,7 @@ impl Ipam {
                 return Err(StoreError::NotFound { key: key.clone() });
             };
             let read = self.block(cidr)?;
-            let owner = format!("host:{node}");
+            let owner = owner(&claim);
             let read = read.filter(|it| it.value.affinity.as_deref() == Some(&owner));
             if only_empty && read.as_ref().is_some_and(|it| !it.value.is_empty()) {
                 return Err(StoreError::Setting {
@@ -81,6 +81,7 @@ impl Ipam {
                 Some(read) if read.value.is_empty() => self.delete_block(&read)?,
                 Some(mut read) => {
                     read.value.affinity = None;
+                    read.value.other.remove("affinityClaimTime");
                     self.update_block(&read)?;
                 }
                 None => {}
@@ -96,6 +97,23 @@ impl Ipam {
     pub fn release_node(&self, node: &str) -> Result<(), StoreError> {
         for affinity in self.affinities(Some(node))? {
             match self.release_affinity(node, affinity.spec.cidr, false) {
+                Ok(()) | Err(StoreError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up every claim on blocks of a range, as when its pool goes.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn release_pool(&self, cidr: IpNet) -> Result<(), StoreError> {
+        for affinity in self.affinities(None)? {
+            if !cidr.contains(&affinity.spec.cidr) {
+                continue;
+            }
+            match self.release_affinity(&affinity.spec.node, affinity.spec.cidr, false) {
                 Ok(()) | Err(StoreError::NotFound { .. }) => {}
                 Err(error) => return Err(error),
             }
