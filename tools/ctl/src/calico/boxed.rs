@@ -18,7 +18,9 @@ pub(super) fn boxed(header: &[&str], rows: &[Vec<String>]) -> String {
     line += "+\n";
     let mut text = line.clone();
     for (name, &width) in header.iter().zip(&widths) {
-        text += &format!("| {name:^width$} ");
+        let blanks = width.saturating_sub(name.len());
+        let (before, after) = (blanks / 2, blanks - blanks / 2);
+        text += &format!("| {}{name}{} ", " ".repeat(before), " ".repeat(after));
     }
     text += "|\n";
     text += &line;
@@ -29,10 +31,12 @@ pub(super) fn boxed(header: &[&str], rows: &[Vec<String>]) -> String {
                 .chars()
                 .map(|c| if c.is_control() { '?' } else { c })
                 .collect();
+            // Not by a width of `format!`, which is 65,535 at most.
+            let blanks = " ".repeat(width.saturating_sub(cell.chars().count()));
             text += &if cell.bytes().all(|byte| byte.is_ascii_digit()) {
-                format!("| {cell:>width$} ")
+                format!("| {blanks}{cell} ")
             } else {
-                format!("| {cell:<width$} ")
+                format!("| {cell}{blanks} ")
             };
         }
         text += "|\n";

@@ -13,6 +13,10 @@ enum From {
     Or(&'static str, &'static str),
     /// The items of a list, joined.
     List(&'static str),
+    /// The same, cut to 80 characters.
+    Shortened(&'static str),
+    /// A number that Go has as a float, `<nil>` where it is missing.
+    Order(&'static str),
     /// How many items a list has.
     Count(&'static str),
     /// The pairs of a map, joined.
@@ -43,7 +47,7 @@ const POLICY: Shown = Shown {
     columns: &[
         NAME,
         ("TIER", From::Or("/spec/tier", "default")),
-        ("ORDER", From::Field("/spec/order")),
+        ("ORDER", From::Order("/spec/order")),
         ("SELECTOR", From::Field("/spec/selector")),
     ],
     ps: &["NAME", "TIER"],
@@ -51,7 +55,7 @@ const POLICY: Shown = Shown {
 };
 
 const NETS: Shown = Shown {
-    columns: &[NAME, ("NETS", From::List("/spec/nets"))],
+    columns: &[NAME, ("NETS", From::Shortened("/spec/nets"))],
     ps: &["NAME"],
     wide: &["NAME", "NETS"],
 };
@@ -182,11 +186,14 @@ fn shown(kind: Kind) -> &'static Shown {
             columns: &[
                 NAME,
                 ("CIDR", From::Field("/spec/cidr")),
-                ("NAT", From::Field("/spec/natOutgoing")),
+                ("NAT", From::Or("/spec/natOutgoing", "false")),
                 ("IPIPMODE", From::Field("/spec/ipipMode")),
                 ("VXLANMODE", From::Field("/spec/vxlanMode")),
-                ("DISABLED", From::Field("/spec/disabled")),
-                ("DISABLEBGPEXPORT", From::Field("/spec/disableBGPExport")),
+                ("DISABLED", From::Or("/spec/disabled", "false")),
+                (
+                    "DISABLEBGPEXPORT",
+                    From::Or("/spec/disableBGPExport", "false"),
+                ),
                 ("SELECTOR", From::Field("/spec/nodeSelector")),
                 ("ASSIGNMENTMODE", From::Field("/spec/assignmentMode")),
             ],
@@ -204,7 +211,7 @@ fn shown(kind: Kind) -> &'static Shown {
             ],
         },
         Kind::IpReservation => &Shown {
-            columns: &[NAME, ("CIDRS", From::List("/spec/reservedCIDRs"))],
+            columns: &[NAME, ("CIDRS", From::Shortened("/spec/reservedCIDRs"))],
             ps: &["NAME"],
             wide: &["NAME", "CIDRS"],
         },
@@ -241,7 +248,7 @@ fn shown(kind: Kind) -> &'static Shown {
             wide: &["NAME", "PODSELECTOR"],
         },
         Kind::Tier => &Shown {
-            columns: &[NAME, ("ORDER", From::Field("/spec/order"))],
+            columns: &[NAME, ("ORDER", From::Order("/spec/order"))],
             ps: &["NAME", "ORDER"],
             wide: &["NAME", "ORDER"],
         },
@@ -291,13 +298,19 @@ pub(super) fn cell(
         .iter()
         .find(|(name, _)| *name == column)?;
     let list = |path: &str| resource.pointer(path).and_then(Value::as_array);
+    let joined = |path: &str| {
+        let texts = list(path).map(|items| items.iter().map(go::text).collect::<Vec<_>>());
+        texts.unwrap_or_default().join(",")
+    };
     Some(match from {
         From::Field(path) => field(resource, path).unwrap_or_default(),
         From::Or(path, other) => field(resource, path).unwrap_or_else(|| (*other).to_owned()),
-        From::List(path) => {
-            let texts = list(path).map(|items| items.iter().map(go::text).collect::<Vec<_>>());
-            texts.unwrap_or_default().join(",")
-        }
+        From::List(path) => joined(path),
+        From::Order(path) => match resource.pointer(path).and_then(Value::as_f64) {
+            Some(order) => go::float(order),
+            None => "<nil>".to_owned(),
+        },
+        From::Shortened(path) => go::shortened(joined(path)),
         From::Count(path) => list(path).map_or(0, Vec::len).to_string(),
         From::Map(path) => {
             let pairs = resource.pointer(path).and_then(Value::as_object);

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use serde_json::Value;
-use vrouter_api::{Key, Resource, parse_in};
+use vrouter_api::{Key, Kind, Resource, parse_in};
 use vrouter_datastore::{Datastore, StoreError};
 
 use super::{files, get, write};
@@ -29,6 +29,10 @@ pub(super) fn patch<W: Write>(
             key.kind
         ))
     };
+    if key.kind == Kind::ClusterInformation {
+        let reason = "operation apply or replace is not supported on ClusterInformation";
+        return Err(failed(reason.to_owned()));
+    }
     let patch: Value = serde_saphyr::from_str(text)
         .map_err(|error| failed(format!("the patch is neither JSON nor YAML: {error}")))?;
     change(store, key, |document| {

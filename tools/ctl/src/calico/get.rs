@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use serde_json::{Value, json};
-use vrouter_api::{Kind, Resource};
+use vrouter_api::{DEFAULT_ALLOW_PROFILE, Kind, Resource, to_value};
 use vrouter_datastore::{Datastore, Scope, StoreError};
 
 use super::columns::{self, Cluster};
@@ -22,6 +22,8 @@ struct Group {
     resources: Vec<Value>,
     /// Asked for by name, so that it is printed without a list around it.
     alone: bool,
+    /// The store's revision when a whole kind was read.
+    revision: Option<String>,
 }
 
 pub(super) fn run<W: Write>(
@@ -48,11 +50,12 @@ pub(super) fn run<W: Write>(
         errors.extend(list.faults.iter().map(ToString::to_string));
         groups.push(Group {
             kind,
-            resources: list.resources.iter().map(value).collect(),
+            resources: in_order(kind, list.resources).iter().map(value).collect(),
             alone: false,
+            revision: Some(list.revision),
         });
     } else {
-        for key in super::keys(what)? {
+        for (key, _) in super::keys(what)? {
             match store.get(&key) {
                 Ok(resource) => match groups.iter_mut().find(|group| group.kind == key.kind) {
                     Some(group) => {
@@ -63,6 +66,7 @@ pub(super) fn run<W: Write>(
                         kind: key.kind,
                         resources: vec![value(&resource)],
                         alone: true,
+                        revision: None,
                     }),
                 },
                 Err(error @ (StoreError::NotFound { .. } | StoreError::Invalid { .. })) => {
@@ -94,10 +98,40 @@ fn failed(error: &StoreError) -> Failure {
     Failure::Calico(format!("Failed to get resources: {error}"))
 }
 
-/// The resource as JSON.
+/// The resource as JSON, a policy of the default tier under the name it was given.
 pub(super) fn value(resource: &Resource) -> Value {
-    serde_json::to_value(resource)
-        .expect("resources hold strings, numbers and string-keyed maps, which JSON can express")
+    let mut value = to_value(resource);
+    let policy = matches!(
+        resource.kind(),
+        Kind::NetworkPolicy
+            | Kind::GlobalNetworkPolicy
+            | Kind::StagedNetworkPolicy
+            | Kind::StagedGlobalNetworkPolicy
+    );
+    let tier = value.pointer("/spec/tier").and_then(Value::as_str);
+    if policy
+        && tier.is_none_or(|tier| tier == "default")
+        && let Some(name) = resource.metadata().name.strip_prefix("default.")
+    {
+        value["metadata"]["name"] = name.into();
+    }
+    value
+}
+
+/// Tiers by order, those without one last; the built-in profile at the end; the rest as listed.
+fn in_order(kind: Kind, mut resources: Vec<Resource>) -> Vec<Resource> {
+    match kind {
+        Kind::Tier => resources.sort_by(|one, other| {
+            let order = |resource: &Resource| match resource {
+                Resource::Tier(tier) => tier.spec.order.unwrap_or(f64::INFINITY),
+                _ => f64::INFINITY,
+            };
+            order(one).total_cmp(&order(other))
+        }),
+        Kind::Profile => resources.sort_by_key(|it| it.metadata().name == DEFAULT_ALLOW_PROFILE),
+        _ => {}
+    }
+    resources
 }
 
 /// The cluster's AS number, where a column shows it.
@@ -186,7 +220,7 @@ fn document(mut group: Group) -> Value {
     json!({
         "apiVersion": group.kind.api_version(),
         "kind": format!("{}List", group.kind),
-        "metadata": {},
+        "metadata": group.revision.map_or(json!({}), |it| json!({"resourceVersion": it})),
         "items": group.resources,
     })
 }

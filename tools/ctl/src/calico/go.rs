@@ -30,7 +30,7 @@ pub(super) fn text(value: &Value) -> String {
 }
 
 /// The shortest digits that give the number back, with an exponent from a million on.
-fn float(number: f64) -> String {
+pub(super) fn float(number: f64) -> String {
     let text = format!("{number:e}");
     let Some((digits, exponent)) = text.split_once('e') else {
         return text;
@@ -68,17 +68,28 @@ pub(super) fn table(to: &mut impl Write, rows: &[Vec<String>]) -> io::Result<()>
         })
         .collect();
     for row in rows {
+        let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
             // Nothing but text reaches a terminal.
-            let cell: String = cell
-                .chars()
-                .map(|c| if c.is_control() { '?' } else { c })
-                .collect();
-            write!(to, "{cell:width$}")?;
+            line.extend(cell.chars().map(|c| if c.is_control() { '?' } else { c }));
+            // Not by a width of `write!`, which is 65,535 at most.
+            let blanks = width.saturating_sub(cell.chars().count());
+            line.extend(std::iter::repeat_n(' ', blanks));
         }
-        writeln!(to)?;
+        writeln!(to, "{line}")?;
     }
     Ok(())
+}
+
+/// A list of a cell as calicoctl shortens it: 80 characters, the last three of which are dots.
+pub(super) fn shortened(text: String) -> String {
+    const MOST: usize = 80;
+    if text.chars().count() <= MOST {
+        return text;
+    }
+    let mut short: String = text.chars().take(MOST - 3).collect();
+    short.push_str("...");
+    short
 }
 
 #[cfg(test)]
@@ -114,6 +125,23 @@ mod tests {
         ] {
             assert_eq!(five_digits(number), expected);
         }
+    }
+
+    #[test]
+    fn a_cell_may_be_longer_than_any_terminal() {
+        let rows = vec![vec!["A".to_owned(), "B".to_owned()], vec!["x".repeat(70_000), "y".to_owned()]];
+        let mut text = Vec::new();
+        table(&mut text, &rows).unwrap();
+        let lines: Vec<&str> = std::str::from_utf8(&text).unwrap().lines().collect();
+        assert_eq!(lines[0].find('B'), Some(70_003));
+        assert_eq!(lines[1].find('y'), Some(70_003));
+    }
+
+    #[test]
+    fn a_list_is_cut_where_calicoctl_cuts_it() {
+        let exact = "n".repeat(80);
+        assert_eq!(shortened(exact.clone()), exact);
+        assert_eq!(shortened("n".repeat(81)), format!("{}...", "n".repeat(77)));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::io::Write;
 
 use serde_json::{Value, json};
-use vrouter_api::{DEFAULT_ALLOW_PROFILE, Key, Kind, Resource, parse};
+use vrouter_api::{BUILT_IN_TIERS, DEFAULT_ALLOW_PROFILE, Key, Kind, Resource, parse};
 use vrouter_datastore::{Datastore, Scope, StoreError};
 
 use super::{files, get};
@@ -48,7 +48,9 @@ pub(super) fn run<W: Write>(
             let there = everything(store)?;
             if let Some((kind, _)) = there
                 .iter()
-                .find(|(kind, found)| *kind != Kind::ClusterInformation && !found.is_empty())
+                .find(|(kind, found)| {
+                    *kind != Kind::ClusterInformation && found.iter().any(|it| !built_in(&it.key()))
+                })
             {
                 return Err(Failure::Calico(format!(
                     "Datastore already has {kind} resources: it must be empty to import into"
@@ -61,7 +63,11 @@ pub(super) fn run<W: Write>(
             let loaded = files::load(filename, how, None)?;
             let count = loaded.resources.len();
             for (index, resource) in loaded.resources.iter().enumerate() {
-                store.create(resource).map_err(|error| {
+                let made = match store.create(resource) {
+                    Err(StoreError::AlreadyExists { key }) if built_in(&key) => Ok(()),
+                    made => made.map(drop),
+                };
+                made.map_err(|error| {
                     Failure::Calico(format!(
                         "Failed to import {}, {index} of {count} resources are imported: {error}",
                         resource.key()
@@ -74,6 +80,11 @@ pub(super) fn run<W: Write>(
             ))
         }
     }
+}
+
+/// What every cluster has is no reason not to import into it.
+fn built_in(key: &Key) -> bool {
+    key.kind == Kind::Tier && BUILT_IN_TIERS.iter().any(|(name, ..)| *name == key.name)
 }
 
 fn failed(error: &StoreError) -> Failure {

@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use vrouter_api::{Key, Kind};
-use vrouter_datastore::{Connection, Datastore};
+use vrouter_datastore::{Connection, Datastore, StoreError, initialize};
 
 use crate::args::Cli;
 use crate::args::calico::{Verb, WhatArgs};
@@ -40,10 +40,10 @@ pub(crate) fn run<W: Write>(
     match verb {
         Verb::Create { from, skip_exists } => {
             let skip_exists = *skip_exists;
-            write::from_files(out, &*open(cli)?, Action::Create { skip_exists }, from)
+            write::from_files(out, &|| written(cli), Action::Create { skip_exists }, from)
         }
-        Verb::Apply { from } => write::from_files(out, &*open(cli)?, Action::Apply, from),
-        Verb::Replace { from } => write::from_files(out, &*open(cli)?, Action::Replace, from),
+        Verb::Apply { from } => write::from_files(out, &|| written(cli), Action::Apply, from),
+        Verb::Replace { from } => write::from_files(out, &|| written(cli), Action::Replace, from),
         Verb::Validate { from } => write::validate(out, from),
         Verb::Delete {
             what,
@@ -105,7 +105,22 @@ pub(crate) fn run<W: Write>(
 /// The datastore that file or environment name.
 pub(crate) fn open(cli: &Cli) -> Result<Arc<dyn Datastore>, Failure> {
     let opened = Connection::of_process(cli.config.as_deref()).and_then(|it| it.open());
-    opened.map_err(|error| Failure::Calico(format!("Failed to create Calico API client: {error}")))
+    opened.map_err(no_client)
+}
+
+/// The same to be written to: in an etcd, what every Calico cluster has is there first. As with
+/// calicoctl, a store that does not let us says so at the write itself.
+fn written(cli: &Cli) -> Result<Arc<dyn Datastore>, Failure> {
+    let connection = Connection::of_process(cli.config.as_deref()).map_err(no_client)?;
+    let store = connection.open().map_err(no_client)?;
+    if !matches!(connection, Connection::Directory(_)) {
+        let _ = initialize(&*store);
+    }
+    Ok(store)
+}
+
+fn no_client(error: StoreError) -> Failure {
+    Failure::Calico(format!("Failed to create Calico API client: {error}"))
 }
 
 /// The key of a resource; namespaced ones are in `default` unless told otherwise.
@@ -117,8 +132,8 @@ fn key(kind: Kind, namespace: Option<&str>, name: &str) -> Key {
     }
 }
 
-/// The resources that a command line or a file names, without duplicates.
-fn keys(what: &WhatArgs) -> Result<Vec<Key>, Failure> {
+/// The resources that a command line or a file names, with the revisions that the file names.
+fn keys(what: &WhatArgs) -> Result<Vec<(Key, Option<String>)>, Failure> {
     let namespace = what.namespace.as_deref();
     match (&what.kind, &what.filename) {
         (Some(kind), _) => {
@@ -129,14 +144,15 @@ fn keys(what: &WhatArgs) -> Result<Vec<Key>, Failure> {
                 ));
             }
             let names = what.names.iter();
-            Ok(names.map(|name| key(kind, namespace, name)).collect())
+            Ok(names
+                .map(|name| (key(kind, namespace, name), None))
+                .collect())
         }
         (None, Some(file)) => {
             let loaded = files::load(file, what.how, namespace)?;
-            Ok(loaded
-                .resources
-                .iter()
-                .map(vrouter_api::Resource::key)
+            let resources = loaded.resources.into_iter();
+            Ok(resources
+                .map(|it| (it.key(), it.metadata().resource_version.clone()))
                 .collect())
         }
         (None, None) => Ok(Vec::new()),

@@ -2,6 +2,7 @@
 //! calicoctl says at the end.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use vrouter_api::{Key, Kind, Resource};
 use vrouter_datastore::{Datastore, StoreError};
@@ -43,14 +44,22 @@ impl Action {
 /// What is to be written or removed.
 enum Task {
     Write(Box<Resource>),
-    Remove(Key),
+    /// With a revision, only what is still at that.
+    Remove(Key, Option<String>),
 }
 
 impl Task {
+    fn key(&self) -> Key {
+        match self {
+            Task::Write(resource) => resource.key(),
+            Task::Remove(key, _) => key.clone(),
+        }
+    }
+
     fn kind(&self) -> Kind {
         match self {
             Task::Write(resource) => resource.kind(),
-            Task::Remove(key) => key.kind,
+            Task::Remove(key, _) => key.kind,
         }
     }
 }
@@ -58,7 +67,7 @@ impl Task {
 /// `create`, `apply` and `replace`.
 pub(super) fn from_files<W: Write>(
     out: &mut Output<W>,
-    store: &dyn Datastore,
+    open: &dyn Fn() -> Result<Arc<dyn Datastore>, Failure>,
     action: Action,
     from: &FileArgs,
 ) -> Result<(), Failure> {
@@ -68,7 +77,7 @@ pub(super) fn from_files<W: Write>(
         .into_iter()
         .map(|it| Task::Write(Box::new(it)))
         .collect();
-    all(out, store, action, tasks)
+    all(out, &*open()?, action, tasks)
 }
 
 /// `delete`.
@@ -84,7 +93,9 @@ pub(super) fn delete<W: Write>(
         out,
         store,
         action,
-        keys.into_iter().map(Task::Remove).collect(),
+        keys.into_iter()
+            .map(|(key, revision)| Task::Remove(key, revision))
+            .collect(),
     )
 }
 
@@ -158,8 +169,51 @@ fn all<W: Write>(
     }))
 }
 
+/// The policies that kube-controllers keep, which only the Kubernetes API changes.
+const OF_KUBERNETES: &str = "knp.default.";
+
+/// What calicoctl refuses before it asks the store.
+fn refused(store: &dyn Datastore, action: Action, key: &Key) -> Option<String> {
+    if key.kind == Kind::ClusterInformation {
+        return Some(match action {
+            Action::Create { .. } => {
+                "operation create or apply is not supported on ClusterInformation".to_owned()
+            }
+            Action::Apply => "operation apply is not supported on ClusterInformation: resource is \
+                              readonly"
+                .to_owned(),
+            Action::Replace => {
+                "operation apply or replace is not supported on ClusterInformation".to_owned()
+            }
+            Action::Delete { .. } => {
+                "operation delete is not supported on ClusterInformation".to_owned()
+            }
+        });
+    }
+    if key.kind != Kind::NetworkPolicy || !key.name.starts_with(OF_KUBERNETES) {
+        return None;
+    }
+    let operation = match action {
+        Action::Create { .. } => "create or apply",
+        Action::Apply | Action::Replace => {
+            if let Err(missing @ StoreError::NotFound { .. }) = store.get(key) {
+                return Some(said(&missing));
+            }
+            "apply or replace"
+        }
+        Action::Delete { .. } => "delete",
+    };
+    Some(format!(
+        "operation {operation} is not supported on {key}: kubernetes network policies must be \
+         managed through the kubernetes API"
+    ))
+}
+
 /// Whether anything was done.
 fn one(store: &dyn Datastore, action: Action, task: Task) -> Result<bool, String> {
+    if let Some(reason) = refused(store, action, &task.key()) {
+        return Err(reason);
+    }
     let result = match (task, action) {
         (Task::Write(resource), Action::Create { skip_exists }) => match store.create(&resource) {
             Err(StoreError::AlreadyExists { .. }) if skip_exists => return Ok(false),
@@ -168,9 +222,10 @@ fn one(store: &dyn Datastore, action: Action, task: Task) -> Result<bool, String
         (Task::Write(resource), Action::Apply) => apply(store, *resource),
         (Task::Write(resource), Action::Replace) => store.update(&resource),
         (Task::Write(resource), action @ Action::Delete { .. }) => {
-            return one(store, action, Task::Remove(resource.key()));
+            let revision = resource.metadata().resource_version.clone();
+            return one(store, action, Task::Remove(resource.key(), revision));
         }
-        (Task::Remove(key), action) => match (store.delete(&key, None), action) {
+        (Task::Remove(key, revision), action) => match (store.delete(&key, revision.as_deref()), action) {
             (
                 Err(StoreError::NotFound { .. }),
                 Action::Delete {

@@ -23,7 +23,22 @@ impl Store {
     }
 
     pub(crate) fn both() -> [Self; 2] {
-        [Self::directory(), Self::Etcd(Box::new(Server::start()))]
+        [Self::directory(), Self::etcd()]
+    }
+
+    /// An etcd in which what the first write of a client makes is made.
+    pub(crate) fn etcd() -> Self {
+        let store = Self::Etcd(Box::new(Server::start()));
+        vrouter_datastore::initialize(&*store.open()).unwrap();
+        store
+    }
+
+    /// What golden files of what differs from store to store are called.
+    pub(crate) fn suffix(&self) -> &'static str {
+        match self {
+            Self::Directory(_) => "",
+            Self::Etcd(_) => "-etcd",
+        }
     }
 
     /// The same store for a test that writes what no command does.
