@@ -194,7 +194,11 @@ fn resources_come_change_and_go() {
             let output = store.feed(&["patch", "ippool", "p", "-t", kind, "-p", patch], "");
             let words = String::from_utf8(output.stdout).unwrap();
             assert_eq!(words, "Successfully patched 1 'IPPool' resource\n");
-            let shown = if value { Value::Bool(true) } else { Value::Null };
+            let shown = if value {
+                Value::Bool(true)
+            } else {
+                Value::Null
+            };
             assert_eq!(field("/spec/natOutgoing"), shown, "{kind}");
         }
         assert_eq!(
@@ -287,7 +291,10 @@ fn a_large_set_is_shown_as_calicoctl_shows_it() {
         let row = shown.lines().nth(1).unwrap();
         let cell = row.split_whitespace().nth(1).unwrap();
         assert_eq!(cell.len(), 80);
-        assert!(cell.starts_with("10.0.0.0/24,10.0.1.0/24,") && cell.ends_with("..."), "{cell}");
+        assert!(
+            cell.starts_with("10.0.0.0/24,10.0.1.0/24,") && cell.ends_with("..."),
+            "{cell}"
+        );
         // Other cells are whole, however long.
         let labels: Vec<String> = (0..1_500)
             .map(|at| format!("{}-{at}: {}", "k".repeat(40), "v".repeat(10)))

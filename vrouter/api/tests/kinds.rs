@@ -132,7 +132,10 @@ spec:
         panic!()
     };
     let bgp = node.spec.bgp.as_ref().unwrap();
-    assert_eq!(bgp.ipv4_address.as_ref().unwrap().to_string(), "172.16.0.1/24");
+    assert_eq!(
+        bgp.ipv4_address.as_ref().unwrap().to_string(),
+        "172.16.0.1/24"
+    );
     assert_eq!(
         node.spec.ipv4_vxlan_tunnel_addr.unwrap().to_string(),
         "10.244.0.2"

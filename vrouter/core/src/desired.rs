@@ -249,11 +249,21 @@ pub fn desired(resources: &Resources, name: &str) -> Desired {
 }
 
 fn address_v4(node: &Node) -> Option<IpNet> {
-    node.spec.bgp.as_ref()?.ipv4_address.clone().map(IpNet::from)
+    node.spec
+        .bgp
+        .as_ref()?
+        .ipv4_address
+        .clone()
+        .map(IpNet::from)
 }
 
 fn address_v6(node: &Node) -> Option<IpNet> {
-    node.spec.bgp.as_ref()?.ipv6_address.clone().map(IpNet::from)
+    node.spec
+        .bgp
+        .as_ref()?
+        .ipv6_address
+        .clone()
+        .map(IpNet::from)
 }
 
 fn mac(node: &Node, family: Family) -> Mac {
@@ -493,7 +503,7 @@ pub fn local_endpoint(endpoint: &WorkloadEndpoint, spoofing: WorkloadSourceSpoof
     match spoofing {
         WorkloadSourceSpoofing::Any => {
             sources.extend(spec.allow_spoofed_source_prefixes.iter().map(|it| **it));
-        },
+        }
         WorkloadSourceSpoofing::Disabled => {}
     }
     let pod = if spec.pod.is_empty() {

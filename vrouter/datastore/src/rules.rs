@@ -10,7 +10,8 @@
 
 use ipnet::IpNet;
 use vrouter_api::{
-    AllowedUse, BUILT_IN_TIERS, DEFAULT_ALLOW_PROFILE, IpPool, Key, Kind, Resource, default_allow_profile,
+    AllowedUse, BUILT_IN_TIERS, DEFAULT_ALLOW_PROFILE, IpPool, Key, Kind, Resource,
+    default_allow_profile,
 };
 
 use crate::error::StoreError;

@@ -106,7 +106,10 @@ fn etcd_has_what_calicos_client_would_have_left() {
             .insert("added".to_owned(), "yes".to_owned());
         store.update(&changed).expect("it is there");
         let mut updated = at(&case.path).unwrap_or_default();
-        assert_eq!(updated["metadata"]["uid"].as_str(), new.metadata().uid.as_deref());
+        assert_eq!(
+            updated["metadata"]["uid"].as_str(),
+            new.metadata().uid.as_deref()
+        );
         let labels = updated["metadata"]["labels"].as_object_mut();
         let labels = labels.expect("it has one");
         assert_eq!(labels.remove("added"), Some("yes".into()));
@@ -170,8 +173,14 @@ fn what_is_given_is_shown_as_given() {
             "kind: GlobalNetworkSet\nmetadata: {name: s}\nspec: {nets: [10.0.0.1, 10.0.0.1/8]}",
         );
         let shown = to_value(&store.get(&set.key()).expect("it is there"));
-        assert_eq!(shown["spec"]["nets"], serde_json::json!(["10.0.0.1", "10.0.0.1/8"]));
-        let tier = create(&*store, "kind: Tier\nmetadata: {name: t}\nspec: {order: 100}");
+        assert_eq!(
+            shown["spec"]["nets"],
+            serde_json::json!(["10.0.0.1", "10.0.0.1/8"])
+        );
+        let tier = create(
+            &*store,
+            "kind: Tier\nmetadata: {name: t}\nspec: {order: 100}",
+        );
         let shown = to_value(&store.get(&tier.key()).expect("it is there"));
         assert_eq!(shown["spec"]["order"].to_string(), "100");
         let list = store.list(Kind::Tier, Scope::All).expect("a list");
@@ -184,7 +193,10 @@ fn what_is_given_is_shown_as_given() {
 fn the_first_node_finds_a_cluster() {
     let etcd = Etcd::start();
     let store = etcd.store();
-    create(&store, "kind: Node\nmetadata: {name: n1}\nspec: {bgp: {ipv4Address: 172.16.1.1/24}}");
+    create(
+        &store,
+        "kind: Node\nmetadata: {name: n1}\nspec: {bgp: {ipv4Address: 172.16.1.1/24}}",
+    );
     let key = Key::global(Kind::ClusterInformation, "default");
     let information = to_value(&store.get(&key).expect("it was made"));
     let guid = information["spec"]["clusterGUID"].as_str().expect("a text");
@@ -193,7 +205,10 @@ fn the_first_node_finds_a_cluster() {
         "{guid}"
     );
     assert_eq!(information["spec"]["datastoreReady"], true);
-    let tiers = store.list(Kind::Tier, Scope::All).expect("a list").resources;
+    let tiers = store
+        .list(Kind::Tier, Scope::All)
+        .expect("a list")
+        .resources;
     let orders: Vec<String> = tiers
         .iter()
         .map(|tier| {
@@ -212,8 +227,14 @@ fn the_first_node_finds_a_cluster() {
         ]
     );
     // The second node changes nothing of it.
-    create(&store, "kind: Node\nmetadata: {name: n2}\nspec: {bgp: {ipv4Address: 172.16.1.2/24}}");
-    assert_eq!(to_value(&store.get(&key).expect("it is there")), information);
+    create(
+        &store,
+        "kind: Node\nmetadata: {name: n2}\nspec: {bgp: {ipv4Address: 172.16.1.2/24}}",
+    );
+    assert_eq!(
+        to_value(&store.get(&key).expect("it is there")),
+        information
+    );
 }
 
 /// A node with everything a node may have.
@@ -235,10 +256,18 @@ fn settle(store: &Arc<dyn Datastore>, node: &str, at: u8) {
             "kind: WorkloadEndpoint\nmetadata: {{namespace: prod}}\nspec: {{orchestrator: k8s, node: {node}, \
              pod: web, endpoint: eth0, ipNetworks: [{pod}/32], interfaceName: cali{at}}}"
         ),
-        format!("kind: HostEndpoint\nmetadata: {{name: {node}-all}}\nspec: {{node: {node}, interfaceName: '*'}}"),
-        format!("kind: BGPPeer\nmetadata: {{name: {node}-tor}}\nspec: {{node: {node}, peerIP: 172.16.1.1, asNumber: 64512}}"),
-        format!("kind: FelixConfiguration\nmetadata: {{name: node.{node}}}\nspec: {{ipv6Support: false}}"),
-        format!("kind: BGPConfiguration\nmetadata: {{name: node.{node}}}\nspec: {{logSeverityScreen: Debug}}"),
+        format!(
+            "kind: HostEndpoint\nmetadata: {{name: {node}-all}}\nspec: {{node: {node}, interfaceName: '*'}}"
+        ),
+        format!(
+            "kind: BGPPeer\nmetadata: {{name: {node}-tor}}\nspec: {{node: {node}, peerIP: 172.16.1.1, asNumber: 64512}}"
+        ),
+        format!(
+            "kind: FelixConfiguration\nmetadata: {{name: node.{node}}}\nspec: {{ipv6Support: false}}"
+        ),
+        format!(
+            "kind: BGPConfiguration\nmetadata: {{name: node.{node}}}\nspec: {{logSeverityScreen: Debug}}"
+        ),
     ] {
         create(&**store, &text);
     }
@@ -270,7 +299,10 @@ fn nothing_of_a_deleted_node_remains() {
         store.delete(&key, None).expect("it is there");
         assert_eq!(keys(&*store), before);
         if let support::Made::Etcd(etcd) = &made {
-            assert_eq!(etcd.ctl(&["get", "--prefix", "/calico/ipam/v2/host/n1"]), "");
+            assert_eq!(
+                etcd.ctl(&["get", "--prefix", "/calico/ipam/v2/host/n1"]),
+                ""
+            );
         }
         // What is left of a node whose resource is gone goes too.
         settle(&store, "n3", 3);
@@ -296,12 +328,18 @@ fn nothing_of_a_deleted_node_remains() {
 fn nothing_of_a_deleted_pool_remains_but_addresses_in_use() {
     for made in support::all() {
         let store = store_of(&made);
-        create(&*store, "kind: IPPool\nmetadata: {name: other}\nspec: {cidr: 10.9.0.0/24, blockSize: 28}");
+        create(
+            &*store,
+            "kind: IPPool\nmetadata: {name: other}\nspec: {cidr: 10.9.0.0/24, blockSize: 28}",
+        );
         let before = keys(&*store);
         let pool = create(&*store, POOL);
         let ipam = Ipam::new(Arc::clone(&store));
         for block in ["10.1.0.0/28", "10.1.0.16/28"] {
-            assert!(ipam.claim("n1", block.parse().expect("a prefix")).expect("a claim"));
+            assert!(
+                ipam.claim("n1", block.parse().expect("a prefix"))
+                    .expect("a claim")
+            );
         }
         let error = store
             .delete(&pool.key(), Some("1"))
@@ -322,7 +360,9 @@ fn nothing_of_a_deleted_pool_remains_but_addresses_in_use() {
         let held = ipam.holder(given[0]).expect("a look").expect("it is held");
         assert_eq!(held.block_of, None);
         let larger = read(&POOL.replace("28", "26"));
-        let error = store.create(&larger).expect_err("the block is of another size");
+        let error = store
+            .create(&larger)
+            .expect_err("the block is of another size");
         assert_eq!(
             error.to_string(),
             "IPPool(p): error with field IPPool.Spec.BlockSize = '26' (IPPool blocksSize conflicts \
@@ -346,7 +386,10 @@ fn a_peer_has_the_filters_it_names() {
             "{error}"
         );
         for name in ["f", "g"] {
-            create(&*store, &format!("kind: BGPFilter\nmetadata: {{name: {name}}}\nspec: {{}}"));
+            create(
+                &*store,
+                &format!("kind: BGPFilter\nmetadata: {{name: {name}}}\nspec: {{}}"),
+            );
         }
         create(&*store, peer);
         let error = store
@@ -364,6 +407,9 @@ fn a_pool_of_load_balancers_stays_one() {
         create(&*store, pool);
         let other = read(&pool.replace("LoadBalancer", "Workload"));
         let error = store.update(&other).expect_err("it is fixed").to_string();
-        assert!(error.contains("cannot be changed from LoadBalacer"), "{error}");
+        assert!(
+            error.contains("cannot be changed from LoadBalacer"),
+            "{error}"
+        );
     }
 }

@@ -129,7 +129,10 @@ mod tests {
 
     #[test]
     fn a_cell_may_be_longer_than_any_terminal() {
-        let rows = vec![vec!["A".to_owned(), "B".to_owned()], vec!["x".repeat(70_000), "y".to_owned()]];
+        let rows = vec![
+            vec!["A".to_owned(), "B".to_owned()],
+            vec!["x".repeat(70_000), "y".to_owned()],
+        ];
         let mut text = Vec::new();
         table(&mut text, &rows).unwrap();
         let lines: Vec<&str> = std::str::from_utf8(&text).unwrap().lines().collect();

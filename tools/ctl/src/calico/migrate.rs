@@ -46,12 +46,9 @@ pub(super) fn run<W: Write>(
         MigrateCommand::Import { filename } => {
             locked(store)?;
             let there = everything(store)?;
-            if let Some((kind, _)) = there
-                .iter()
-                .find(|(kind, found)| {
-                    *kind != Kind::ClusterInformation && found.iter().any(|it| !built_in(&it.key()))
-                })
-            {
+            if let Some((kind, _)) = there.iter().find(|(kind, found)| {
+                *kind != Kind::ClusterInformation && found.iter().any(|it| !built_in(&it.key()))
+            }) {
                 return Err(Failure::Calico(format!(
                     "Datastore already has {kind} resources: it must be empty to import into"
                 )));

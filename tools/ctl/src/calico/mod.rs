@@ -105,21 +105,22 @@ pub(crate) fn run<W: Write>(
 /// The datastore that file or environment name.
 pub(crate) fn open(cli: &Cli) -> Result<Arc<dyn Datastore>, Failure> {
     let opened = Connection::of_process(cli.config.as_deref()).and_then(|it| it.open());
-    opened.map_err(no_client)
+    opened.map_err(|error| no_client(&error))
 }
 
 /// The same to be written to: in an etcd, what every Calico cluster has is there first. As with
 /// calicoctl, a store that does not let us says so at the write itself.
 fn written(cli: &Cli) -> Result<Arc<dyn Datastore>, Failure> {
-    let connection = Connection::of_process(cli.config.as_deref()).map_err(no_client)?;
-    let store = connection.open().map_err(no_client)?;
+    let connection =
+        Connection::of_process(cli.config.as_deref()).map_err(|error| no_client(&error))?;
+    let store = connection.open().map_err(|error| no_client(&error))?;
     if !matches!(connection, Connection::Directory(_)) {
         let _ = initialize(&*store);
     }
     Ok(store)
 }
 
-fn no_client(error: StoreError) -> Failure {
+fn no_client(error: &StoreError) -> Failure {
     Failure::Calico(format!("Failed to create Calico API client: {error}"))
 }
 

@@ -225,15 +225,17 @@ fn one(store: &dyn Datastore, action: Action, task: Task) -> Result<bool, String
             let revision = resource.metadata().resource_version.clone();
             return one(store, action, Task::Remove(resource.key(), revision));
         }
-        (Task::Remove(key, revision), action) => match (store.delete(&key, revision.as_deref()), action) {
-            (
-                Err(StoreError::NotFound { .. }),
-                Action::Delete {
-                    skip_not_exists: true,
-                },
-            ) => return Ok(false),
-            (other, _) => other,
-        },
+        (Task::Remove(key, revision), action) => {
+            match (store.delete(&key, revision.as_deref()), action) {
+                (
+                    Err(StoreError::NotFound { .. }),
+                    Action::Delete {
+                        skip_not_exists: true,
+                    },
+                ) => return Ok(false),
+                (other, _) => other,
+            }
+        }
     };
     result.map(|_| true).map_err(|error| said(&error))
 }

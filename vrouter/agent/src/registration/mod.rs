@@ -204,7 +204,11 @@ impl Work {
         let bgp = node.spec.bgp.clone().unwrap_or_default();
         let families = [
             (self.how.ip, &self.how.v4, bgp.ipv4_address.map(IpNet::from)),
-            (self.how.ip6, &self.how.v6, bgp.ipv6_address.map(IpNet::from)),
+            (
+                self.how.ip6,
+                &self.how.v6,
+                bgp.ipv6_address.map(IpNet::from),
+            ),
         ];
         let looks = |(choice, method, now): &(Choice, &Method, _)| choice.looks(method, *now);
         if !made && !families.iter().any(looks) {

@@ -33,7 +33,10 @@ pub struct IpPoolSpec {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub disabled: bool,
     /// BGP does not announce it.
-    #[serde(rename = "disableBGPExport", skip_serializing_if = "std::ops::Not::not")]
+    #[serde(
+        rename = "disableBGPExport",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
     pub disable_bgp_export: bool,
     /// Which nodes take blocks from it.
     pub node_selector: String,

@@ -217,7 +217,9 @@ impl OrchRef {
 impl NodeAddress {
     fn read(place: &Place<'_>) -> Option<NodeAddress> {
         let fields = place.fields()?;
-        let address = fields.required("address").and_then(|place| place.written_prefix());
+        let address = fields
+            .required("address")
+            .and_then(|place| place.written_prefix());
         let kind = fields.optional("type").and_then(|place| {
             place.choice(&[
                 ("CalicoNodeIP", "CalicoNodeIP"),

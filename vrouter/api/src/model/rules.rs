@@ -59,7 +59,8 @@ fn icmp(icmp: Icmp) -> IcmpSpec {
 }
 
 fn entity(entity: &Entity) -> EntitySpec {
-    let nets = |nets: &[Written<ipnet::IpNet>]| nets.iter().map(|net| (**net).to_string()).collect();
+    let nets =
+        |nets: &[Written<ipnet::IpNet>]| nets.iter().map(|net| (**net).to_string()).collect();
     EntitySpec {
         nets: nets(&entity.nets),
         not_nets: nets(&entity.not_nets),

@@ -229,7 +229,8 @@ impl Rule {
     fn check_families(&self, fields: &Fields<'_>) {
         for (name, entity) in [("source", &self.source), ("destination", &self.destination)] {
             let nets = entity.nets.iter().chain(&entity.not_nets);
-            let (v4, v6): (Vec<&Written<IpNet>>, Vec<&Written<IpNet>>) = nets.partition(|net| net.addr().is_ipv4());
+            let (v4, v6): (Vec<&Written<IpNet>>, Vec<&Written<IpNet>>) =
+                nets.partition(|net| net.addr().is_ipv4());
             if !v4.is_empty() && !v6.is_empty() {
                 fields.error_at(name, "must not mix IPv4 and IPv6 nets in one rule");
             }
