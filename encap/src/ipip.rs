@@ -8,15 +8,13 @@
 use std::net::Ipv4Addr;
 
 use crate::Family;
-use crate::bytes::{array_at, put_u16, u16_at};
-use crate::checksum::{ipv4_header, sum};
-use crate::ip::{HeaderError, IPV4_HEADER, Layers, Part};
+use crate::bytes::{array_at, u16_at};
+use crate::checksum::sum;
+use crate::ip::{self, DONT_FRAGMENT, HeaderError, IPV4_HEADER, Layers, Part};
 use crate::protocol::IPIP;
 
 /// Bytes of the outer header.
 pub const HEADER_LEN: usize = IPV4_HEADER;
-
-const DONT_FRAGMENT: u16 = 0x4000;
 
 /// Why bytes are no IPIP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -145,17 +143,17 @@ impl Repr {
     /// A payload that leaves no room for the header in 65535 bytes cannot be stated: the length
     /// field then holds 65535.
     pub fn emit(&self, out: &mut [u8; HEADER_LEN]) {
-        *out = [0; HEADER_LEN];
-        out[0] = 0x45;
-        out[1] = self.tos;
-        put_u16(out, 2, self.payload_len.saturating_add(HEADER_LEN as u16));
-        put_u16(out, 4, self.identification);
-        put_u16(out, 6, if self.dont_fragment { DONT_FRAGMENT } else { 0 });
-        out[8] = self.ttl;
-        out[9] = IPIP;
-        out[12..16].copy_from_slice(&self.source.octets());
-        out[16..20].copy_from_slice(&self.destination.octets());
-        let checksum = ipv4_header(out);
-        put_u16(out, 10, checksum);
+        let header = ip::Repr {
+            tos: self.tos,
+            ttl: self.ttl,
+            identification: self.identification,
+            dont_fragment: self.dont_fragment,
+            ..ip::Repr::new(
+                ip::Ends::V4(self.source, self.destination),
+                IPIP,
+                self.payload_len.into(),
+            )
+        };
+        header.emit(out);
     }
 }

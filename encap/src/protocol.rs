@@ -1,5 +1,7 @@
 //! The numbers of the protocols inside IP, and their names (IANA protocol numbers).
 
+use std::fmt;
+
 macro_rules! protocols {
     ($($constant:ident $number:literal $name:literal $doc:literal,)*) => {
         $(#[doc = $doc] pub const $constant: u8 = $number;)*
@@ -52,4 +54,27 @@ pub const fn has_ports(number: u8) -> bool {
 /// Whether it is ICMP of either family.
 pub const fn is_icmp(number: u8) -> bool {
     matches!(number, ICMP | ICMPV6)
+}
+
+/// Where in the transport header the checksum stands, of the protocols a card may sum.
+#[inline]
+pub const fn checksum_offset(number: u8) -> Option<u16> {
+    match number {
+        TCP => Some(16),
+        UDP => Some(6),
+        _ => None,
+    }
+}
+
+/// A protocol number, printed by its name where it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Name(pub u8);
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match name(self.0) {
+            Some(name) => f.pad(name),
+            None => self.0.fmt(f),
+        }
+    }
 }

@@ -14,10 +14,11 @@ use crate::checksum::{Sum, copy_and_sum, sum};
 use crate::ip::{HeaderError, IPV6_HEADER, Layers, Part};
 use crate::offload::{Gso, GsoKind, Offload, Partial};
 use crate::protocol::{TCP, UDP};
+use crate::tcp;
 
-const FIN: u16 = 0x01;
-const PSH: u16 = 0x08;
-const CWR: u16 = 0x80;
+const FIN: u16 = tcp::FIN as u16;
+const PSH: u16 = tcp::PSH as u16;
+const CWR: u16 = tcp::CWR as u16;
 const UDP_HEADER: usize = 8;
 
 /// Why a packet cannot be cut as its offload says, or a segment not be written.

@@ -9,7 +9,6 @@ use crate::checksum::Delta;
 use crate::ip::{Layers, Part};
 use crate::offload::Offload;
 
-const SYN: u8 = 0x02;
 const END: u8 = 0;
 const NOP: u8 = 1;
 const MSS: u8 = 2;
@@ -36,7 +35,7 @@ pub fn clamp(packet: &mut [u8], layers: &Layers, offload: Offload, mss: u16) -> 
     let l4 = layers.l4;
     let header = layers.tcp_header_len(packet)?;
     let tcp = packet.get_mut(l4..l4 + header)?;
-    if tcp[13] & SYN == 0 {
+    if tcp[13] & crate::tcp::SYN == 0 {
         return None;
     }
     let at = option(tcp)?;

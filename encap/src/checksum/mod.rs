@@ -13,5 +13,6 @@ pub use incremental::{Delta, update_u16, update_u32};
 pub use sum::{Sum, copy_and_sum, pseudo_v4, pseudo_v6, sum};
 pub(crate) use transport::pseudo_header;
 pub use transport::{
-    ChecksumError, assess, complete, ipv4_header, verify, verify_header, verify_transport,
+    ChecksumError, assess, complete, ipv4_header, may_be_open, verify, verify_header,
+    verify_transport,
 };

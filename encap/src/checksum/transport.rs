@@ -1,13 +1,11 @@
 //! Whole packets: filling in a checksum that was left open, and verifying one that came.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
-use super::sum::{Sum, pseudo_v4, pseudo_v6, sum};
+use super::sum::{Sum, sum};
 use crate::Family;
-use crate::bytes::{array_at, put_u16, u16_at};
-use crate::ip::{HeaderError, Layers, Part};
+use crate::bytes::{put_u16, u16_at};
+use crate::ip::{Ends, HeaderError, Headers, Layers, Part};
 use crate::offload::{Offload, Partial};
-use crate::protocol::{ICMP, ICMPV6, TCP, UDP};
+use crate::protocol::{ICMP, ICMPV6, TCP, UDP, checksum_offset};
 
 /// Where in its header a UDP checksum stands; tells UDP in an [`Offload`].
 const UDP_OFFSET: u16 = 6;
@@ -131,6 +129,20 @@ pub fn verify_transport(packet: &[u8], layers: &Layers) -> Result<(), ChecksumEr
     }
 }
 
+/// Whether the checksum of a TCP or UDP packet may never have been filled in: its field holds the
+/// sum of the pseudo-header alone. That tells nearly all other packets apart at little cost; only
+/// what is left is worth [assessing](assess). `packet` is what `headers` was parsed from.
+#[inline]
+pub fn may_be_open(packet: &[u8], headers: &Headers) -> bool {
+    let (Some(offset), Some(ends)) = (checksum_offset(headers.protocol), headers.ends()) else {
+        return false;
+    };
+    let length = headers.length - headers.transport_at;
+    let at = headers.transport_at + usize::from(offset);
+    let field = packet.get(at..at + 2).map(|field| u16_at(field, 0));
+    field == Some(ends.pseudo_header(headers.protocol, length).fold())
+}
+
 /// What is known of the checksum of a TCP or UDP packet that came without an offload word.
 ///
 /// [`Offload::Verified`] when it is right, [`Offload::Partial`] when it was never filled in, else
@@ -140,10 +152,8 @@ pub fn verify_transport(packet: &[u8], layers: &Layers) -> Result<(), ChecksumEr
 /// without a word about it. A packet damaged on a real wire looks so once in 65536 times, which is
 /// as often as damage escapes the checksum anyway.
 pub fn assess(packet: &[u8], layers: &Layers) -> Offload {
-    let offset = match layers.protocol {
-        TCP => 16,
-        UDP => UDP_OFFSET,
-        _ => return Offload::None,
+    let Some(offset) = checksum_offset(layers.protocol) else {
+        return Offload::None;
     };
     let l4 = layers.l4;
     let at = l4 + usize::from(offset);
@@ -169,19 +179,9 @@ pub fn assess(packet: &[u8], layers: &Layers) -> Offload {
 
 /// The pseudo-header of the packet `layers` was parsed from, for `length` bytes of transport.
 pub(crate) fn pseudo_header(packet: &[u8], layers: &Layers, length: usize) -> Sum {
-    let l3 = layers.l3;
-    match layers.family {
-        Family::V4 => pseudo_v4(
-            Ipv4Addr::from(array_at::<4>(packet, l3 + 12)),
-            Ipv4Addr::from(array_at::<4>(packet, l3 + 16)),
-            layers.protocol,
-            length as u16,
-        ),
-        Family::V6 => pseudo_v6(
-            Ipv6Addr::from(array_at::<16>(packet, l3 + 8)),
-            Ipv6Addr::from(array_at::<16>(packet, l3 + 24)),
-            layers.protocol,
-            length as u32,
-        ),
-    }
+    let header = packet.get(layers.l3..).unwrap_or_default();
+    let ends = Ends::of_header(header, layers.family);
+    ends.map_or(Sum::ZERO, |ends| {
+        ends.pseudo_header(layers.protocol, length)
+    })
 }

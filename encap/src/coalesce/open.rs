@@ -8,17 +8,17 @@ use crate::Family;
 use crate::bytes::{put_u16, u16_at, u32_at};
 use crate::checksum::pseudo_header;
 use crate::checksum::{assess, ipv4_header, verify_header};
-use crate::ip::{IPV4_HEADER, IPV6_HEADER, Layers, Part};
+use crate::ip::{DONT_FRAGMENT, IPV4_HEADER, IPV6_HEADER, Layers, Part};
 use crate::offload::{Gso, GsoKind, Offload, Partial};
 use crate::protocol::{TCP, UDP};
+use crate::tcp;
 
-const FIN: u16 = 0x01;
-const SYN: u16 = 0x02;
-const RST: u16 = 0x04;
-const PSH: u16 = 0x08;
-const URG: u16 = 0x20;
-const CWR: u16 = 0x80;
-const DONT_FRAGMENT: u16 = 0x4000;
+const FIN: u16 = tcp::FIN as u16;
+const SYN: u16 = tcp::SYN as u16;
+const RST: u16 = tcp::RST as u16;
+const PSH: u16 = tcp::PSH as u16;
+const URG: u16 = tcp::URG as u16;
+const CWR: u16 = tcp::CWR as u16;
 
 /// `UDP_GRO_CNT_MAX`: more small datagrams than this are not kept in one packet.
 const UDP_MAX_SEGMENTS: usize = 64;

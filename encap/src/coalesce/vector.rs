@@ -17,6 +17,10 @@ pub trait Growing {
     fn bytes_mut(&mut self) -> &mut [u8];
     /// What is still to be done to it, counted from the IP header.
     fn offload(&self) -> Offload;
+    /// Where its headers are; `None` when it is no IP packet.
+    fn layers(&self) -> Option<Layers> {
+        Layers::parse(self.bytes(), 0).ok()
+    }
     /// Puts `payload` behind the packet; `false`, and no change, when there is no room.
     fn append(&mut self, payload: &[u8]) -> bool;
     /// Whether it is known to be the only one of its flow: it is then passed over, and not summed.
@@ -56,7 +60,7 @@ pub fn vector<P: Growing>(packets: &mut [P], rules: Rules, fates: &mut [Fate]) {
         let offload = packet.offload();
         fates[at] = Fate::Kept(offload);
         let bytes = packet.bytes();
-        let Ok(layers) = Layers::parse(bytes, 0) else {
+        let Some(layers) = packet.layers() else {
             continue;
         };
         match (layers.protocol, layers.part) {

@@ -8,13 +8,11 @@ use crate::checksum::ipv4_header;
 use crate::ecn::{Ecn, set_tos, tos};
 use crate::fragment::{Fragment, IPV6_FRAGMENT_HEADER};
 use crate::ip::IPV6_HEADER;
+use crate::ip::{DONT_FRAGMENT, LONGEST};
 
 /// Room before the data for the first fragment's headers; longer ones are refused.
 const HEADROOM: usize = 256;
 const DATA: usize = 65_536;
-/// The most an IP length field can state.
-const LONGEST: usize = 65_535;
-const DONT_FRAGMENT: u16 = 0x4000;
 
 /// Memory for a datagram, and what of it has come.
 #[derive(Debug)]

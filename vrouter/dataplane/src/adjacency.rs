@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use encap::ethernet::{self, EtherType};
 use encap::vxlan::Vni;
 
 use crate::drop::DropReason;
@@ -14,7 +15,7 @@ pub type Mac = [u8; 6];
 pub const GATEWAY_MAC: Mac = [0xee; 6];
 
 /// Length of an Ethernet header.
-pub const ETHERNET: usize = 14;
+pub const ETHERNET: usize = ethernet::HEADER_LEN;
 
 /// What stands in front of the inner packet on the underlay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -99,11 +100,14 @@ fn mix(mut word: u64) -> u64 {
 impl Adjacency {
     /// The Ethernet header from the gateway to a workload.
     pub fn neighbor_rewrite(workload: Mac) -> [u8; ETHERNET] {
-        let mut header = [0; ETHERNET];
-        header[..6].copy_from_slice(&workload);
-        header[6..12].copy_from_slice(&GATEWAY_MAC);
-        header[12..].copy_from_slice(&0x0800u16.to_be_bytes());
-        header
+        let header = ethernet::Repr {
+            destination: workload,
+            source: GATEWAY_MAC,
+            kind: EtherType::Ipv4,
+        };
+        let mut bytes = [0; ETHERNET];
+        header.emit(&mut bytes);
+        bytes
     }
 
     /// The largest packet that goes this way, in bytes.

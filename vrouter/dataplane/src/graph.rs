@@ -11,6 +11,8 @@
 //! is current goes on to `forward`; everything else is decided by `classify` first. Counting and
 //! dropping happen in one place, [`crate::worker`], so that no node can forget them.
 
+pub use encap::icmp::Error as IcmpError;
+
 use crate::drop::{ConsumeReason, DropReason};
 use crate::id::InterfaceId;
 
@@ -55,20 +57,6 @@ nodes! {
     Segment "segment" "Cuts a super-packet for a link that takes none.",
     TunnelOutput "tunnel-output" "Encapsulation, with segmentation.",
     Transmit "transmit" "Queued for the device.",
-}
-
-/// ICMP errors a router sends about a packet it does not forward.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IcmpError {
-    /// Time exceeded in transit.
-    TimeExceeded,
-    /// No route to the destination.
-    NetUnreachable,
-    /// Fragmentation needed, or packet too big, with the next link's MTU.
-    TooBig {
-        /// Bytes of the largest packet.
-        mtu: u16,
-    },
 }
 
 /// Where a packet goes from a node. A packet leaves a node no other way.

@@ -1,8 +1,8 @@
 //! ARP for the gateway (RFC 826): every pod has its default route by 169.254.1.1.
 
+use encap::ethernet::EtherType;
 use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, EthernetAddress};
 
-use super::ethernet::ethertype;
 use crate::adjacency::GATEWAY_MAC;
 use crate::drop::{ConsumeReason, DropReason, GenerateReason};
 use crate::graph::Next;
@@ -46,6 +46,6 @@ pub(super) fn answer(core: &mut Core, tables: &Tables, packet: &mut Packet) -> N
         reply.emit(&mut ArpPacket::new_unchecked(&mut bytes[..length]));
         length
     });
-    core.on_link(sent, workload, ethertype::ARP);
+    core.on_link(sent, workload, EtherType::Arp);
     Next::Consume(ConsumeReason::Arp)
 }

@@ -3,9 +3,10 @@
 
 use std::net::IpAddr;
 
+use encap::tcp;
 use policy::flow::{
     Direction as FlowDirection, Flow, Hit, InsertError, NO_ENDPOINT, NewSession, Refresh, Session,
-    SessionId, Touch, Verdict, flags,
+    SessionId, Touch, Verdict,
 };
 use policy::model::PacketTuple;
 
@@ -19,7 +20,7 @@ use crate::packet::{Headers, Transport};
 use crate::session::Path;
 use crate::tables::Tables;
 use crate::worker::{Core, Packet};
-use encap::protocol;
+use encap::{icmp, protocol};
 
 /// Ends a session; the rules that allowed it keep what it carried.
 pub(super) fn end(core: &Core, id: SessionId) {
@@ -81,9 +82,8 @@ fn begin(
     };
     // A reply to nothing is no start of a flow. Where no workload is concerned the request may
     // have taken another way, straight to the host.
-    if let Transport::IcmpQuery {
-        kind: 0 | 14 | 129, ..
-    } = packet.headers.transport
+    if let Transport::IcmpQuery { kind, .. } = packet.headers.transport
+        && icmp::is_reply(kind)
     {
         let from_workload = tables.workload(packet.rx).is_some();
         return if from_workload || decision.to.is_some() {
@@ -262,9 +262,7 @@ fn cut(core: &Core, tables: &Tables, flow: &Flow) -> bool {
 /// Whether a packet can only be the first of a connection.
 fn opens(packet: &Packet) -> bool {
     match packet.headers.transport {
-        Transport::Tcp { flags: seen } => {
-            seen & (flags::SYN | flags::ACK | flags::RST) == flags::SYN
-        }
+        Transport::Tcp { flags: seen } => seen & (tcp::SYN | tcp::ACK | tcp::RST) == tcp::SYN,
         Transport::Ports
         | Transport::IcmpQuery { .. }
         | Transport::IcmpError { .. }
@@ -307,10 +305,20 @@ fn tuple(headers: &Headers) -> PacketTuple {
         source: headers.source,
         destination: headers.destination,
         protocol: headers.protocol,
-        source_port: headers.ports_of(headers.source_port),
-        destination_port: headers.ports_of(headers.destination_port),
+        source_port: ports_of(headers, headers.source_port),
+        destination_port: ports_of(headers, headers.destination_port),
         icmp_type,
         icmp_code,
+    }
+}
+
+/// What policy sees of a port field: nothing where it is an ICMP identifier.
+fn ports_of(headers: &Headers, field: u16) -> u16 {
+    match headers.transport {
+        Transport::Tcp { .. } | Transport::Ports => field,
+        Transport::IcmpQuery { .. } | Transport::IcmpError { .. } | Transport::IcmpOther { .. } => {
+            0
+        }
     }
 }
 
@@ -331,21 +339,11 @@ fn first_tuple(flow: &Flow, icmp: Option<(u8, u8)>) -> PacketTuple {
 /// Type and code of the message that started the flow a packet belongs to.
 fn first_icmp(headers: &Headers) -> Option<(u8, u8)> {
     match headers.transport {
-        Transport::IcmpQuery { kind, code } => Some(query(headers.protocol, kind, code)),
+        Transport::IcmpQuery { kind, code } => Some(icmp::query(headers.protocol, kind, code)),
         Transport::IcmpError { .. }
         | Transport::IcmpOther { .. }
         | Transport::Tcp { .. }
         | Transport::Ports => None,
-    }
-}
-
-/// Type and code of the query that a message asks or answers.
-pub(super) fn query(number: u8, kind: u8, code: u8) -> (u8, u8) {
-    match (number, kind) {
-        (protocol::ICMP, 0) => (8, code),
-        (protocol::ICMP, 14) => (13, code),
-        (protocol::ICMPV6, 129) => (128, code),
-        (_, kind) => (kind, code),
     }
 }
 

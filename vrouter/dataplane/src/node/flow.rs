@@ -1,8 +1,8 @@
 //! The session of a packet: current sessions go on, everything else is decided first.
 
-use etherparse::{LaxNetSlice, LaxSlicedPacket};
+use encap::icmp;
+use encap::ip::Quoted;
 use policy::flow::{FlowKey, Touch, Verdict};
-use std::net::IpAddr;
 
 use crate::adjacency::Adjacency;
 use crate::drop::DropReason;
@@ -11,7 +11,6 @@ use crate::packet::{Headers, Transport};
 use crate::session::Path;
 use crate::tables::Tables;
 use crate::worker::{Core, Packet};
-use encap::protocol;
 
 /// The key of a packet that has a session of its own.
 pub(crate) fn key(headers: &Headers) -> Option<FlowKey> {
@@ -76,7 +75,7 @@ pub(super) fn resolve(core: &mut Core, tables: &Tables, packet: &mut Packet) -> 
 
 /// An ICMP error belongs to the flow of the packet it quotes (RFC 5508 section 4.2).
 fn related(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
-    let quoted = &packet.buffer.bytes()[packet.headers.transport_at + 8..];
+    let quoted = &packet.buffer.bytes()[packet.headers.transport_at + icmp::HEADER_LEN..];
     let Some((key, icmp)) = quoted_key(quoted) else {
         return Next::Drop(DropReason::IcmpErrorUnrelated);
     };
@@ -106,42 +105,15 @@ fn related(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
     Next::To(NodeId::Forward)
 }
 
-/// The flow key of a quoted packet, of which only eight bytes of transport may be there; type and
-/// code of an ICMP query.
+/// The flow key of a quoted packet; type and code of an ICMP query.
 fn quoted_key(quoted: &[u8]) -> Option<(FlowKey, Option<(u8, u8)>)> {
-    let sliced = LaxSlicedPacket::from_ip(quoted).ok()?;
-    let (source, destination): (IpAddr, IpAddr) = match sliced.net.as_ref()? {
-        LaxNetSlice::Ipv4(ip) => (
-            ip.header().source_addr().into(),
-            ip.header().destination_addr().into(),
-        ),
-        LaxNetSlice::Ipv6(ip) => (
-            ip.header().source_addr().into(),
-            ip.header().destination_addr().into(),
-        ),
-        LaxNetSlice::Arp(_) => return None,
-    };
-    let payload = sliced.net.as_ref()?.ip_payload_ref()?;
-    let number = payload.ip_number.0;
-    let bytes: &[u8; 8] = payload.payload.first_chunk()?;
-    let (first, second) = (
-        u16::from_be_bytes([bytes[0], bytes[1]]),
-        u16::from_be_bytes([bytes[2], bytes[3]]),
-    );
-    let (source_port, destination_port) = match number {
-        protocol::TCP | protocol::UDP | protocol::SCTP | protocol::UDPLITE => (first, second),
-        protocol::ICMP | protocol::ICMPV6 => {
-            let identifier = u16::from_be_bytes([bytes[4], bytes[5]]);
-            (identifier, identifier)
-        }
-        _ => (0, 0),
-    };
-    let icmp = match number {
-        protocol::ICMP | protocol::ICMPV6 => {
-            Some(super::classify::query(number, bytes[0], bytes[1]))
-        }
-        _ => None,
-    };
-    let key = FlowKey::new(source, destination, number, source_port, destination_port)?;
-    Some((key, icmp))
+    let quoted = Quoted::parse(quoted)?;
+    let key = FlowKey::new(
+        quoted.source,
+        quoted.destination,
+        quoted.protocol,
+        quoted.source_port,
+        quoted.destination_port,
+    )?;
+    Some((key, quoted.icmp))
 }

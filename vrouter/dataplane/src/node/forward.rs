@@ -4,8 +4,10 @@ use std::num::NonZeroU16;
 
 use encap::Family;
 use encap::ecn;
+use encap::ethernet::{self, EtherType};
 use encap::offload::{Gso, GsoKind, Offload};
 use encap::segment::Plan;
+use encap::tcp;
 
 use crate::adjacency::{Adjacency, ETHERNET};
 use crate::drop::{ConsumeReason, DropReason, GenerateReason};
@@ -13,9 +15,6 @@ use crate::graph::{IcmpError, Next, NodeId};
 use crate::packet::Transport;
 use crate::tables::{InterfaceKind, Tables};
 use crate::worker::{Core, Packet};
-
-/// The TCP flag "congestion window reduced" (RFC 3168).
-const CWR: u8 = 0x80;
 
 /// Most packets one super-packet is cut into: half of the buffers a worker has by default. Segments
 /// of 128 bytes are the smallest that a full one may ask for.
@@ -67,13 +66,12 @@ pub(super) fn forward(core: &mut Core, tables: &Tables, packet: &mut Packet) -> 
     packet.out = out;
     match adjacency {
         Adjacency::Neighbor { rewrite, .. } => {
+            let kind = EtherType::from(packet.headers.family);
             let Some(header) = packet.prepend(ETHERNET) else {
                 return Next::Drop(DropReason::NoBuffer);
             };
             header.copy_from_slice(rewrite);
-            if packet.headers.family == Family::V6 {
-                packet.buffer.bytes_mut()[12..ETHERNET].copy_from_slice(&0x86ddu16.to_be_bytes());
-            }
+            ethernet::set_kind(header, kind);
             Next::To(NodeId::Transmit)
         }
         Adjacency::Host { .. } => Next::To(NodeId::Transmit),
@@ -125,24 +123,18 @@ fn nameless_super_packet(packet: &Packet, mtu: u16) -> Option<Offload> {
     let Transport::Tcp { flags } = packet.headers.transport else {
         return None;
     };
-    let header_len = packet.headers.transport_at + tcp_header_length(packet);
+    let header_len = packet.headers.payload_at;
     let size = usize::from(mtu).checked_sub(header_len)?;
     let gso = Gso {
         kind: match packet.headers.family {
             Family::V4 => GsoKind::Tcp4,
             Family::V6 => GsoKind::Tcp6,
         },
-        ecn: flags & CWR != 0,
+        ecn: flags & tcp::CWR != 0,
         header_len: header_len as u16,
         size: NonZeroU16::new(size as u16)?,
     };
     Some(Offload::Segmented(partial, gso))
-}
-
-fn tcp_header_length(packet: &Packet) -> usize {
-    let at = packet.headers.transport_at + 12;
-    let byte = packet.buffer.bytes().get(at);
-    byte.map_or(20, |byte| usize::from(byte >> 4) * 4)
 }
 
 /// Bytes of the largest packet this one becomes on a link without super-packets.
@@ -150,14 +142,7 @@ fn wire_length(packet: &Packet) -> usize {
     let Some(gso) = packet.buffer.meta.offload.gso() else {
         return packet.buffer.len();
     };
-    let transport = match packet.headers.transport {
-        Transport::Tcp { .. } => tcp_header_length(packet),
-        Transport::Ports
-        | Transport::IcmpQuery { .. }
-        | Transport::IcmpError { .. }
-        | Transport::IcmpOther { .. } => 8,
-    };
-    packet.headers.transport_at + transport + usize::from(gso.size.get())
+    packet.headers.payload_at + usize::from(gso.size.get())
 }
 
 /// Cuts a super-packet; the segments take the way on from here.

@@ -3,7 +3,8 @@
 //! may leave in fragments, DF and IPv6 notwithstanding.
 
 use encap::Family;
-use encap::fragment::{IPV6_FRAGMENT_HEADER, Plan};
+use encap::fragment::{Plan, PlanV6};
+use encap::ip::clear_dont_fragment;
 use encap::reassemble::{Counters as Reassembly, ReassemblyError};
 
 use crate::adjacency::Adjacency;
@@ -11,9 +12,6 @@ use crate::drop::{ConsumeReason, DropReason, GenerateReason};
 use crate::graph::{Next, NodeId};
 use crate::tables::Tables;
 use crate::worker::{Core, Packet};
-
-/// Length of an IPv6 header.
-const IPV6: usize = 40;
 
 pub(super) fn reassemble(core: &mut Core, packet: &mut Packet) -> Next {
     let before = core.reassembler.counters();
@@ -107,16 +105,8 @@ pub(super) fn cut(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next
 }
 
 fn cut_v4(core: &mut Core, packet: &mut Packet, mtu: usize) -> Next {
-    let bytes = packet.buffer.bytes_mut();
     // It came in fragments although it says not to be cut: the flag goes, as in Linux.
-    if bytes[6] & 0x40 != 0 {
-        let old = u16::from_be_bytes([bytes[6], bytes[7]]);
-        bytes[6] &= !0x40;
-        let new = u16::from_be_bytes([bytes[6], bytes[7]]);
-        let sum = u16::from_be_bytes([bytes[10], bytes[11]]);
-        let sum = encap::checksum::update_u16(sum, old, new);
-        bytes[10..12].copy_from_slice(&sum.to_be_bytes());
-    }
+    clear_dont_fragment(packet.buffer.bytes_mut());
     let Ok(plan) = Plan::new(packet.buffer.bytes(), 0, mtu) else {
         return Next::Drop(DropReason::TooBig);
     };
@@ -132,37 +122,15 @@ fn cut_v4(core: &mut Core, packet: &mut Packet, mtu: usize) -> Next {
     Next::Consume(ConsumeReason::Fragmented)
 }
 
-/// Cuts behind the IPv6 header and its hop-by-hop options, with a fragment header in each piece (RFC 8200 section 4.5).
+/// Cuts behind the IPv6 header and its hop-by-hop options, with a fragment header in each piece.
 fn cut_v6(core: &mut Core, packet: &mut Packet, mtu: usize) -> Next {
-    // Hop-by-hop options stay in front (and are whole: the headers were parsed).
-    let bytes = packet.buffer.bytes();
-    let (head, next_at) = match (bytes.get(6), bytes.get(IPV6 + 1)) {
-        (Some(0), Some(length)) => (IPV6 + (usize::from(*length) + 1) * 8, IPV6),
-        (Some(_), _) | (None, _) => (IPV6, 6),
-    };
-    let front = head + IPV6_FRAGMENT_HEADER;
-    let each = mtu.saturating_sub(front) & !7;
-    if each == 0 || bytes.len() <= head {
-        return Next::Drop(DropReason::TooBig);
-    }
     core.fragment_id = core.fragment_id.wrapping_add(1);
-    let id = core.fragment_id;
-    let total = bytes.len() - head;
-    for at in (0..total).step_by(each) {
-        let length = each.min(total - at);
-        let more = at + length < total;
+    let Ok(plan) = PlanV6::new(packet.buffer.bytes(), mtu, core.fragment_id) else {
+        return Next::Drop(DropReason::TooBig);
+    };
+    for i in 0..plan.count() {
         let made = core.generate(packet.rx, GenerateReason::Fragment, |out| {
-            let (header, payload) = packet.buffer.bytes().split_at(head);
-            out[..head].copy_from_slice(header);
-            let next_header = std::mem::replace(&mut out[next_at], 44);
-            let field = (at as u16) | u16::from(more);
-            out[head..head + 2].copy_from_slice(&[next_header, 0]);
-            out[head + 2..head + 4].copy_from_slice(&field.to_be_bytes());
-            out[head + 4..front].copy_from_slice(&id.to_be_bytes());
-            out[front..front + length].copy_from_slice(&payload[at..at + length]);
-            let stated = (front - IPV6 + length) as u16;
-            out[4..6].copy_from_slice(&stated.to_be_bytes());
-            front + length
+            plan.write(i, packet.buffer.bytes(), out).unwrap_or(0)
         });
         if let Some(mut made) = made {
             made.inherit(packet);

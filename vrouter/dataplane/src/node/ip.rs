@@ -4,9 +4,8 @@
 use std::net::IpAddr;
 
 use encap::Family;
-use encap::checksum;
-use encap::ip::Layers;
 use encap::offload::{GsoKind, Offload, Partial};
+use encap::{checksum, icmp};
 
 use crate::drop::DropReason;
 use crate::graph::{Next, NodeId};
@@ -37,13 +36,13 @@ pub(super) fn input(tables: &Tables, packet: &mut Packet) -> Next {
     {
         return next;
     }
-    if headers.to_group() {
+    if headers.is_to_group() {
         return Next::Drop(DropReason::Multicast);
     }
     if is_martian(headers.source) || is_martian(headers.destination) {
         return Next::Drop(DropReason::Martian);
     }
-    if headers.fragment {
+    if headers.is_fragment() {
         Next::To(NodeId::Reassemble)
     } else {
         Next::To(NodeId::Flow)
@@ -75,14 +74,9 @@ fn parse(packet: &mut Packet) -> Result<Headers, DropReason> {
 
 /// Whether a checksum stands where the packet's transport has it.
 fn is_at_transport(partial: Partial, headers: &Headers) -> bool {
-    let offset = match headers.protocol {
-        protocol::TCP => 16,
-        protocol::UDP => 6,
-        _ => return false,
-    };
-    !headers.fragment
+    !headers.is_fragment()
         && usize::from(partial.start) == headers.transport_at
-        && partial.offset == offset
+        && protocol::checksum_offset(headers.protocol) == Some(partial.offset)
 }
 
 /// A checksum anywhere else is a tunnel's inside a workload, or meant to change the headers after
@@ -103,33 +97,16 @@ fn complete_first(packet: &mut Packet) -> Result<Headers, DropReason> {
 /// a match is worth summing the packet.
 fn assess(packet: &mut Packet) {
     let headers = &packet.headers;
-    let at = headers.transport_at
-        + match headers.protocol {
-            protocol::TCP if !headers.fragment => 16,
-            protocol::UDP if !headers.fragment => 6,
-            _ => return,
-        };
-    let length = headers.length - headers.transport_at;
-    let pseudo = match (headers.source, headers.destination) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => {
-            checksum::pseudo_v4(from, to, headers.protocol, length as u16)
-        }
-        (IpAddr::V6(from), IpAddr::V6(to)) => {
-            checksum::pseudo_v6(from, to, headers.protocol, length as u32)
-        }
-        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return,
-    };
     let bytes = packet.buffer.bytes();
-    if bytes.get(at..at + 2) == Some(&pseudo.fold().to_be_bytes())
-        && let Ok(layers) = Layers::parse(bytes, 0)
-    {
-        packet.buffer.meta.offload = checksum::assess(bytes, &layers);
+    if !headers.is_fragment() && checksum::may_be_open(bytes, headers) {
+        packet.buffer.meta.offload = checksum::assess(bytes, &headers.layers());
     }
 }
 
 /// Checks of a workload's packet; `None` when it goes on as any other.
 fn from_workload(tables: &Tables, workload: &Workload, headers: &Headers) -> Option<Next> {
-    if let Some((133..=137, _)) = headers.icmp()
+    if let Some((kind, _)) = headers.icmp()
+        && icmp::is_discovery(kind)
         && headers.protocol == protocol::ICMPV6
     {
         return Some(Next::To(NodeId::NeighborDiscovery));
@@ -140,19 +117,21 @@ fn from_workload(tables: &Tables, workload: &Workload, headers: &Headers) -> Opt
         matches!(headers.source, IpAddr::V6(source) if source.is_unicast_link_local());
     if !(workload.owns(headers.source) || (to_gateway && link_local_source)) {
         // A pod's own multicast chatter (MLD, mDNS) comes from its link-local address.
-        let reason = if link_local_source && headers.to_group() {
+        let reason = if link_local_source && headers.is_to_group() {
             DropReason::Multicast
         } else {
             DropReason::SpoofedSource
         };
         return Some(Next::Drop(reason));
     }
-    if to_gateway && headers.fragment {
+    if to_gateway && headers.is_fragment() {
         return Some(Next::To(NodeId::Reassemble));
     }
     if to_gateway {
         return Some(match headers.transport {
-            Transport::IcmpQuery { kind: 8 | 128, .. } => Next::To(NodeId::Echo),
+            Transport::IcmpQuery { kind, .. } if icmp::is_echo_request(kind) => {
+                Next::To(NodeId::Echo)
+            }
             Transport::IcmpQuery { .. }
             | Transport::IcmpError { .. }
             | Transport::IcmpOther { .. }

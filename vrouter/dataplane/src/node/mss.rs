@@ -1,22 +1,19 @@
 //! The segment size of a connection, for paths on which no ICMP error gets through: a SYN does not
 //! announce more than the links towards both ends carry (RFC 6691, RFC 4459 section 3.2).
 
-use encap::ip::Layers;
-use encap::tcp_mss;
+use encap::{tcp, tcp_mss};
 
 use crate::adjacency::Adjacency;
 use crate::packet::Transport;
 use crate::tables::Tables;
 use crate::worker::Packet;
 
-const SYN: u8 = 0x02;
-
 /// Lowers the segment size a SYN announces to what fits `mtu`, the next link's, and the link
 /// towards its sender: what the size allows the other end to send goes that way.
 #[inline]
 pub(super) fn clamp(tables: &Tables, packet: &mut Packet, mtu: u16) {
     if let Transport::Tcp { flags } = packet.headers.transport
-        && flags & SYN != 0
+        && flags & tcp::SYN != 0
     {
         clamp_syn(tables, packet, mtu);
     }
@@ -33,7 +30,6 @@ fn clamp_syn(tables: &Tables, packet: &mut Packet, mtu: u16) {
         packet.headers.family,
     );
     let offload = packet.buffer.meta.offload;
-    if let Ok(layers) = Layers::parse(packet.buffer.bytes(), 0) {
-        tcp_mss::clamp(packet.buffer.bytes_mut(), &layers, offload, mss);
-    }
+    let layers = packet.headers.layers();
+    tcp_mss::clamp(packet.buffer.bytes_mut(), &layers, offload, mss);
 }

@@ -3,23 +3,27 @@
 
 use std::net::IpAddr;
 
+use encap::ethernet::EtherType;
+use encap::icmp;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
     EthernetAddress, Icmpv6Packet, Icmpv6Repr, IpProtocol, Ipv6Packet, Ipv6Repr,
     NdiscNeighborFlags, NdiscRepr, RawHardwareAddress,
 };
 
-use super::ethernet::ethertype;
 use crate::adjacency::GATEWAY_MAC;
 use crate::drop::{ConsumeReason, DropReason, GenerateReason};
 use crate::graph::Next;
 use crate::tables::{GATEWAY_V6, Tables};
 use crate::worker::{Core, Packet};
-use encap::protocol;
 
 /// Whether an IPv6 packet is ICMPv6 of the neighbor discovery types 133–137.
 pub(super) fn is_discovery(packet: &[u8]) -> bool {
-    packet.get(6) == Some(&protocol::ICMPV6) && matches!(packet.get(40), Some(133..=137))
+    let Ok(ip) = Ipv6Packet::new_checked(packet) else {
+        return false;
+    };
+    let kind = ip.payload().first();
+    ip.next_header() == IpProtocol::Icmpv6 && kind.is_some_and(|kind| icmp::is_discovery(*kind))
 }
 
 pub(super) fn answer(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
@@ -78,6 +82,6 @@ pub(super) fn answer(core: &mut Core, tables: &Tables, packet: &mut Packet) -> N
         );
         length
     });
-    core.on_link(sent, workload, ethertype::IPV6);
+    core.on_link(sent, workload, EtherType::Ipv6);
     Next::Consume(ConsumeReason::NdSolicitation)
 }

@@ -4,10 +4,11 @@ use encap::Family;
 use encap::Tunnel;
 use encap::coalesce::{InPlace, Rules, Span};
 use encap::ecn;
+use encap::ethernet::{self, EtherType};
 use encap::offload::Offload;
 use encap::vxlan;
 
-use crate::adjacency::{ETHERNET, Mac};
+use crate::adjacency::Mac;
 use crate::buffer::Meta;
 use crate::drop::{ConsumeReason, DropReason, GenerateReason};
 use crate::graph::{Next, NodeId};
@@ -89,33 +90,31 @@ fn open(
 ) -> Result<usize, DropReason> {
     let (skip, family) = match vtep {
         // Protocol 4 carries IPv4 only (RFC 2003).
-        None => (0, 4),
+        None => (0, Family::V4),
         Some(mac) => {
             let header =
                 vxlan::Packet::new_checked(&*datagram).map_err(|_| DropReason::TunnelMalformed)?;
             if header.vni() != tables.host.vni {
                 return Err(DropReason::TunnelUnknownVni);
             }
-            let frame: &[u8; ETHERNET] = header
-                .payload()
-                .first_chunk()
-                .ok_or(DropReason::TunnelMalformed)?;
-            let kind = u16::from_be_bytes([frame[12], frame[13]]);
-            let family = match kind {
-                0x0800 => 4,
-                0x86dd => 6,
-                _ => return Err(DropReason::TunnelInnerLink),
+            let frame =
+                ethernet::Repr::parse(header.payload()).ok_or(DropReason::TunnelMalformed)?;
+            let family = match frame.kind {
+                EtherType::Ipv4 => Family::V4,
+                EtherType::Ipv6 => Family::V6,
+                EtherType::Arp | EtherType::Other(_) => return Err(DropReason::TunnelInnerLink),
             };
-            if frame[..6] != mac {
+            if frame.destination != mac {
                 return Err(DropReason::TunnelInnerLink);
             }
-            (vxlan::HEADER_LEN + ETHERNET, family)
+            (vxlan::HEADER_LEN + ethernet::HEADER_LEN, family)
         }
     };
-    if datagram.get(skip).is_some_and(|byte| byte >> 4 != family) {
+    let inner = &mut datagram[skip..];
+    if !inner.is_empty() && Family::of_packet(inner) != Some(family) {
         return Err(DropReason::IpBadVersion);
     }
-    ecn::decapsulate_into(tos, &mut datagram[skip..]).map_err(|_| DropReason::TunnelEcn)?;
+    ecn::decapsulate_into(tos, inner).map_err(|_| DropReason::TunnelEcn)?;
     Ok(skip)
 }
 

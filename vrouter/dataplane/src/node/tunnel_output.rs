@@ -1,12 +1,13 @@
 //! Encapsulation: what leaves here is one datagram, or several of equal size in one buffer.
 
 use encap::ecn::{self, Dscp};
+use encap::ethernet;
 use encap::offload::Offload;
 use encap::segment::Plan;
 use encap::vxlan;
 use encap::{Family, Tunnel};
 
-use crate::adjacency::{Adjacency, ETHERNET, Encap};
+use crate::adjacency::{Adjacency, Encap};
 use crate::buffer::Buffer;
 use crate::drop::{DropReason, GenerateReason};
 use crate::graph::{Next, NodeId};
@@ -14,7 +15,7 @@ use crate::tables::Tables;
 use crate::worker::{Core, Packet};
 
 /// VXLAN header and inner Ethernet header.
-const VXLAN_PREFIX: usize = vxlan::HEADER_LEN + ETHERNET;
+const VXLAN_PREFIX: usize = Tunnel::Vxlan(Family::V4).prefix_len();
 /// Bytes of an inner super-packet that fits one outer IP packet, whatever the tunnel.
 const MOST_WHOLE: usize = Tunnel::Vxlan(Family::V4).longest_inner();
 /// Bytes in one buffer, within what a UDP message over IPv4 can hold (65,507).
@@ -82,13 +83,15 @@ fn write_prefix(bytes: &mut [u8; VXLAN_PREFIX], encap: Encap, family: Family) ->
             if let Some(header) = header.first_chunk_mut() {
                 vxlan::Repr { vni }.emit(header);
             }
-            frame[..6].copy_from_slice(&destination);
-            frame[6..12].copy_from_slice(&source);
-            let kind: u16 = match family {
-                Family::V4 => 0x0800,
-                Family::V6 => 0x86dd,
-            };
-            frame[12..].copy_from_slice(&kind.to_be_bytes());
+            if let Some(frame) = frame.first_chunk_mut() {
+                let kind = family.into();
+                let inner = ethernet::Repr {
+                    destination,
+                    source,
+                    kind,
+                };
+                inner.emit(frame);
+            }
             bytes
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
 use encap::coalesce::Rules;
+use encap::ethernet::{self, EtherType};
 use encap::reassemble::Reassembler;
 use policy::flow::{FlowTable, Hit, Seen, Touch};
 
@@ -79,14 +80,18 @@ impl Core {
     }
 
     /// Sends a packet back on a workload's own link, from the gateway.
-    pub(crate) fn on_link(&mut self, packet: Option<Packet>, to: &Workload, ethertype: u16) {
+    pub(crate) fn on_link(&mut self, packet: Option<Packet>, to: &Workload, kind: EtherType) {
         let Some(mut packet) = packet else { return };
-        let Some(header) = packet.buffer.prepend(14) else {
+        let room = packet.buffer.prepend(ethernet::HEADER_LEN);
+        let Some(room) = room.and_then(|room| room.first_chunk_mut()) else {
             return self.drop_packet(packet, DropReason::NoBuffer);
         };
-        header[..6].copy_from_slice(&to.mac);
-        header[6..12].copy_from_slice(&GATEWAY_MAC);
-        header[12..].copy_from_slice(&ethertype.to_be_bytes());
+        let header = ethernet::Repr {
+            destination: to.mac,
+            source: GATEWAY_MAC,
+            kind,
+        };
+        header.emit(room);
         packet.out = packet.rx;
         self.spawn(packet, NodeId::Transmit);
     }

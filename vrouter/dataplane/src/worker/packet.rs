@@ -1,6 +1,7 @@
 //! A packet on its way, and what is known of it so far.
 
 use encap::coalesce::Growing;
+use encap::ip::Layers;
 use encap::offload::Offload;
 use policy::flow::{FlowKey, Hit};
 
@@ -109,6 +110,10 @@ impl Growing for Packet {
 
     fn append(&mut self, payload: &[u8]) -> bool {
         self.buffer.append(payload)
+    }
+
+    fn layers(&self) -> Option<Layers> {
+        Some(self.headers.layers())
     }
 
     fn is_alone(&self) -> bool {

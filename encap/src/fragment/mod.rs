@@ -3,13 +3,18 @@
 //!
 //! Whether a packet may be fragmented at all (DF; never IPv6) is the caller's to decide.
 
+mod v6;
+
 use std::ops::Range;
 
 use crate::Family;
 use crate::bytes::{put_u16, u16_at, u32_at};
 use crate::checksum::ipv4_header;
-use crate::ip::{HeaderError, IPV6_HEADER, Layers};
-use crate::protocol::{DESTINATION, FRAGMENT, HOP_BY_HOP, ROUTING};
+use crate::ip::extension::Extensions;
+use crate::ip::{HeaderError, Layers};
+use crate::protocol::{AUTHENTICATION, FRAGMENT};
+
+pub use v6::PlanV6;
 
 const MORE: u16 = 0x2000;
 const OFFSET: u16 = 0x1fff;
@@ -212,22 +217,16 @@ impl Fragment {
     }
 
     fn parse_v6(packet: &[u8], end: usize) -> Result<Option<Self>, HeaderError> {
-        let mut next_header_at = 6;
-        let mut at = IPV6_HEADER;
-        // The headers before the fragment header (RFC 8200 section 4.1). Each is at least 8 bytes.
-        while let HOP_BY_HOP | ROUTING | DESTINATION = packet[next_header_at] {
-            if at + 8 > end {
-                return Err(HeaderError::Truncated);
+        let mut walk = Extensions::new(&packet[..end]);
+        // The headers before the fragment header (RFC 8200 section 4.1).
+        let (next_header_at, at) = loop {
+            let next_header_at = walk.next_header_at();
+            match walk.pass()? {
+                Some(header) if header.number == FRAGMENT => break (next_header_at, header.at),
+                Some(header) if header.number != AUTHENTICATION => {}
+                Some(_) | None => return Ok(None),
             }
-            next_header_at = at;
-            at += (usize::from(packet[at + 1]) + 1) * 8;
-        }
-        if packet[next_header_at] != FRAGMENT {
-            return Ok(None);
-        }
-        if at + IPV6_FRAGMENT_HEADER > end {
-            return Err(HeaderError::Truncated);
-        }
+        };
         let word = u16_at(packet, at + 2);
         Ok(Some(Self {
             family: Family::V6,

@@ -1,46 +1,11 @@
-//! Where the headers of an IP packet are: RFC 791, RFC 8200 section 4.
-//!
-//! Owns the one walk over IPv4 options and IPv6 extension headers that everything else here
-//! builds on.
+//! Where the headers of an IP packet are.
 
+use super::extension::Extensions;
+use super::{HeaderError, IPV4_HEADER, IPV6_HEADER, Part};
 use crate::Family;
 use crate::bytes::{u16_at, u32_at};
-use crate::protocol::{AUTHENTICATION, DESTINATION, FRAGMENT, HOP_BY_HOP, ROUTING, TCP, UDP};
-
-/// Bytes of an IPv4 header without options.
-pub const IPV4_HEADER: usize = 20;
-/// Bytes of an IPv6 header without extensions.
-pub const IPV6_HEADER: usize = 40;
-/// The most an IP length field states.
-pub const LONGEST: usize = 65_535;
-
-/// Which part of a datagram a packet is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Part {
-    /// All of it.
-    Whole,
-    /// The first fragment: the transport header is here, its payload is not complete.
-    First,
-    /// A later fragment: no transport header.
-    Later,
-}
-
-/// Why bytes are no IP packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum HeaderError {
-    /// The bytes end inside a header.
-    #[error("the packet ends inside its headers")]
-    Truncated,
-    /// The version nibble is neither 4 nor 6.
-    #[error("the IP version is neither 4 nor 6")]
-    Version,
-    /// An IPv4 header length below 20 bytes.
-    #[error("the IPv4 header length is below 20 bytes")]
-    HeaderLength,
-    /// The length field is shorter than the headers or longer than the bytes.
-    #[error("the IP length field disagrees with the packet")]
-    TotalLength,
-}
+use crate::protocol::{FRAGMENT, TCP, UDP};
+use crate::tcp;
 
 /// The offsets of a packet's headers, in bytes from the start of the slice it was found in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,35 +24,56 @@ pub struct Layers {
     pub part: Part,
 }
 
+/// Whether a packet may end before its length field says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    AsStated,
+    Anywhere,
+}
+
 impl Layers {
     /// Finds the headers of the packet whose IP header starts at `l3`.
     ///
     /// After `Ok`, `l3 < l4 <= end <= packet.len()`. The header checksum is not looked at.
+    #[inline]
     pub fn parse(packet: &[u8], l3: usize) -> Result<Self, HeaderError> {
+        Self::find(packet, l3, Ends::AsStated)
+    }
+
+    /// The same for the beginning of a packet, as an ICMP error quotes it: `end` is where the bytes
+    /// end, if that is before the packet does.
+    pub fn parse_quoted(packet: &[u8]) -> Result<Self, HeaderError> {
+        Self::find(packet, 0, Ends::Anywhere)
+    }
+
+    #[inline]
+    fn find(packet: &[u8], l3: usize, ends: Ends) -> Result<Self, HeaderError> {
         let ip = packet.get(l3..).ok_or(HeaderError::Truncated)?;
         match ip.first().ok_or(HeaderError::Truncated)? >> 4 {
-            4 => Self::parse_v4(ip, l3),
-            6 => Self::parse_v6(ip, l3),
+            4 => Self::find_v4(ip, l3, ends),
+            6 => Self::find_v6(ip, l3, ends),
             _ => Err(HeaderError::Version),
         }
     }
 
-    fn parse_v4(ip: &[u8], l3: usize) -> Result<Self, HeaderError> {
-        if ip.len() < IPV4_HEADER {
-            return Err(HeaderError::Truncated);
-        }
-        let header = usize::from(ip[0] & 0x0f) * 4;
+    #[inline]
+    fn find_v4(ip: &[u8], l3: usize, ends: Ends) -> Result<Self, HeaderError> {
+        let fixed: &[u8; IPV4_HEADER] = ip.first_chunk().ok_or(HeaderError::Truncated)?;
+        let header = usize::from(fixed[0] & 0x0f) * 4;
         if header < IPV4_HEADER {
             return Err(HeaderError::HeaderLength);
         }
-        if header > ip.len() {
-            return Err(HeaderError::Truncated);
-        }
-        let total = usize::from(u16_at(ip, 2));
-        if total < header || total > ip.len() {
+        let mut total = usize::from(u16_at(fixed, 2));
+        if total < header {
             return Err(HeaderError::TotalLength);
         }
-        let fragment = u16_at(ip, 6);
+        if total > ip.len() {
+            if ends == Ends::AsStated || header > ip.len() {
+                return Err(HeaderError::Truncated);
+            }
+            total = ip.len();
+        }
+        let fragment = u16_at(fixed, 6);
         let part = match (fragment & 0x1fff, fragment & 0x2000 != 0) {
             (0, false) => Part::Whole,
             (0, true) => Part::First,
@@ -98,39 +84,27 @@ impl Layers {
             l3,
             l4: l3 + header,
             end: l3 + total,
-            protocol: ip[9],
+            protocol: fixed[9],
             part,
         })
     }
 
-    fn parse_v6(ip: &[u8], l3: usize) -> Result<Self, HeaderError> {
-        if ip.len() < IPV6_HEADER {
-            return Err(HeaderError::Truncated);
-        }
-        let total = IPV6_HEADER + usize::from(u16_at(ip, 4));
+    #[inline]
+    fn find_v6(ip: &[u8], l3: usize, ends: Ends) -> Result<Self, HeaderError> {
+        let fixed: &[u8; IPV6_HEADER] = ip.first_chunk().ok_or(HeaderError::Truncated)?;
+        let mut total = IPV6_HEADER + usize::from(u16_at(fixed, 4));
         if total > ip.len() {
-            return Err(HeaderError::TotalLength);
-        }
-        let ip = &ip[..total];
-        let mut protocol = ip[6];
-        let mut at = IPV6_HEADER;
-        let mut part = Part::Whole;
-        // Every extension header is at least 8 bytes, so the walk ends.
-        while let HOP_BY_HOP | ROUTING | DESTINATION | AUTHENTICATION | FRAGMENT = protocol {
-            let head = ip.get(at..at + 8).ok_or(HeaderError::Truncated)?;
-            let length = match protocol {
-                FRAGMENT => 8,
-                AUTHENTICATION => ((usize::from(head[1]) + 2) * 4).max(8),
-                _ => (usize::from(head[1]) + 1) * 8,
-            };
-            if at + length > total {
+            if ends == Ends::AsStated {
                 return Err(HeaderError::Truncated);
             }
-            let fragment = protocol == FRAGMENT;
-            protocol = ip[at];
-            if fragment {
-                let word = u16_at(ip, at + 2);
-                at += length;
+            total = ip.len();
+        }
+        let ip = &ip[..total];
+        let mut walk = Extensions::new(ip);
+        let mut part = Part::Whole;
+        while let Some(extension) = walk.pass()? {
+            if extension.number == FRAGMENT {
+                let word = u16_at(ip, extension.at + 2);
                 part = match (word >> 3, word & 1 != 0) {
                     (0, false) => part,
                     (0, true) => Part::First,
@@ -140,27 +114,24 @@ impl Layers {
                 if part == Part::Later {
                     break;
                 }
-            } else {
-                at += length;
             }
         }
         Ok(Self {
             family: Family::V6,
             l3,
-            l4: l3 + at,
+            l4: l3 + walk.at(),
             end: l3 + total,
-            protocol,
+            protocol: walk.protocol(),
             part,
         })
     }
 
     /// The TCP header length at `l4`, when the protocol is TCP and the header is whole.
     pub fn tcp_header_len(&self, packet: &[u8]) -> Option<usize> {
-        if self.protocol != TCP || self.part == Part::Later || self.end < self.l4 + 20 {
+        if self.protocol != TCP || self.part == Part::Later {
             return None;
         }
-        let length = usize::from(packet.get(self.l4 + 12)? >> 4) * 4;
-        (length >= 20 && self.l4 + length <= self.end).then_some(length)
+        tcp::header_len(packet.get(self.l4..self.end)?)
     }
 
     /// A number that says which flow the packet belongs to: addresses, protocol and ports.
