@@ -4,7 +4,7 @@
 //! these inside [`crate::netns::Netns::run`].
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Result};
 
@@ -13,6 +13,8 @@ use crate::error::{Context, Result};
 #[derive(Debug, Default)]
 pub struct Changed {
     before: Vec<(String, String)>,
+    /// Where that is written down before anything is changed.
+    record: Option<PathBuf>,
 }
 
 /// Reads `net/...`, e.g. `net/ipv4/ip_forward`, without the line end.
@@ -47,6 +49,21 @@ impl Changed {
         Self::default()
     }
 
+    /// Nothing changed yet by this process. What an earlier one changed and did not put back, because
+    /// it was killed, is in the file `record` and is put back with the rest. The file goes with the
+    /// last setting.
+    pub fn recorded(record: &Path) -> Self {
+        let text = fs::read_to_string(record).unwrap_or_default();
+        let entry = |line: &str| {
+            let (name, was) = line.split_once('=')?;
+            exists(name).then(|| (name.to_owned(), was.to_owned()))
+        };
+        Self {
+            before: text.lines().filter_map(entry).collect(),
+            record: Some(record.to_owned()),
+        }
+    }
+
     /// Sets `name` to `value` and remembers what it was, the first time.
     ///
     /// # Errors
@@ -56,11 +73,41 @@ impl Changed {
         if was == value {
             return Ok(());
         }
-        write(name, value)?;
-        if !self.before.iter().any(|(known, _)| known == name) {
+        let is_known = self.before.iter().any(|(known, _)| known == name);
+        if !is_known {
             self.before.push((name.to_owned(), was));
+            self.write_record()?;
         }
-        Ok(())
+        let outcome = write(name, value);
+        if outcome.is_err() && !is_known {
+            self.before.pop();
+        }
+        outcome
+    }
+
+    fn write_record(&self) -> Result<()> {
+        let Some(record) = &self.record else {
+            return Ok(());
+        };
+        let action = || format!("write {}", record.display());
+        if self.before.is_empty() {
+            return match fs::remove_file(record) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(error).context(action)
+                }
+                Ok(()) | Err(_) => Ok(()),
+            };
+        }
+        let lines: String = self
+            .before
+            .iter()
+            .map(|(name, was)| format!("{name}={was}\n"))
+            .collect();
+        // Renamed into its place: a process that is killed meanwhile leaves a whole one.
+        let new = record.with_extension("sysctls.new");
+        fs::write(&new, lines)
+            .and_then(|()| fs::rename(&new, record))
+            .context(action)
     }
 
     /// Turns on forwarding of both families (IPv6 only where the kernel has it).
@@ -84,6 +131,6 @@ impl Changed {
         while let Some((name, was)) = self.before.pop() {
             outcome = outcome.and(write(&name, &was));
         }
-        outcome
+        outcome.and(self.write_record())
     }
 }

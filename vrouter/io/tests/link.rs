@@ -206,3 +206,29 @@ fn sysctls_are_put_back() {
         })
         .unwrap();
 }
+
+#[test]
+#[ignore = "needs root"]
+fn sysctls_of_a_killed_process_are_put_back_by_the_next() {
+    let node = Namespace::new("k");
+    let name = format!("vrouter-io-{}.sysctls", std::process::id());
+    let record = std::env::temp_dir().join(name);
+    node.netns
+        .run(|| {
+            let forward = || sysctl::read("net/ipv4/ip_forward").unwrap();
+            let mut killed = Changed::recorded(&record);
+            killed.enable_forwarding().unwrap();
+            // It has no time to restore anything.
+            drop(killed);
+            assert_eq!(forward(), "1");
+            let mut next = Changed::recorded(&record);
+            next.enable_forwarding().unwrap();
+            next.restore().unwrap();
+            assert_eq!(forward(), "0");
+            assert!(!record.exists());
+            // Where nothing was left behind, nothing is changed.
+            Changed::recorded(&record).restore().unwrap();
+            assert_eq!(forward(), "0");
+        })
+        .unwrap();
+}
