@@ -24,6 +24,13 @@ impl fmt::Display for Process {
     }
 }
 
+/// Another `vrouterd` of this network namespace.
+pub fn other_vrouterd() -> Option<Process> {
+    find(|process| {
+        fs::read_to_string(process.join("comm")).is_ok_and(|name| name.trim_end() == "vrouterd")
+    })
+}
+
 /// The other process that has the TUN or TAP `device` of this network namespace open.
 pub fn of_tun(device: &str) -> Option<Process> {
     find(|process| {

@@ -37,6 +37,23 @@ pub fn tun_taken(device: &str) -> Option<String> {
     })
 }
 
+/// All that blocks a router whose TUN is `device` and whose tunnels have the UDP `port`, for somebody
+/// who asks beside a router that may be running: what a `vrouterd` holds blocks nothing.
+pub fn blocks(device: &str, port: u16) -> Vec<String> {
+    let is_other = |process: &holder::Process| process.name != "vrouterd";
+    let mut blocks = forwarding(device);
+    let tun_is_fine = holder::of_tun(device).is_some_and(|process| !is_other(&process));
+    if !tun_is_fine {
+        blocks.extend(tun_taken(device));
+    }
+    let port_is_fine = vxlan::devices(port).is_empty()
+        && holder::of_udp_port(port).is_none_or(|process| !is_other(&process));
+    if !port_is_fine {
+        blocks.extend(port_taken(port));
+    }
+    blocks
+}
+
 /// The reason why the UDP `port` cannot be opened, if something on this host has it.
 pub fn port_taken(port: u16) -> Option<String> {
     if let Some(device) = vxlan::devices(port).into_iter().next() {
