@@ -227,11 +227,6 @@ pub fn desired(resources: &Resources, name: &str) -> Desired {
         felix: resources.felix(name),
         problems: Vec::new(),
     };
-    if own.is_none() {
-        wanted
-            .problems
-            .push(format!("no Node resource {name} describes this node"));
-    }
     let peers = resources
         .nodes()
         .filter(|node| node.metadata.name != name)

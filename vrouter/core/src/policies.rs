@@ -12,7 +12,7 @@ use vrouter_api::{FailsafePort, FelixSettings, Key, Kind, Resource, model};
 use crate::resources::Resources;
 
 /// The profile Calico serves without anybody having written it: allow everything.
-const DEFAULT_ALLOW: &str = "projectcalico-default-allow";
+pub const DEFAULT_ALLOW: &str = "projectcalico-default-allow";
 
 /// The compiler and what it would not take.
 pub struct Policies {
