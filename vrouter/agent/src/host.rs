@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::Path;
 
 use ipnet::IpNet;
 use vrouter_io::link::{Link, Route};
@@ -26,14 +27,14 @@ pub struct Host {
 
 impl Host {
     /// Takes charge of the TUN, which exists, and turns forwarding on. Routes that an earlier
-    /// process of ours left behind are removed.
+    /// process of ours left behind are removed. `record` keeps what the sysctls were.
     ///
     /// # Errors
     /// The kernel refuses a step.
-    pub fn open(tun: &str) -> vrouter_io::Result<Self> {
+    pub fn open(tun: &str, record: &Path) -> vrouter_io::Result<Self> {
         let link = Link::open()?;
         let index = link.expect_interface(tun)?.index;
-        let mut sysctls = Changed::new();
+        let mut sysctls = Changed::recorded(record);
         sysctls.enable_forwarding()?;
         link.set_up(index)?;
         for route in link.routes(Some(vrouter_io::link::PROTOCOL))? {

@@ -9,6 +9,7 @@
 
 pub mod agent;
 pub mod bird;
+mod blocks;
 pub mod collector;
 pub mod endpoints;
 pub mod hits;

@@ -1,5 +1,7 @@
 //! What the daemon decides for the agent: the process's own settings, already validated.
 
+use std::path::PathBuf;
+
 pub use policy::flow::Admission;
 
 use crate::node_status::Sockets;
@@ -22,6 +24,8 @@ pub struct Settings {
     pub busy_poll_us: u64,
     /// The host's TUN.
     pub tunnel_interface: String,
+    /// The file that keeps what the host's sysctls were, for the next process if this one is killed.
+    pub sysctl_record: PathBuf,
     /// The interface to the other nodes; `None`: the one that holds the node's address.
     pub underlay_interface: Option<String>,
     /// Sessions the flow table holds at most.

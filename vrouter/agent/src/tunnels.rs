@@ -29,12 +29,19 @@ pub struct Socket {
 #[derive(Debug, Default)]
 pub struct Tunnels {
     open: BTreeMap<Tunnel, Socket>,
+    /// Whether one that is wanted could not be opened.
+    has_failed: bool,
 }
 
 impl Tunnels {
     /// The open ones.
     pub fn iter(&self) -> impl Iterator<Item = (Tunnel, Socket)> {
         self.open.iter().map(|(tunnel, socket)| (*tunnel, *socket))
+    }
+
+    /// Whether a tunnel that is wanted could not be opened.
+    pub fn has_failed(&self) -> bool {
+        self.has_failed
     }
 
     /// Opens and closes what the pools say; what went wrong, in words.
@@ -70,6 +77,7 @@ impl Tunnels {
             }
             stays
         });
+        self.has_failed = false;
         for (tunnel, socket) in targets {
             if self.open.contains_key(&tunnel) {
                 continue;
@@ -80,7 +88,17 @@ impl Tunnels {
                     tracing::info!(%tunnel, local = %socket.local, "open");
                     self.open.insert(tunnel, socket);
                 }
-                Err(error) => problems.push(error.to_string()),
+                Err(error) => {
+                    self.has_failed = true;
+                    let holder = match tunnel {
+                        Tunnel::Vxlan(_) => vrouter_host::port_taken(socket.port),
+                        Tunnel::Ipip => None,
+                    };
+                    problems.push(match holder {
+                        Some(holder) => format!("{error}: {holder}"),
+                        None => error.to_string(),
+                    });
+                }
             }
         }
         problems

@@ -22,6 +22,7 @@ use vrouter_datastore::{Datastore, Event, Watch};
 use vrouter_io::any::AnyDevice;
 use vrouter_io::tun;
 
+use crate::blocks::Blocks;
 use crate::collector::{Collector, DeviceFailed};
 use crate::endpoints::Endpoints;
 use crate::hits::{Before, Sources};
@@ -36,6 +37,7 @@ use publication::Published;
 use vrouter_core::desired::{Desired, desired};
 use vrouter_core::host_endpoints::{self, HostEndpoints};
 use vrouter_core::interfaces::InterfaceIds;
+use vrouter_core::notices;
 use vrouter_core::policies::{Policies, failsafes};
 use vrouter_core::resources::Resources;
 use vrouter_core::rib::Rib;
@@ -54,6 +56,14 @@ pub enum AgentError {
     /// A device, route or namespace.
     #[error(transparent)]
     System(#[from] vrouter_io::Error),
+    /// Another program has what we need.
+    #[error("{action}: {reason}")]
+    Taken {
+        /// What was tried.
+        action: String,
+        /// The holder, and the cure.
+        reason: String,
+    },
     /// The datastore.
     #[error(transparent)]
     Store(#[from] vrouter_datastore::StoreError),
@@ -111,6 +121,7 @@ pub struct Agent {
     pub(crate) in_sync: bool,
     pub(crate) changed: Option<SystemTime>,
     host: Host,
+    blocks: Blocks,
     host_addresses: Vec<IpAddr>,
     ids: InterfaceIds,
     published: Published,
@@ -172,8 +183,17 @@ impl Agent {
             &settings.tunnel_interface,
             settings.workers,
             ETHERNET_MTU,
+        )
+        .map_err(
+            |error| match vrouter_host::tun_taken(&settings.tunnel_interface) {
+                Some(reason) => AgentError::Taken {
+                    action: format!("open the TUN {}", settings.tunnel_interface),
+                    reason,
+                },
+                None => error.into(),
+            },
         )?;
-        let host = Host::open(&settings.tunnel_interface)?;
+        let host = Host::open(&settings.tunnel_interface, &settings.sysctl_record)?;
         let (death, died) = unbounded();
         let (failure, failed) = unbounded();
         let collector = Collector::start(shared.clone(), failure)?;
@@ -221,6 +241,7 @@ impl Agent {
             in_sync: false,
             changed: None,
             host,
+            blocks: Blocks::default(),
             host_addresses: Vec::new(),
             ids: InterfaceIds::default(),
             published: Published::default(),
@@ -286,12 +307,12 @@ impl Agent {
     fn take(&mut self, event: Event) {
         match event {
             Event::Upsert(resource) => {
-                self.batch.note(resource.kind());
+                self.batch.changed(resource.kind());
                 self.policies.upsert(&resource);
                 self.resources.upsert(resource);
             }
             Event::Delete(key) => {
-                self.batch.note(key.kind);
+                self.batch.removed(key.kind);
                 self.policies.delete(&key);
                 self.resources.delete(&key);
             }
@@ -307,7 +328,9 @@ impl Agent {
             Event::Mended { object } => {
                 self.batch.others = true;
                 self.notices.remove(&object);
-                self.broken.remove(&object);
+                if self.broken.remove(&object).is_some() {
+                    tracing::info!("{object}: in order again");
+                }
             }
             Event::Away { store, reason } => {
                 self.batch.others = true;
@@ -316,7 +339,9 @@ impl Agent {
             }
             Event::Back => {
                 self.batch.others = true;
-                self.away = None;
+                if let Some(away) = self.away.take() {
+                    tracing::info!("{}: can be read again", away.store);
+                }
             }
             Event::Notice(notice) => {
                 tracing::warn!("{notice}");
@@ -330,6 +355,9 @@ impl Agent {
                 // Statuses are written often, by all nodes, and are nothing to the packet path.
                 if !self.in_sync || batch.others || !batch.statuses {
                     self.reconcile();
+                    if let Some(changes) = batch.changes() {
+                        tracing::info!(generation = self.generation(), "{changes}");
+                    }
                 }
                 if !self.in_sync || batch.statuses {
                     let requests = node_status::requests(&self.resources, &self.settings.node);
@@ -379,6 +407,14 @@ impl Agent {
         self.policies.set_failsafes(failsafes(&wanted.felix));
         self.compiled = self.policies.compile();
         problems.extend(self.policies.problems());
+        problems.extend(notices::silent_cases(
+            &self.resources,
+            &self.policies,
+            &self.settings.node,
+        ));
+        self.blocks
+            .refresh(&self.settings.tunnel_interface, Instant::now());
+        problems.extend_from_slice(self.blocks.sentences());
         problems.extend(self.host.update(&wanted, self.underlay.as_ref(), self.mtu));
         self.read_host_addresses(&mut problems);
         self.desired = wanted;
@@ -387,6 +423,11 @@ impl Agent {
         for problem in &problems {
             if !self.problems.contains(problem) {
                 tracing::warn!("{problem}");
+            }
+        }
+        for problem in &self.problems {
+            if !problems.contains(problem) {
+                tracing::info!("no longer so: {problem}");
             }
         }
         self.problems = problems;
@@ -431,7 +472,14 @@ impl Agent {
         self.read_host_addresses(&mut problems);
         let named = self.settings.underlay_interface.as_deref();
         let underlay = self.host.underlay(named, &self.desired).ok().flatten();
-        if underlay != self.underlay {
+        // What the host blocks tells nobody when it changes, nor does a port that becomes free.
+        let tunnel = &self.settings.tunnel_interface;
+        let blocked = self.blocks.sentences().to_vec();
+        let is_time = self.blocks.refresh(tunnel, Instant::now());
+        if underlay != self.underlay
+            || self.blocks.sentences() != blocked
+            || is_time && self.tunnels.has_failed()
+        {
             self.reconcile();
         } else if (came || before != self.host_addresses)
             && let Some(problem) = self.publish()
@@ -499,15 +547,41 @@ struct Batch {
     statuses: bool,
     /// Anything else.
     others: bool,
+    /// How many resources of each kind are new or different, and how many are gone.
+    counts: BTreeMap<&'static str, (usize, usize)>,
 }
 
 impl Batch {
+    fn changed(&mut self, kind: Kind) {
+        self.note(kind);
+        self.counts.entry(kind.name()).or_default().0 += 1;
+    }
+
+    fn removed(&mut self, kind: Kind) {
+        self.note(kind);
+        self.counts.entry(kind.name()).or_default().1 += 1;
+    }
+
     fn note(&mut self, kind: Kind) {
         if kind == Kind::CalicoNodeStatus {
             self.statuses = true;
         } else {
             self.others = true;
         }
+    }
+
+    /// What changed, in words: `in force: 2 NetworkPolicy, 1 Node removed`.
+    fn changes(&self) -> Option<String> {
+        let parts: Vec<String> = self
+            .counts
+            .iter()
+            .flat_map(|(kind, &(changed, removed))| {
+                let changed = (changed > 0).then(|| format!("{changed} {kind}"));
+                let removed = (removed > 0).then(|| format!("{removed} {kind} removed"));
+                changed.into_iter().chain(removed)
+            })
+            .collect();
+        (!parts.is_empty()).then(|| format!("in force: {}", parts.join(", ")))
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use vrouter_control::model::{self, KindCount, Notice, Severity};
 
 use crate::agent::Agent;
+use crate::endpoints::Endpoint;
 
 pub(super) fn show(agent: &Agent) -> model::ResourceReport {
     let mut kinds: BTreeMap<&'static str, u64> = BTreeMap::new();
@@ -58,6 +59,19 @@ pub(super) fn notices(agent: &Agent) -> Vec<Notice> {
         field: None,
         message: problem.clone(),
     });
+    // An endpoint without a namespace is among the problems.
+    let attachable = |e: &&Endpoint| e.local.netns.is_some();
+    let detached = agent.endpoints.iter().filter(attachable);
+    let failed = detached.filter_map(|endpoint| {
+        Some(Notice {
+            severity: Severity::Warning,
+            file: None,
+            line: None,
+            resource: Some(endpoint.local.key.to_string()),
+            field: None,
+            message: format!("not attached: {}", endpoint.problem.as_ref()?),
+        })
+    });
     let notices = agent.notices.values().flatten().map(|notice| Notice {
         severity: Severity::Info,
         file: text(&notice.file),
@@ -66,5 +80,9 @@ pub(super) fn notices(agent: &Agent) -> Vec<Notice> {
         field: text(&notice.field),
         message: with_value(&notice.text, &notice.value),
     });
-    away.chain(errors).chain(problems).chain(notices).collect()
+    away.chain(errors)
+        .chain(problems)
+        .chain(failed)
+        .chain(notices)
+        .collect()
 }
