@@ -151,15 +151,12 @@ pub(crate) enum ConfigError {
     /// The file is not there or cannot be read.
     #[error("{file}: {source}")]
     Read {
-        /// Which.
         file: PathBuf,
-        /// Why.
         source: std::io::Error,
     },
     /// The file is no YAML of known keys.
     #[error("{file}: {reason}")]
     Parse {
-        /// Which.
         file: PathBuf,
         /// Line, key and what is wrong.
         reason: String,
@@ -378,6 +375,9 @@ impl Values {
             .parse()
             .map_err(|_| bad("logLevel", &level)("trace, debug, info, warn or error".into()))?;
         let cache = self.cache_file.unwrap_or_else(|| DEFAULT_CACHE.into());
+        let control_socket = self.control_socket.unwrap_or_else(|| DEFAULT_SOCKET.into());
+        let mut sysctl_record = control_socket.clone().into_os_string();
+        sysctl_record.push(".sysctls");
         Ok(Config {
             cache: store.is_shared().then_some(cache),
             store,
@@ -394,6 +394,7 @@ impl Values {
                 pin_workers,
                 busy_poll_us,
                 tunnel_interface: tunnel,
+                sysctl_record: sysctl_record.into(),
                 underlay_interface: self.underlay_interface,
                 flow_table_size,
                 flows_per_endpoint: self.flows_per_endpoint.filter(|limit| *limit > 0),
@@ -401,7 +402,7 @@ impl Values {
                 reset_cut_connections: self.reset_cut_connections.unwrap_or(false),
                 buffers,
             },
-            control_socket: self.control_socket.unwrap_or_else(|| DEFAULT_SOCKET.into()),
+            control_socket,
             log_level,
         })
     }

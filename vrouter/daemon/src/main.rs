@@ -4,6 +4,8 @@
 mod config;
 
 use std::io::IsTerminal;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +22,9 @@ use vrouter_agent::agent::{Agent, Input};
 use vrouter_agent::service::AgentService;
 use vrouter_api::Kind;
 use vrouter_control::Server;
+use vrouter_core::notices;
 use vrouter_core::policies::Policies;
+use vrouter_core::resources::Resources;
 use vrouter_datastore::{Connection, Event, StoreError};
 
 use crate::config::{Arguments, Config};
@@ -103,12 +107,14 @@ fn check(config: &Config) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let (mut resources, mut faults) = (0, 0);
+    let mut resources = Resources::default();
+    let (mut count, mut faults) = (0, 0);
     for event in events {
         match event {
             Event::Upsert(resource) => {
-                resources += 1;
+                count += 1;
                 policies.upsert(&resource);
+                resources.upsert(resource);
             }
             Event::Fault { errors, .. } => {
                 faults += errors.len();
@@ -126,8 +132,12 @@ fn check(config: &Config) -> ExitCode {
         faults += 1;
         eprintln!("{problem}");
     }
+    policies.compile();
+    for case in notices::silent_cases(&resources, &policies, &config.agent.node) {
+        eprintln!("warning: {case}");
+    }
     println!(
-        "node {}: {resources} resources in order, {faults} faults",
+        "node {}: {count} resources in order, {faults} faults",
         config.agent.node
     );
     if faults == 0 {
@@ -145,6 +155,7 @@ fn run(
 ) -> Result<(), Box<dyn std::error::Error>> {
     // First of all: a second instance must not touch what the first one has.
     let server = Server::bind(&config.control_socket)?;
+    let _only = only_here()?;
     let (inputs, inbox) = unbounded();
     let store = config.store.open_cached(config.cache.as_deref())?;
     let agent = Agent::start(config.agent.clone(), store, start)?;
@@ -165,6 +176,16 @@ fn run(
     }
     tracing::info!("stopped");
     Ok(outcome?)
+}
+
+/// Keeps a second `vrouterd` out of this network namespace, whatever its control socket: it would remove
+/// the routes of the first. An abstract socket belongs to the namespace and ends with the process.
+fn only_here() -> Result<UnixListener, String> {
+    let name = SocketAddr::from_abstract_name("vrouterd").map_err(|error| error.to_string())?;
+    UnixListener::bind_addr(&name).map_err(|error| match vrouter_host::holder::other_vrouterd() {
+        Some(other) => format!("{other} runs in this network namespace: end it first"),
+        None => format!("the abstract socket vrouterd, which keeps a second one out: {error}"),
+    })
 }
 
 /// What SIGHUP and `reload` do: the file is read again; what can change at run time does.
