@@ -124,6 +124,10 @@ fn sessions(peers: &[&Peer]) -> String {
     boxed(&header, &rows.collect::<Vec<_>>())
 }
 
+/// The defaults of `tunnelInterface` and `vxlanPort`.
+const TUNNEL_INTERFACE: &str = "tunl0";
+const VXLAN_PORT: u16 = 4789;
+
 /// What vrouterd needs of its host.
 struct Need {
     what: &'static str,
@@ -195,16 +199,21 @@ pub(super) fn check<W: Write>(out: &mut Output<W>) -> Result<(), Failure> {
         },
     ];
     let well = needs.iter().all(|need| need.met);
+    // Not for every node: what the host may block, as long as no pool needs it.
+    let blocks = vrouter_host::blocks(TUNNEL_INTERFACE, VXLAN_PORT);
     let list: Vec<_> = needs
         .iter()
         .map(|need| json!({"need": need.what, "met": need.met, "seen": need.seen}))
         .collect();
-    if !out.structured(&json!({"met": well, "needs": list}))? {
+    if !out.structured(&json!({"met": well, "needs": list, "blocks": blocks}))? {
         out.text("Checking this system\n")?;
         for need in &needs {
             let verdict = if need.met { "OK" } else { "FAIL" };
             let line = format!("    {:<36}{verdict:<6}{}", need.what, need.seen);
             out.text(&format!("{}\n", line.trim_end()))?;
+        }
+        for block in &blocks {
+            out.text(&format!("    WARN  {block}\n"))?;
         }
         if well {
             out.text("System meets minimum system requirements to run Calico!\n")?;
