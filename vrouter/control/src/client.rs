@@ -27,12 +27,7 @@ pub struct Client {
 pub enum ClientError {
     /// Nobody answers on the socket.
     #[error("cannot connect to {}: {source}", path.display())]
-    Connect {
-        /// The socket.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Connect { path: PathBuf, source: io::Error },
     /// The connection broke or was closed, or no answer came in time.
     #[error("the connection to the daemon broke: {0}")]
     Broken(#[from] io::Error),

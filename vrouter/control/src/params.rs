@@ -157,7 +157,6 @@ params! {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StaticRoute {
-    /// Where to.
     pub prefix: IpNet,
     /// The nodes to go by; flows are spread over several.
     pub nodes: Vec<String>,
@@ -171,7 +170,6 @@ pub struct Explain {
     pub source: String,
     /// Who receives: the same.
     pub destination: String,
-    /// The protocol.
     pub protocol: Protocol,
     /// The destination port, for protocols that have ports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -191,7 +189,6 @@ pub struct Explain {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Icmp {
-    /// The type.
     #[serde(rename = "type")]
     pub kind: u8,
     /// The code; 0 if missing.

@@ -45,25 +45,18 @@ pub enum BindError {
     /// It belongs to a living daemon.
     #[error("another vrouterd{} serves {}", pid.map(|p| format!(" (pid {p})")).unwrap_or_default(), path.display())]
     Running {
-        /// The socket.
         path: PathBuf,
         /// The other process, where known.
         pid: Option<u32>,
     },
     /// There is something else in its place, which is left alone.
     #[error("{} exists and is no socket; remove it or choose another controlSocket", path.display())]
-    NotASocket {
-        /// The socket.
-        path: PathBuf,
-    },
+    NotASocket { path: PathBuf },
     /// The system says no.
     #[error("cannot {action} {}: {source}", path.display())]
     System {
-        /// What was tried.
         action: &'static str,
-        /// On which file.
         path: PathBuf,
-        /// Why.
         source: io::Error,
     },
 }

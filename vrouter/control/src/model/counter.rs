@@ -14,7 +14,6 @@ pub struct NamedCount {
     pub reason: String,
     /// For people.
     pub sentence: String,
-    /// Packets.
     pub packets: u64,
 }
 
@@ -43,7 +42,6 @@ pub struct DeniedPair {
     pub source: IpAddr,
     /// Who was to receive.
     pub destination: IpAddr,
-    /// The protocol.
     pub protocol: Protocol,
     /// The destination port, for protocols that have ports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,9 +56,7 @@ pub struct DeniedPair {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DropSample {
-    /// When.
     pub time: Timestamp,
-    /// Why.
     pub reason: String,
     /// The interface it came in by.
     pub interface: String,
@@ -140,7 +136,6 @@ impl Balance {
 pub struct NodeCount {
     /// The node.
     pub node: String,
-    /// Packets.
     pub packets: u64,
 }
 

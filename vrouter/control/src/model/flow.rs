@@ -10,7 +10,6 @@ use super::{Protocol, Traffic};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Flow {
-    /// The protocol.
     pub protocol: Protocol,
     /// Packets of the side that began.
     pub original: Tuple,

@@ -13,7 +13,6 @@ pub struct Interface {
     pub id: u32,
     /// Its name in tables: `caliXXXX` of a workload, `tunl0`, `vxlan`, `ipip`.
     pub name: String,
-    /// What it is.
     pub kind: InterfaceKind,
     /// Whether packets pass.
     pub state: InterfaceState,

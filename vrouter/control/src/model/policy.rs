@@ -59,7 +59,6 @@ pub struct PolicyDirection {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyTier {
-    /// Its name.
     pub name: String,
     /// Its order; none is last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -95,7 +94,6 @@ pub struct PolicyPolicy {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyProfile {
-    /// Its name.
     pub name: String,
     /// Its rules of this direction.
     pub rules: Vec<PolicyRule>,

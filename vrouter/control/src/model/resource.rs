@@ -27,7 +27,6 @@ pub struct ResourceReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct KindCount {
-    /// The kind.
     pub kind: String,
     /// Resources in force, last good versions included.
     pub count: u64,
@@ -39,7 +38,6 @@ pub struct KindCount {
 pub struct Notice {
     /// How bad it is.
     pub severity: Severity,
-    /// The file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
     /// The line in it, from 1.
@@ -51,7 +49,6 @@ pub struct Notice {
     /// The path of the field, such as `spec.ingress[0].action`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
-    /// What it is.
     pub message: String,
 }
 

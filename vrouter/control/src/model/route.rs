@@ -76,7 +76,6 @@ impl RouteKind {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Neighbor {
-    /// The address.
     pub address: IpAddr,
     /// Its link-layer address.
     #[serde(default, skip_serializing_if = "Option::is_none")]

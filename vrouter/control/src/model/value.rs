@@ -255,7 +255,6 @@ impl Encap {
 pub struct Traffic {
     /// Packets; a super-packet is one.
     pub packets: u64,
-    /// Bytes.
     pub bytes: u64,
 }
 
