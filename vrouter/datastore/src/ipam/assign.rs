@@ -170,7 +170,7 @@ impl Ipam {
                 return Ok(Vec::new());
             }
             if !block.faults().is_empty() {
-                tracing::warn!(%cidr, faults = ?block.faults(), "a block is not used");
+                tracing::warn!(%cidr, faults = block.faults().join("; "), "a block is not used");
                 return Ok(Vec::new());
             }
             block.wake(&rested_since(settings.ip_cooldown_seconds));
