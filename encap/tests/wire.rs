@@ -1,5 +1,7 @@
 //! Headers written here are read by others, and the other way round.
 
+#![allow(clippy::unwrap_used, reason = "only tests call these")]
+
 use std::net::IpAddr;
 
 use encap::checksum;
