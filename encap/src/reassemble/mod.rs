@@ -243,6 +243,13 @@ impl Reassembler {
         }
     }
 
+    /// When the datagram held longest is to be given up; `None` while none is held.
+    pub fn next_expiry(&self) -> Option<u64> {
+        let taken = self.keys.iter().zip(&self.slots);
+        let born = taken.filter_map(|(key, slot)| key.map(|_| slot.born()));
+        born.min().map(|born| born.saturating_add(self.timeout_ms))
+    }
+
     fn has_expired(&self, at: usize, now: u64) -> bool {
         now.saturating_sub(self.slots[at].born()) >= self.timeout_ms
     }

@@ -81,16 +81,26 @@ impl Denials {
     }
 
     fn note(&self, denial: Denial) {
-        let pair = DeniedPair {
-            source: denial.tuple.source,
-            destination: denial.tuple.destination,
-            port: denial.tuple.destination_port,
-            protocol: denial.tuple.protocol,
-            reason: denial.reason,
-        };
+        if let Some(tuple) = &denial.tuple {
+            self.count(DeniedPair {
+                source: tuple.source,
+                destination: tuple.destination,
+                port: tuple.destination_port,
+                protocol: tuple.protocol,
+                reason: denial.reason,
+            });
+        }
+        self.keep(denial);
+    }
+
+    fn count(&self, pair: DeniedPair) {
         if self.pairs.contains_key(&pair) || self.pairs.len() < PAIRS {
             *self.pairs.entry(pair).or_default() += 1;
         }
+    }
+
+    /// Keeps a sample of a lost packet.
+    fn keep(&self, denial: Denial) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         if recent.len() == RECENT {
             recent.pop_front();
@@ -109,7 +119,10 @@ fn tell(denial: &Denial, shared: &Shared, n: usize) {
         Some(rule) => rule.to_string(),
         None => denial.reason.name().to_owned(),
     };
-    tracing::warn!("policy cut {}: {by}", denial.tuple);
+    match &denial.tuple {
+        Some(tuple) => tracing::warn!("policy cut {tuple}: {by}"),
+        None => tracing::warn!("policy cut a connection: {by}"),
+    }
 }
 
 /// The running thread; ends when dropped.
@@ -149,6 +162,8 @@ impl Collector {
                             }
                             to.note(denial);
                         }
+                        Event::Dropped(sample) => to.keep(sample),
+                        Event::Traced(step) => tracing::debug!("{step}"),
                         Event::DeviceFailed { interface, errno } => {
                             // The agent ends before this thread only on the way out.
                             let _ = failed.send(DeviceFailed { interface, errno });
@@ -199,8 +214,8 @@ mod tests {
         let (source, destination) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
         Denial {
             at_ms: 0,
-            arrival: InterfaceId(4),
-            tuple: PacketTuple::new(source, destination, 6).with_ports(40_000, port),
+            arrival: Some(InterfaceId(4)),
+            tuple: Some(PacketTuple::new(source, destination, 6).with_ports(40_000, port)),
             identifier: None,
             length: 60,
             reason: DropReason::PolicyDenied,
@@ -217,7 +232,7 @@ mod tests {
         denials.note(denial(23));
         let counts: Vec<_> = denials.pairs().iter().map(|(p, n)| (p.port, *n)).collect();
         assert_eq!(counts, [(23, 2), (80, 1)]);
-        assert_eq!(denials.recent()[0].1.tuple.destination_port, 23);
+        assert_eq!(denials.recent()[0].1.tuple.unwrap().destination_port, 23);
         (0..=u16::MAX).for_each(|port| denials.note(denial(port / 2)));
         assert_eq!(denials.pairs().len(), PAIRS);
         assert_eq!(denials.recent().len(), RECENT);

@@ -276,7 +276,11 @@ impl Loop {
             turns = turns.wrapping_add(1);
             if !self.worker.has_ready() || turns.is_multiple_of(TURNS_PER_LOOK) {
                 let rest = !self.worker.has_ready() && pace.rests(now);
-                let timeout = if rest { None } else { Some(Duration::ZERO) };
+                let timeout = if rest {
+                    self.rest_until(now)
+                } else {
+                    Some(Duration::ZERO)
+                };
                 if rest {
                     counters.sleeps.add(1);
                 }
@@ -289,6 +293,7 @@ impl Loop {
             }
             if !self.worker.has_ready() {
                 self.worker.observe();
+                self.worker.tick(self.ms(Instant::now()));
                 if pace.lends(now) {
                     std::thread::yield_now();
                 }
@@ -303,6 +308,17 @@ impl Loop {
                 pace.packets(now);
             }
         }
+    }
+
+    /// The worker's time.
+    fn ms(&self, now: Instant) -> u64 {
+        now.duration_since(self.start).as_millis() as u64
+    }
+
+    /// How long the worker may sleep; `None` until a packet comes.
+    fn rest_until(&self, now: Instant) -> Option<Duration> {
+        let due = self.worker.next_timer()?;
+        Some(Duration::from_millis(due.saturating_sub(self.ms(now)) + 1))
     }
 
     /// Does what the agent says; `false` at the end.

@@ -5,12 +5,17 @@ use policy::model::{Direction, PacketTuple};
 
 use crate::drop::DropReason;
 use crate::id::InterfaceId;
+use crate::trace::Step;
 
 /// Something the agent wants to know of.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// A flow was refused, or cut.
     Denied(Denial),
+    /// A packet was lost for a reason that is no verdict on its flow; a sample of those.
+    Dropped(Denial),
+    /// A marked packet passed a node.
+    Traced(Step),
     /// A device broke or its namespace is gone.
     DeviceFailed {
         /// Which.
@@ -29,15 +34,16 @@ pub enum Whose {
     Host(EndpointIndex),
 }
 
-/// A packet that was refused.
+/// A packet that was refused or lost.
 #[derive(Debug, Clone, Copy)]
 pub struct Denial {
     /// When, in the worker's milliseconds.
     pub at_ms: u64,
-    /// Where it came in.
-    pub arrival: InterfaceId,
-    /// What it was.
-    pub tuple: PacketTuple,
+    /// The interface it came in by; for what a device did not take, the device's; unknown of
+    /// fragments that waited too long.
+    pub arrival: Option<InterfaceId>,
+    /// Its ends, as far as its headers could be read.
+    pub tuple: Option<PacketTuple>,
     /// Bytes from the IP header on.
     pub length: u32,
     /// Why.

@@ -9,7 +9,6 @@ use policy::compile::EndpointIndex;
 use policy::model::Direction;
 
 use crate::id::InterfaceId;
-use crate::tables::{InterfaceKind, Tables};
 
 /// A host endpoint, as the packet path asks it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,61 +68,5 @@ impl HostEndpoints {
     pub fn of_tunnel(&self, id: InterfaceId) -> Option<&HostEndpoint> {
         let found = self.tunnels.iter().find(|(tunnel, _)| *tunnel == id);
         found.map(|(_, endpoint)| endpoint)
-    }
-}
-
-/// Who sends a flow, as far as policy is concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// A workload of this node.
-    Workload(InterfaceId),
-    /// The host's stack: a packet of its own.
-    Host,
-    /// The host's stack: a packet it only forwards.
-    Forwarded,
-    /// Another node, by a tunnel.
-    Tunnel(InterfaceId),
-}
-
-impl Origin {
-    /// Of a packet from `source` that came in there; none when the interface is gone.
-    pub(crate) fn of(
-        tables: &Tables,
-        arrival: InterfaceId,
-        source: std::net::IpAddr,
-    ) -> Option<Self> {
-        Some(match tables.interface(arrival)?.kind {
-            InterfaceKind::Workload(_) => Self::Workload(arrival),
-            InterfaceKind::Host if tables.host.addresses.contains(&source) => Self::Host,
-            InterfaceKind::Host => Self::Forwarded,
-            InterfaceKind::Tunnel(_) => Self::Tunnel(arrival),
-        })
-    }
-
-    /// The host endpoint it crosses where it comes in.
-    pub(crate) fn endpoint(self, tables: &Tables) -> Option<&HostEndpoint> {
-        let endpoints = &tables.host.endpoints;
-        match self {
-            Self::Workload(_) => endpoints.all.as_ref(),
-            Self::Host => None,
-            Self::Forwarded => endpoints.uplink.as_ref(),
-            Self::Tunnel(id) => endpoints.of_tunnel(id),
-        }
-    }
-
-    /// Whether it came to us by the host's stack.
-    pub(crate) fn is_by_host(self) -> bool {
-        match self {
-            Self::Host | Self::Forwarded => true,
-            Self::Workload(_) | Self::Tunnel(_) => false,
-        }
-    }
-
-    /// Whether a workload sent it.
-    pub(crate) fn is_workload(self) -> bool {
-        match self {
-            Self::Workload(_) => true,
-            Self::Host | Self::Forwarded | Self::Tunnel(_) => false,
-        }
     }
 }

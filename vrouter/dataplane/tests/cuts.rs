@@ -91,7 +91,7 @@ fn cuts(node: &Node) -> Vec<bool> {
                 assert!(denial.rule.is_some(), "the rule is told");
                 Some(denial.cut)
             }
-            Event::DeviceFailed { .. } => None,
+            Event::Dropped(_) | Event::Traced(_) | Event::DeviceFailed { .. } => None,
         })
         .collect()
 }

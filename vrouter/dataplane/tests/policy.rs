@@ -36,7 +36,7 @@ fn denials(node: &Node) -> Vec<(DropReason, bool)> {
     std::iter::from_fn(|| node.events.pop())
         .filter_map(|event| match event {
             Event::Denied(denial) => Some((denial.reason, denial.cut)),
-            Event::DeviceFailed { .. } => None,
+            Event::Dropped(_) | Event::Traced(_) | Event::DeviceFailed { .. } => None,
         })
         .collect()
 }

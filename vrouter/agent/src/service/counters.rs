@@ -77,21 +77,26 @@ pub(super) fn drops(agent: &Agent, denials: &Denials, recent: bool) -> model::Dr
     let mut samples = Vec::new();
     if recent {
         for (time, denial) in denials.recent() {
-            let tuple = &denial.tuple;
-            let protocol = model::Protocol(tuple.protocol);
-            let numbers = [tuple.source_port, tuple.destination_port];
-            let [source_port, destination_port] = ports(protocol, numbers, denial.identifier);
-            samples.push(model::DropSample {
-                time: time.into(),
-                reason: denial.reason.name().to_owned(),
-                interface: agent.interface_name(denial.arrival),
-                protocol: Some(protocol),
-                tuple: Some(model::Tuple {
+            let protocol = denial.tuple.map(|tuple| model::Protocol(tuple.protocol));
+            let ends = denial.tuple.map(|tuple| {
+                let numbers = [tuple.source_port, tuple.destination_port];
+                let protocol = model::Protocol(tuple.protocol);
+                let [source_port, destination_port] = ports(protocol, numbers, denial.identifier);
+                model::Tuple {
                     source: tuple.source,
                     source_port,
                     destination: tuple.destination,
                     destination_port,
-                }),
+                }
+            });
+            samples.push(model::DropSample {
+                time: time.into(),
+                reason: denial.reason.name().to_owned(),
+                interface: denial
+                    .arrival
+                    .map_or_else(|| "-".to_owned(), |id| agent.interface_name(id)),
+                protocol,
+                tuple: ends,
                 length: denial.length,
                 rule: denial.rule.map(|rule| refusing_rule(agent, rule)),
                 cut: denial.cut,

@@ -58,7 +58,7 @@ pub struct DeniedPair {
 pub struct DropSample {
     pub time: Timestamp,
     pub reason: String,
-    /// The interface it came in by.
+    /// The interface it came in by; for what a device did not take, the device's; `-` where unknown.
     pub interface: String,
     /// Its protocol, as far as it could be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,9 +5,16 @@ use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, EthernetAddress};
 
 use crate::adjacency::GATEWAY_MAC;
 use crate::drop::{ConsumeReason, DropReason, GenerateReason};
-use crate::graph::Next;
+use crate::graph::node;
 use crate::tables::{GATEWAY_V4, Tables};
 use crate::worker::{Core, Packet};
+
+node! {
+    Arp to [Transmit]
+    drops [ArpMalformed ArpUnanswered SpoofedMac SpoofedSource InterfaceDown NoBuffer]
+    makes [ArpReply]
+    ends [Arp]
+}
 
 pub(super) fn answer(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
     let parsed = ArpPacket::new_checked(packet.buffer.bytes()).and_then(|p| ArpRepr::parse(&p));
@@ -21,7 +28,7 @@ pub(super) fn answer(core: &mut Core, tables: &Tables, packet: &mut Packet) -> N
     else {
         return Next::Drop(DropReason::ArpMalformed);
     };
-    let Some(workload) = tables.workload(packet.rx) else {
+    let Some(workload) = tables.workload(packet.arrival.interface) else {
         return Next::Drop(DropReason::InterfaceDown);
     };
     if source_hardware_addr.0 != workload.mac {
@@ -42,10 +49,10 @@ pub(super) fn answer(core: &mut Core, tables: &Tables, packet: &mut Packet) -> N
         target_protocol_addr: source_protocol_addr,
     };
     let length = reply.buffer_len();
-    let sent = core.generate(packet.rx, GenerateReason::ArpReply, |bytes| {
+    let sent = core.generate(packet.arrival, GenerateReason::ArpReply, |bytes| {
         reply.emit(&mut ArpPacket::new_unchecked(&mut bytes[..length]));
         length
     });
-    core.on_link(sent, workload, EtherType::Arp);
+    core.on_link(sent, workload, EtherType::Arp, To::Transmit);
     Next::Consume(ConsumeReason::Arp)
 }

@@ -3,12 +3,19 @@
 use encap::icmp;
 
 use crate::drop::{ConsumeReason, DropReason, GenerateReason};
-use crate::graph::Next;
+use crate::graph::node;
 use crate::tables::Tables;
 use crate::worker::{Core, Packet};
 
+node! {
+    Echo to [Transmit]
+    drops [IpBadHeader InterfaceDown NoBuffer]
+    makes [EchoReply]
+    ends [Echo]
+}
+
 pub(super) fn answer(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
-    let Some(workload) = tables.workload(packet.rx) else {
+    let Some(workload) = tables.workload(packet.arrival.interface) else {
         return Next::Drop(DropReason::InterfaceDown);
     };
     let request = packet.buffer.bytes();
@@ -16,12 +23,12 @@ pub(super) fn answer(core: &mut Core, tables: &Tables, packet: &mut Packet) -> N
     if request.len() > encap::ip::LONGEST {
         return Next::Drop(DropReason::IpBadHeader);
     }
-    let sent = core.generate(packet.rx, GenerateReason::EchoReply, |bytes| {
+    let sent = core.generate(packet.arrival, GenerateReason::EchoReply, |bytes| {
         let reply = &mut bytes[..request.len()];
         reply.copy_from_slice(request);
         icmp::reply_to_echo(headers, reply);
         request.len()
     });
-    core.on_link(sent, workload, headers.family.into());
+    core.on_link(sent, workload, headers.family.into(), To::Transmit);
     Next::Consume(ConsumeReason::Echo)
 }

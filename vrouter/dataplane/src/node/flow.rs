@@ -5,12 +5,24 @@ use encap::ip::Quoted;
 use policy::flow::{FlowKey, Touch, Verdict};
 
 use crate::adjacency::Adjacency;
+use crate::decide::{self, Asked};
 use crate::drop::DropReason;
-use crate::graph::{Next, NodeId};
+use crate::graph::node;
+use crate::origin::Origin;
 use crate::packet::{Headers, Transport};
-use crate::session::Path;
+use crate::session::{self, Path, tuple};
 use crate::tables::Tables;
 use crate::worker::{Core, Packet};
+
+node! {
+    Flow to [Classify Forward]
+    drops [
+        Martian NoRoute Blackhole Hairpin StaleAdjacency InterfaceDown IcmpErrorUnrelated
+        EndpointToHost PolicyDenied PolicyDefaultDeny
+    ]
+    makes []
+    ends []
+}
 
 /// The key of a packet that has a session of its own.
 pub(crate) fn key(headers: &Headers) -> Option<FlowKey> {
@@ -28,49 +40,70 @@ pub(crate) fn key(headers: &Headers) -> Option<FlowKey> {
 
 pub(super) fn resolve(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
     if tables.host.endpoints.untracked
-        && let Some(next) = super::classify::untracked(core, tables, packet)
+        && let Some(next) = untracked(core, tables, packet)
     {
         return next;
     }
     match packet.headers.transport {
         Transport::IcmpError { .. } => return related(core, tables, packet),
-        Transport::IcmpOther { .. } => return Next::To(NodeId::Classify),
+        Transport::IcmpOther { .. } => return Next::To(To::Classify),
         Transport::Tcp { .. } | Transport::Ports | Transport::IcmpQuery { .. } => {}
     }
     let Some(hit) = packet.hit else {
-        return Next::To(NodeId::Classify);
+        return Next::To(To::Classify);
     };
     let Some(session) = core.flows.session(hit.session) else {
         // Ended between the lookup and now.
         packet.hit = None;
-        return Next::To(NodeId::Classify);
+        return Next::To(To::Classify);
     };
     if session.generation != tables.generation {
-        return Next::To(NodeId::Classify);
+        return Next::To(To::Classify);
     }
     match session.verdict {
         Verdict::Allow => {}
         // Cut: each packet is told the rule that did it.
-        Verdict::Deny => return Next::To(NodeId::Classify),
+        Verdict::Deny => return Next::To(To::Classify),
     }
     let path = Path::unpack(session.paths[hit.direction.index()]);
-    if !path.admits(tables, packet.rx) {
+    if !path.admits(packet.arrival) {
         return Next::Drop(DropReason::Martian);
     }
     packet.adjacency = path.adjacency;
     match core.touch(packet, hit) {
-        Touch::Counted => Next::To(NodeId::Forward),
+        Touch::Counted => Next::To(To::Forward),
         // The connection ended and a new one begins, which is decided like any new one.
         Touch::Reopened => {
-            super::classify::end(core, hit.session);
+            session::end(core, hit.session);
             packet.hit = None;
-            Next::To(NodeId::Classify)
+            Next::To(To::Classify)
         }
         Touch::Gone => {
             packet.hit = None;
-            Next::To(NodeId::Classify)
+            Next::To(To::Classify)
         }
     }
+}
+
+/// `doNotTrack` policies, where the node has any: they see every packet, whatever its session, and
+/// what they let in gets none. `None` when they leave the packet to the rest.
+fn untracked(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Option<Next> {
+    let origin = Origin::new(tables, packet.arrival, packet.headers.source);
+    let tuple = tuple(&packet.headers);
+    let mut asked = Asked::default();
+    let verdict = decide::untracked(tables, origin, &tuple, packet.flow_hash(), &mut asked);
+    asked.count(core, packet);
+    Some(match verdict? {
+        Ok(()) => {
+            packet.untracked = true;
+            packet.hit = None;
+            Next::To(To::Classify)
+        }
+        Err(refusal) => {
+            session::report(core, packet, &tuple, &refusal, false);
+            refusal.next()
+        }
+    })
 }
 
 /// An ICMP error belongs to the flow of the packet it quotes (RFC 5508 section 4.2).
@@ -88,8 +121,8 @@ fn related(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
     if key.src() == packet.headers.destination
         && let Some(hit) = core.flows.lookup(&key)
     {
-        return match super::classify::still_allowed(core, tables, hit, icmp) {
-            Ok(()) => Next::To(NodeId::Forward),
+        return match session::still_allowed(core, tables, hit, icmp) {
+            Ok(()) => Next::To(To::Forward),
             Err(reason) => Next::Drop(reason),
         };
     }
@@ -99,10 +132,10 @@ fn related(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
         tables.adjacency(adjacency),
         Some(Adjacency::Neighbor { .. })
     );
-    if to_workload || tables.workload(packet.rx).is_some() {
+    if to_workload || packet.arrival.is_workload() {
         return Next::Drop(DropReason::IcmpErrorUnrelated);
     }
-    Next::To(NodeId::Forward)
+    Next::To(To::Forward)
 }
 
 /// The flow key of a quoted packet; type and code of an ICMP query.

@@ -6,19 +6,23 @@ use encap::Family;
 use encap::ecn;
 use encap::ethernet::{self, EtherType};
 use encap::offload::{Gso, GsoKind, Offload};
-use encap::segment::Plan;
 use encap::tcp;
 
 use crate::adjacency::{Adjacency, ETHERNET};
-use crate::drop::{ConsumeReason, DropReason, GenerateReason};
-use crate::graph::{IcmpError, Next, NodeId};
+use crate::drop::DropReason;
+use crate::graph::{IcmpError, node};
+use crate::mss;
+use crate::origin::Side;
 use crate::packet::Transport;
-use crate::tables::{InterfaceKind, Tables};
+use crate::tables::Tables;
 use crate::worker::{Core, Packet};
 
-/// Most packets one super-packet is cut into: half of the buffers a worker has by default. Segments
-/// of 128 bytes are the smallest that a full one may ask for.
-pub(super) const MOST_SEGMENTS: usize = 512;
+node! {
+    Forward to [Segment Fragment TunnelOutput Transmit]
+    drops [NoRoute Blackhole Hairpin StaleAdjacency TtlExceeded TooBig NoBuffer]
+    makes [IcmpError]
+    ends []
+}
 
 pub(super) fn forward(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
     let Some(adjacency) = tables.adjacency(packet.adjacency) else {
@@ -34,16 +38,15 @@ pub(super) fn forward(core: &mut Core, tables: &Tables, packet: &mut Packet) -> 
         | Adjacency::Neighbor { out, mtu, .. }
         | Adjacency::Tunnel { out, mtu, .. } => (*out, *mtu),
     };
-    let arrival = tables.interface(packet.rx).map(|interface| &interface.kind);
     if !packet.generated
-        && let Some(next) = cross(arrival, adjacency, packet)
+        && let Some(next) = cross(adjacency, packet)
     {
         return next;
     }
-    super::mss::clamp(tables, packet, mtu);
+    mss::clamp(tables, packet, mtu);
     let mut too_big = wire_length(packet) > usize::from(mtu);
     if too_big
-        && let Some(InterfaceKind::Tunnel(_)) = arrival
+        && let Side::Tunnel(_) = packet.arrival.side
         && let Some(offload) = nameless_super_packet(packet, mtu)
     {
         packet.buffer.meta.offload = offload;
@@ -57,11 +60,11 @@ pub(super) fn forward(core: &mut Core, tables: &Tables, packet: &mut Packet) -> 
     if let Some(gso) = gso {
         let tunnel = matches!(adjacency, Adjacency::Tunnel { .. });
         if too_big || !(tunnel || core.takes(out, gso.kind)) {
-            return Next::To(NodeId::Segment);
+            return Next::To(To::Segment);
         }
     }
     if too_big {
-        return Next::To(NodeId::Fragment);
+        return Next::To(To::Fragment);
     }
     packet.out = out;
     match adjacency {
@@ -72,10 +75,10 @@ pub(super) fn forward(core: &mut Core, tables: &Tables, packet: &mut Packet) -> 
             };
             header.copy_from_slice(rewrite);
             ethernet::set_kind(header, kind);
-            Next::To(NodeId::Transmit)
+            Next::To(To::Transmit)
         }
-        Adjacency::Host { .. } => Next::To(NodeId::Transmit),
-        Adjacency::Tunnel { .. } => Next::To(NodeId::TunnelOutput),
+        Adjacency::Host { .. } => Next::To(To::Transmit),
+        Adjacency::Tunnel { .. } => Next::To(To::TunnelOutput),
         Adjacency::Drop(reason) => Next::Drop(*reason),
         Adjacency::Group(_) => Next::Drop(DropReason::StaleAdjacency),
     }
@@ -85,16 +88,11 @@ pub(super) fn forward(core: &mut Core, tables: &Tables, packet: &mut Packet) -> 
 ///
 /// Host and node are one router: what goes to or comes from the host's stack loses no hop here,
 /// because the kernel takes one where it forwards and none where the packet is its own.
-fn cross(
-    arrival: Option<&InterfaceKind>,
-    adjacency: &Adjacency,
-    packet: &mut Packet,
-) -> Option<Next> {
-    let (from_host, from_tunnel) = match arrival {
-        Some(InterfaceKind::Host) => (true, false),
-        Some(InterfaceKind::Tunnel(_)) => (false, true),
-        Some(InterfaceKind::Workload(_)) => (false, false),
-        None => return Some(Next::Drop(DropReason::InterfaceDown)),
+fn cross(adjacency: &Adjacency, packet: &mut Packet) -> Option<Next> {
+    let (from_host, from_tunnel) = match packet.arrival.side {
+        Side::Host => (true, false),
+        Side::Tunnel(_) => (false, true),
+        Side::Workload => (false, false),
     };
     let to_host = matches!(adjacency, Adjacency::Host { .. });
     let to_tunnel = matches!(adjacency, Adjacency::Tunnel { .. });
@@ -143,56 +141,6 @@ fn wire_length(packet: &Packet) -> usize {
         return packet.buffer.len();
     };
     packet.headers.payload_at + usize::from(gso.size.get())
-}
-
-/// Cuts a super-packet; the segments take the way on from here.
-pub(super) fn segment(core: &mut Core, _tables: &Tables, packet: &mut Packet) -> Next {
-    let Ok(plan) = Plan::new(packet.buffer.bytes(), 0, packet.buffer.meta.offload) else {
-        return Next::Drop(DropReason::SegmentFailed);
-    };
-    if plan.count() > MOST_SEGMENTS {
-        return Next::Drop(DropReason::SegmentTooSmall);
-    }
-    for i in 0..plan.count() {
-        let mut failed = false;
-        let made = core.generate(packet.rx, GenerateReason::Segment, |bytes| {
-            plan.write(i, packet.buffer.bytes(), bytes)
-                .unwrap_or_else(|_| {
-                    failed = true;
-                    0
-                })
-        });
-        let Some(mut made) = made else { continue };
-        if failed {
-            core.drop_packet(made, DropReason::SegmentFailed);
-            continue;
-        }
-        made.inherit(packet);
-        core.spawn(made, NodeId::Forward);
-    }
-    Next::Consume(ConsumeReason::Segmented)
-}
-
-/// Last node: what the device does not take as it is, is done here.
-pub(super) fn adapt(core: &mut Core, _tables: &Tables, packet: &mut Packet) -> Next {
-    let offload = packet.buffer.meta.offload;
-    match offload {
-        Offload::None | Offload::Segmented(..) => {}
-        Offload::Verified => {
-            if !core.capabilities(packet.out).checksum {
-                packet.buffer.meta.offload = Offload::None;
-            }
-        }
-        Offload::Partial(_) => {
-            if !core.capabilities(packet.out).checksum {
-                match encap::checksum::complete(packet.buffer.bytes_mut(), offload) {
-                    Ok(done) => packet.buffer.meta.offload = done,
-                    Err(_) => return Next::Drop(DropReason::OffloadMalformed),
-                }
-            }
-        }
-    }
-    Next::Tx(packet.out)
 }
 
 impl Core {

@@ -1,85 +1,21 @@
-//! Fragments: put together on arrival, because flows and policy need ports, and cut again where
-//! the next link is too small. As in Linux' connection tracking, a packet that came in fragments
-//! may leave in fragments, DF and IPv6 notwithstanding.
+//! A packet is cut where the next link is too small for it. As in Linux' connection tracking, one
+//! that came in fragments may leave in fragments, DF and IPv6 notwithstanding.
 
 use encap::Family;
 use encap::fragment::{Plan, PlanV6};
 use encap::ip::clear_dont_fragment;
-use encap::reassemble::{Counters as Reassembly, ReassemblyError};
 
 use crate::adjacency::Adjacency;
 use crate::drop::{ConsumeReason, DropReason, GenerateReason};
-use crate::graph::{Next, NodeId};
+use crate::graph::node;
 use crate::tables::Tables;
 use crate::worker::{Core, Packet};
 
-pub(super) fn reassemble(core: &mut Core, packet: &mut Packet) -> Next {
-    let before = core.reassembler.counters();
-    let scope = u32::from(packet.rx.0);
-    let whole = core
-        .reassembler
-        .push(packet.buffer.bytes(), scope, core.now);
-    let next = match whole {
-        Err(
-            ReassemblyError::Header(_)
-            | ReassemblyError::NotFragment
-            | ReassemblyError::Length
-            | ReassemblyError::TooLong
-            | ReassemblyError::Overlap
-            | ReassemblyError::Ecn
-            | ReassemblyError::Duplicate
-            | ReassemblyError::GivenUp,
-        ) => Next::Drop(DropReason::FragmentMalformed),
-        Err(ReassemblyError::NoRoom) => Next::Drop(DropReason::FragmentLimit),
-        Ok(None) => Next::Consume(ConsumeReason::FragmentHeld),
-        // The last fragment's buffer takes the whole packet.
-        Ok(Some(bytes)) => {
-            if packet.buffer.set(bytes) {
-                core.counters.consumed(ConsumeReason::FragmentHeld).add(1);
-                core.counters.generated(GenerateReason::Reassembled).add(1);
-                packet.refragment = true;
-                Next::To(NodeId::IpInput)
-            } else {
-                Next::Drop(DropReason::FragmentMalformed)
-            }
-        }
-    };
-    settle(core, before);
-    next
-}
-
-/// Gives up what waited too long. Called once a turn in which time passed.
-pub(crate) fn expire(core: &mut Core) {
-    if core.reassembler.held() == 0 {
-        return;
-    }
-    let before = core.reassembler.counters();
-    core.reassembler.expire(core.now, |_| {});
-    settle(core, before);
-}
-
-/// Held fragments were counted as consumed; those given up since come back as drops.
-fn settle(core: &Core, before: Reassembly) {
-    let after = core.reassembler.counters();
-    let released = [
-        (
-            DropReason::FragmentTimeout,
-            after.timed_out - before.timed_out,
-        ),
-        (DropReason::FragmentLimit, after.evicted - before.evicted),
-        (
-            DropReason::FragmentMalformed,
-            after.given_up - before.given_up,
-        ),
-    ];
-    for (reason, count) in released {
-        if count > 0 {
-            core.counters
-                .generated(GenerateReason::FragmentReleased)
-                .add(count);
-            core.counters.dropped(reason).add(count);
-        }
-    }
+node! {
+    Fragment to [Forward]
+    drops [StaleAdjacency OffloadMalformed TooBig NoBuffer]
+    makes [Fragment]
+    ends [Fragmented]
 }
 
 pub(super) fn cut(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
@@ -111,12 +47,12 @@ fn cut_v4(core: &mut Core, packet: &mut Packet, mtu: usize) -> Next {
         return Next::Drop(DropReason::TooBig);
     };
     for i in 0..plan.count() {
-        let made = core.generate(packet.rx, GenerateReason::Fragment, |out| {
+        let made = core.generate(packet.arrival, GenerateReason::Fragment, |out| {
             plan.write(i, packet.buffer.bytes(), out).unwrap_or(0)
         });
         if let Some(mut made) = made {
             made.inherit(packet);
-            core.spawn(made, NodeId::Forward);
+            core.spawn(made, To::Forward);
         }
     }
     Next::Consume(ConsumeReason::Fragmented)
@@ -129,12 +65,12 @@ fn cut_v6(core: &mut Core, packet: &mut Packet, mtu: usize) -> Next {
         return Next::Drop(DropReason::TooBig);
     };
     for i in 0..plan.count() {
-        let made = core.generate(packet.rx, GenerateReason::Fragment, |out| {
+        let made = core.generate(packet.arrival, GenerateReason::Fragment, |out| {
             plan.write(i, packet.buffer.bytes(), out).unwrap_or(0)
         });
         if let Some(mut made) = made {
             made.inherit(packet);
-            core.spawn(made, NodeId::Forward);
+            core.spawn(made, To::Forward);
         }
     }
     Next::Consume(ConsumeReason::Fragmented)

@@ -1,52 +1,85 @@
-//! The nodes: one file for each thing that happens to a packet.
-//!
-//! A node gets the worker's [`Core`], the tables of this turn and the packet, and says where the
-//! packet goes. Packets it makes go to [`Core::spawn`] and follow right behind the one in hand.
+//! The nodes: each takes a packet and says where it goes.
 
 mod arp;
 mod classify;
-mod decide;
 mod echo;
-mod ethernet;
+mod ethernet_input;
 mod flow;
 mod forward;
 mod fragment;
-mod icmp_error;
-mod ip;
-mod mss;
-mod nd;
-mod reset;
+mod ip_input;
+mod merge;
+mod neighbor_discovery;
+mod reassemble;
+mod segment;
+mod transmit;
 mod tunnel_input;
 mod tunnel_output;
 
-use crate::graph::{IcmpError, Next, NodeId};
+pub(crate) use flow::key as flow_key;
+pub(crate) use merge::merge;
+pub(crate) use reassemble::{expire as expire_fragments, next_expiry as next_fragment_expiry};
+
+use crate::graph::{Next, Node, NodeId};
 use crate::tables::Tables;
 use crate::worker::{Core, Packet};
 
+/// What each node declares, by [`NodeId::index`].
+pub(crate) const NODES: &[Node] = &[
+    ethernet_input::NODE,
+    tunnel_input::NODE,
+    ip_input::NODE,
+    arp::NODE,
+    neighbor_discovery::NODE,
+    echo::NODE,
+    reassemble::NODE,
+    merge::NODE,
+    flow::NODE,
+    classify::NODE,
+    forward::NODE,
+    fragment::NODE,
+    segment::NODE,
+    tunnel_output::NODE,
+    transmit::NODE,
+];
+
 /// Runs one node.
-pub(crate) fn run(node: NodeId, core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
+#[inline]
+pub(crate) fn run(
+    node: NodeId,
+    core: &mut Core,
+    tables: &Tables,
+    packet: &mut Packet,
+) -> Next<NodeId> {
     match node {
-        NodeId::EthernetInput => ethernet::input(tables, packet),
-        NodeId::TunnelInput => tunnel_input::decapsulate(core, tables, packet),
-        NodeId::IpInput => ip::input(tables, packet),
-        NodeId::Arp => arp::answer(core, tables, packet),
-        NodeId::NeighborDiscovery => nd::answer(core, tables, packet),
-        NodeId::Echo => echo::answer(core, tables, packet),
-        NodeId::Reassemble => fragment::reassemble(core, packet),
-        NodeId::Flow => flow::resolve(core, tables, packet),
-        NodeId::Classify => classify::classify(core, tables, packet),
-        NodeId::Forward => forward::forward(core, tables, packet),
-        NodeId::Fragment => fragment::cut(core, tables, packet),
-        NodeId::Segment => forward::segment(core, tables, packet),
-        NodeId::TunnelOutput => tunnel_output::encapsulate(core, tables, packet),
-        NodeId::Transmit => forward::adapt(core, tables, packet),
+        NodeId::EthernetInput => ethernet_input::input(tables, packet).erase(),
+        NodeId::TunnelInput => tunnel_input::decapsulate(core, tables, packet).erase(),
+        NodeId::IpInput => ip_input::input(tables, packet).erase(),
+        NodeId::Arp => arp::answer(core, tables, packet).erase(),
+        NodeId::NeighborDiscovery => neighbor_discovery::answer(core, tables, packet).erase(),
+        NodeId::Echo => echo::answer(core, tables, packet).erase(),
+        NodeId::Reassemble => reassemble::reassemble(core, packet).erase(),
+        // Packets wait there for their vector: `merge` takes all of it at once.
+        NodeId::Merge => merge::Next::To(merge::To::Flow).erase(),
+        NodeId::Flow => flow::resolve(core, tables, packet).erase(),
+        NodeId::Classify => classify::classify(core, tables, packet).erase(),
+        NodeId::Forward => forward::forward(core, tables, packet).erase(),
+        NodeId::Fragment => fragment::cut(core, tables, packet).erase(),
+        NodeId::Segment => segment::cut(core, packet).erase(),
+        NodeId::TunnelOutput => tunnel_output::encapsulate(core, tables, packet).erase(),
+        NodeId::Transmit => transmit::adapt(core, packet).erase(),
     }
 }
 
-pub(crate) use flow::key as flow_key;
-pub(crate) use fragment::expire as expire_fragments;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Makes the ICMP error for a rejected packet, where one may be sent.
-pub(crate) fn reject(core: &mut Core, tables: &Tables, packet: &Packet, error: IcmpError) {
-    icmp_error::send(core, tables, packet, error);
+    #[test]
+    fn declarations_stand_in_counter_order() {
+        for (node, declared) in NodeId::ALL.iter().zip(NODES) {
+            assert_eq!(*node, declared.id);
+        }
+        assert_eq!(NodeId::ALL.len(), NODES.len());
+    }
 }

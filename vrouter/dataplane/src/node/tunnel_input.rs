@@ -11,20 +11,30 @@ use encap::vxlan;
 use crate::adjacency::Mac;
 use crate::buffer::Meta;
 use crate::drop::{ConsumeReason, DropReason, GenerateReason};
-use crate::graph::{Next, NodeId};
-use crate::tables::{InterfaceKind, Tables};
+use crate::graph::node;
+use crate::origin::Side;
+use crate::tables::Tables;
 use crate::worker::{Core, Packet};
 
+node! {
+    TunnelInput to [IpInput]
+    drops [
+        TunnelUnknownSource TunnelMalformed TunnelUnknownVni TunnelEcn TunnelInnerLink IpBadVersion
+        InterfaceDown NoBuffer
+    ]
+    makes [Unbatched]
+    ends [Coalesced]
+}
+
 pub(super) fn decapsulate(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
-    let vtep = match tables.interface(packet.rx).map(|interface| &interface.kind) {
-        Some(InterfaceKind::Tunnel(Tunnel::Vxlan(Family::V4))) => Some(tables.host.vtep_v4),
-        Some(InterfaceKind::Tunnel(Tunnel::Vxlan(Family::V6))) => Some(tables.host.vtep_v6),
-        Some(InterfaceKind::Tunnel(Tunnel::Ipip)) => None,
-        Some(InterfaceKind::Workload(_) | InterfaceKind::Host) | None => {
-            return Next::Drop(DropReason::InterfaceDown);
-        }
+    let vtep = match packet.arrival.side {
+        Side::Tunnel(Tunnel::Vxlan(Family::V4)) => Some(tables.host.vtep_v4),
+        Side::Tunnel(Tunnel::Vxlan(Family::V6)) => Some(tables.host.vtep_v6),
+        Side::Tunnel(Tunnel::Ipip) => None,
+        Side::Workload | Side::Host => return Next::Drop(DropReason::InterfaceDown),
     };
     let meta = packet.buffer.meta;
+    let interface = packet.arrival.interface;
     if !meta
         .remote
         .is_some_and(|remote| tables.nodes.contains(&remote))
@@ -56,7 +66,7 @@ pub(super) fn decapsulate(core: &mut Core, tables: &Tables, packet: &mut Packet)
             // One refusal is held back: it may be what becomes of the packet in hand.
             Err(reason) => {
                 if let Some(before) = refused.replace(reason) {
-                    core.counters.dropped(before).add(1);
+                    core.lost_unseen(Some(interface), before, 1);
                 }
             }
         }
@@ -72,7 +82,7 @@ pub(super) fn decapsulate(core: &mut Core, tables: &Tables, packet: &mut Packet)
         None => Next::Drop(refused.unwrap_or(DropReason::TunnelMalformed)),
         Some((first, others)) => {
             if let Some(reason) = refused {
-                core.counters.dropped(reason).add(1);
+                core.lost_unseen(Some(interface), reason, 1);
             }
             unbatch(core, packet, first, others)
         }
@@ -139,14 +149,14 @@ fn coalesce(bytes: &mut [u8], spans: &mut Vec<Span>, rules: Rules) {
 fn unbatch(core: &mut Core, packet: &mut Packet, first: &Span, others: &[Span]) -> Next {
     for span in others {
         let Some(mut buffer) = core.pool.take() else {
-            core.counters.dropped(DropReason::NoBuffer).add(1);
+            core.lost_unseen(Some(packet.arrival.interface), DropReason::NoBuffer, 1);
             continue;
         };
         let whole = buffer.set(&packet.buffer.bytes()[span.range.clone()]);
         buffer.meta.offload = span.offload;
-        let other = Packet::new(buffer, packet.rx);
+        let other = Packet::new(buffer, packet.arrival);
         if whole {
-            core.spawn(other, NodeId::IpInput);
+            core.spawn(other, To::IpInput);
         } else {
             core.drop_packet(other, DropReason::TunnelMalformed);
         }
@@ -158,5 +168,5 @@ fn unbatch(core: &mut Core, packet: &mut Packet, first: &Span, others: &[Span]) 
     if !packet.buffer.narrow(first.range.clone()) {
         return Next::Drop(DropReason::TunnelMalformed);
     }
-    Next::To(NodeId::IpInput)
+    Next::To(To::IpInput)
 }

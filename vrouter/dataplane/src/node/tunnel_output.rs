@@ -10,9 +10,16 @@ use encap::{Family, Tunnel};
 use crate::adjacency::{Adjacency, Encap};
 use crate::buffer::Buffer;
 use crate::drop::{DropReason, GenerateReason};
-use crate::graph::{Next, NodeId};
+use crate::graph::node;
 use crate::tables::Tables;
 use crate::worker::{Core, Packet};
+
+node! {
+    TunnelOutput to [Transmit]
+    drops [StaleAdjacency OffloadMalformed SegmentFailed SegmentTooSmall NoBuffer]
+    makes [Segment]
+    ends []
+}
 
 /// VXLAN header and inner Ethernet header.
 const VXLAN_PREFIX: usize = Tunnel::Vxlan(Family::V4).prefix_len();
@@ -68,7 +75,7 @@ pub(super) fn encapsulate(core: &mut Core, tables: &Tables, packet: &mut Packet)
     meta.remote = Some(remote);
     meta.tos = tos;
     meta.flow_hash = flow_hash;
-    Next::To(NodeId::Transmit)
+    Next::To(To::Transmit)
 }
 
 fn write_prefix(bytes: &mut [u8; VXLAN_PREFIX], encap: Encap, family: Family) -> &[u8] {
@@ -107,7 +114,7 @@ fn segment(
 ) -> Result<(), DropReason> {
     let plan = Plan::new(packet.buffer.bytes(), 0, packet.buffer.meta.offload)
         .map_err(|_| DropReason::SegmentFailed)?;
-    if plan.count() > super::forward::MOST_SEGMENTS {
+    if plan.count() > super::segment::MOST_SEGMENTS {
         return Err(DropReason::SegmentTooSmall);
     }
     let mut first = 0;
@@ -149,9 +156,9 @@ fn segment(
         buffer.meta.tos = tos;
         buffer.meta.flow_hash = flow_hash;
         core.counters.generated(GenerateReason::Segment).add(1);
-        let mut more = Packet::new(buffer, packet.rx);
+        let mut more = Packet::new(buffer, packet.arrival);
         more.out = packet.out;
-        core.spawn(more, NodeId::Transmit);
+        core.spawn(more, To::Transmit);
     }
     if let Some(buffer) = replacement {
         let old = std::mem::replace(&mut packet.buffer, buffer);

@@ -7,29 +7,33 @@
 //! nowhere else.
 
 mod core;
+mod join;
 mod packet;
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use arc_swap::{ArcSwap, Cache};
 use crossbeam::queue::ArrayQueue;
-use encap::coalesce::{self, Fate, Rules};
+use encap::coalesce::Rules;
 use encap::reassemble::{Limits, Reassembler};
 use policy::flow::{FlowKey, FlowTable, Hit};
 
 use crate::buffer::Pool;
 use crate::counters::Counters;
-use crate::device::{Capabilities, Device, VECTOR, Vector};
-use crate::drop::{ConsumeReason, DropReason};
+use crate::device::{Capabilities, Device, Transmitted, VECTOR, Vector};
+use crate::drop::DropReason;
 use crate::events::Event;
 use crate::graph::NodeId;
 use crate::id::InterfaceId;
 use crate::limiter::Limiter;
 use crate::node;
-use crate::tables::{InterfaceKind, Tables};
+use crate::origin::{Arrival, Side};
+use crate::tables::Tables;
+use crate::trace::Marker;
 
+use self::core::Sampler;
+use self::join::Join;
 pub use core::Core;
 pub use packet::Packet;
 
@@ -78,7 +82,6 @@ pub struct Worker<D> {
     vector: Vector,
     keys: Vec<FlowKey>,
     hits: Vec<Option<Hit>>,
-    fates: Vec<Fate>,
 }
 
 impl<D: Device> Worker<D> {
@@ -111,14 +114,16 @@ impl<D: Device> Worker<D> {
                 capabilities: Vec::new(),
                 merges: Rules::TCP,
                 spawned: Vec::with_capacity(VECTOR),
-                waiting: Vec::with_capacity(VECTOR_MAX),
+                join: Join::new(VECTOR_MAX),
+                fates: Vec::with_capacity(VECTOR),
+                marker: Marker::default(),
+                sampler: Sampler::default(),
                 queues: Vec::new(),
                 dirty: Vec::new(),
             },
             vector: Vec::with_capacity(VECTOR),
             keys: Vec::with_capacity(VECTOR_MAX),
             hits: Vec::with_capacity(VECTOR_MAX),
-            fates: Vec::with_capacity(VECTOR),
         }
     }
 
@@ -199,13 +204,30 @@ impl<D: Device> Worker<D> {
         self.generation.store(generation, Ordering::Release);
     }
 
-    /// One turn: no clock, no thread, no system call but the devices' own. `now` is in
-    /// milliseconds since the process started. Returns how many packets were read.
-    pub fn turn(&mut self, now: u64) -> usize {
+    /// When the worker has something to do even if no packet comes, in the turn's milliseconds:
+    /// a sleep must end by then, with [`Self::tick`].
+    pub fn next_timer(&self) -> Option<u64> {
+        node::next_fragment_expiry(&self.core)
+    }
+
+    /// Does what is due, without packets.
+    pub fn tick(&mut self, now: u64) {
         if self.core.now != now {
             self.core.now = now;
             node::expire_fragments(&mut self.core);
         }
+    }
+
+    /// Marks the next `packets` packets that come in by an interface, or by any: the agent gets an
+    /// [`Event::Traced`] for each node on their way.
+    pub fn trace(&mut self, interface: Option<InterfaceId>, packets: u32) {
+        self.core.marker.arm(interface, packets);
+    }
+
+    /// One turn: no clock, no thread, no system call but the devices' own. `now` is in
+    /// milliseconds since the process started. Returns how many packets were read.
+    pub fn turn(&mut self, now: u64) -> usize {
+        self.tick(now);
         let tables = Arc::clone(self.tables.load());
         if self.generation.load(Ordering::Relaxed) != tables.generation {
             // Release: see `observe`.
@@ -265,172 +287,109 @@ impl<D: Device> Worker<D> {
 
     /// Takes what was just read from a device to where the vector waits. Returns its bytes.
     fn enter(&mut self, tables: &Tables, id: InterfaceId) -> u64 {
-        let entry = match tables.interface(id).map(|interface| &interface.kind) {
-            Some(InterfaceKind::Workload(_)) => Some(NodeId::EthernetInput),
-            Some(InterfaceKind::Host) => Some(NodeId::IpInput),
-            Some(InterfaceKind::Tunnel(_)) => Some(NodeId::TunnelInput),
-            None => None,
-        };
-        let first = self.core.waiting.len();
+        let arrival = Arrival::by(tables, id);
+        let first = self.core.join.len();
         let (mut packets, mut bytes) = (0, 0);
         let mut vector = std::mem::take(&mut self.vector);
         for buffer in vector.drain(..) {
             packets += 1;
             bytes += buffer.len() as u64;
-            let packet = Packet::new(buffer, id);
-            match entry {
-                None => self.core.drop_packet(packet, DropReason::InterfaceUnknown),
-                Some(node) if packet.buffer.meta.malformed => {
-                    self.core.drop_packet(packet, malformed_at(node));
+            match arrival {
+                None => self.core.lose_unknown(id, buffer),
+                Some(arrival) => {
+                    let mut packet = Packet::new(buffer, arrival);
+                    packet.mark = self.core.marker.mark(id);
+                    let (node, malformed) = entry(arrival.side);
+                    if packet.buffer.meta.malformed {
+                        self.core.drop_packet(packet, malformed);
+                    } else {
+                        self.core.run_all(tables, packet, node);
+                    }
                 }
-                Some(node) => self.core.run_all(tables, packet, node),
             }
         }
         self.vector = vector;
         let counters = self.core.counters.interface(id);
         counters.rx_packets.add(packets);
         counters.rx_bytes.add(bytes);
-        // What came out of a tunnel is summed even if alone: its checksum may never have been filled
-        // in, which a UDP socket does not tell.
-        let wanted =
-            entry == Some(NodeId::TunnelInput) || find_company(&mut self.core.waiting[first..]);
-        if wanted {
-            self.coalesce(first);
+        if let Some(arrival) = arrival {
+            node::merge(&mut self.core, first, arrival.side);
         }
         bytes
     }
 
-    /// Takes the waiting vector through the rest of the graph and sends what comes out.
+    /// Takes the waiting vector through the rest of the graph and sends what comes out. What comes
+    /// to wait meanwhile follows as a vector of its own.
     fn finish(&mut self, tables: &Tables) {
-        self.look_up(tables);
+        while let Some(vector) = self.core.join.depart() {
+            self.look_up(tables, vector);
+        }
         self.flush();
     }
 
-    /// Merges what a device brought, `waiting` from `first` on: one look-up, one rewrite and one
-    /// frame for many packets of a flow, be they of a tunnel (where a train of one buffer was merged
-    /// where it lay), or a pod's datagrams, which a sender hands over one by one.
-    fn coalesce(&mut self, first: usize) {
-        let came = &mut self.core.waiting[first..];
-        if came.len() < 2 {
-            return;
-        }
-        self.fates.clear();
-        self.fates.resize(came.len(), Fate::Absorbed);
-        coalesce::vector(came, self.core.merges, &mut self.fates);
-        if !self.fates.contains(&Fate::Absorbed) {
-            for (packet, fate) in came.iter_mut().zip(&self.fates) {
-                if let Fate::Kept(offload) = fate {
-                    packet.buffer.meta.offload = *offload;
-                }
-            }
-            return;
-        }
-        let (mut fates, failed) = (self.fates.iter(), Cell::new(None));
-        let leaves = |packet: &mut Packet| {
-            let Some(Fate::Kept(offload)) = fates.next() else {
-                return true;
-            };
-            packet.buffer.meta.offload = *offload;
-            failed.set(packet.parse_again().err());
-            failed.get().is_some()
-        };
-        for packet in self.core.waiting.extract_if(first.., leaves) {
-            match failed.take() {
-                None => self.core.counters.consumed(ConsumeReason::Coalesced).add(1),
-                Some(reason) => self.core.counters.lost(packet.rx, reason),
-            }
-            self.core.pool.give(packet.buffer);
-        }
-    }
-
-    /// Looks the waiting vector up and takes it on from there.
-    fn look_up(&mut self, tables: &Tables) {
-        let mut waiting = std::mem::take(&mut self.core.waiting);
+    /// Looks a vector up and takes it on from there.
+    fn look_up(&mut self, tables: &Tables, mut vector: Vec<Packet>) {
         self.keys.clear();
         self.keys
-            .extend(waiting.iter().filter_map(|packet| packet.key));
+            .extend(vector.iter().filter_map(|packet| packet.key));
         self.hits.clear();
         self.hits.resize(self.keys.len(), None);
         self.core.flows.lookup_batch(&self.keys, &mut self.hits);
         let mut hits = self.hits.iter();
-        for mut packet in waiting.drain(..) {
+        for mut packet in vector.drain(..) {
             if packet.key.is_some() {
                 packet.hit = hits.next().copied().flatten();
             }
             self.core.run_all(tables, packet, NodeId::Flow);
         }
-        self.core.waiting = waiting;
+        self.core.join.reuse(vector);
     }
 
     /// Gives every queue to its device.
     fn flush(&mut self) {
-        for id in self.core.dirty.drain(..) {
-            let queue = &mut self.core.queues[id.index()];
-            let counters = self.core.counters.interface(id);
-            match self.devices[id.index()].as_mut() {
+        for at in 0..self.core.dirty.len() {
+            let id = self.core.dirty[at];
+            let mut queue = std::mem::take(&mut self.core.queues[id.index()]);
+            let done = match self.devices[id.index()].as_mut() {
                 Some(device) => {
-                    let done = device.transmit(queue);
+                    let done = device.transmit(&mut queue);
+                    let counters = self.core.counters.interface(id);
                     counters.tx_packets.add(done.sent as u64);
                     counters.tx_bytes.add(done.bytes as u64);
-                    if done.full > 0 {
-                        self.core
-                            .counters
-                            .dropped(DropReason::TxFull)
-                            .add(done.full as u64);
-                    }
-                    if done.refused > 0 {
-                        self.core
-                            .counters
-                            .dropped(DropReason::TxError)
-                            .add(done.refused as u64);
-                    }
+                    done
                 }
                 None => {
-                    let lost = queue.len() as u64;
+                    let count = queue.len();
                     self.core
-                        .counters
-                        .dropped(DropReason::InterfaceDown)
-                        .add(lost);
+                        .not_sent(id, DropReason::InterfaceDown, count, &queue);
+                    Transmitted::default()
                 }
+            };
+            if done.full > 0 {
+                self.core
+                    .not_sent(id, DropReason::TxFull, done.full, &queue);
+            }
+            if done.refused > 0 {
+                self.core
+                    .not_sent(id, DropReason::TxError, done.refused, &queue);
             }
             for buffer in queue.drain(..) {
                 self.core.pool.give(buffer);
             }
+            self.core.queues[id.index()] = queue;
         }
+        self.core.dirty.clear();
     }
 }
 
-/// Why a packet goes that its device could make no sense of, at the node it would have entered by.
-fn malformed_at(entry: NodeId) -> DropReason {
-    match entry {
-        NodeId::TunnelInput => DropReason::TunnelMalformed,
-        _ => DropReason::OffloadMalformed,
+/// The node packets of a side enter by, and why those go that their device could make no sense of.
+fn entry(side: Side) -> (NodeId, DropReason) {
+    match side {
+        Side::Workload => (NodeId::EthernetInput, DropReason::OffloadMalformed),
+        Side::Host => (NodeId::IpInput, DropReason::OffloadMalformed),
+        Side::Tunnel(_) => (NodeId::TunnelInput, DropReason::TunnelMalformed),
     }
 }
 
-/// Marks the packets that are alone of their flow in this part of a vector. Whether others are left.
-fn find_company(packets: &mut [Packet]) -> bool {
-    const SLOTS: usize = 128;
-    let mut latest = [usize::MAX; SLOTS];
-    let mut any = false;
-    for at in 0..packets.len() {
-        let (before, rest) = packets.split_at_mut(at);
-        let packet = &mut rest[0];
-        packet.alone = true;
-        // What came in fragments may have to go in fragments, each datagram by itself.
-        let Some(key) = packet.key.as_ref().filter(|_| !packet.refragment) else {
-            continue;
-        };
-        // The last of another flow that has the same slot is forgotten; merging is no duty.
-        let slot = &mut latest[key.hash(0) as usize % SLOTS];
-        if let Some(other) = before.get_mut(*slot)
-            && other.key == packet.key
-        {
-            other.alone = false;
-            packet.alone = false;
-            any = true;
-        }
-        *slot = at;
-    }
-    any
-}
+#[cfg(test)]
+mod tests;

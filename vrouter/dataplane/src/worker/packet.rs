@@ -8,15 +8,17 @@ use policy::flow::{FlowKey, Hit};
 use crate::buffer::Buffer;
 use crate::drop::DropReason;
 use crate::id::{AdjacencyId, InterfaceId};
+use crate::origin::Arrival;
 use crate::packet::Headers;
+use crate::trace::Mark;
 
 /// A packet on its way through the graph.
 #[derive(Debug)]
 pub struct Packet {
     /// Its bytes; after the link's input node they start with the IP header.
     pub buffer: Buffer,
-    /// Where it came in.
-    pub rx: InterfaceId,
+    /// Where it came in, and what is behind that.
+    pub arrival: Arrival,
     /// Where it goes out, once known.
     pub out: InterfaceId,
     /// Its headers, once parsed.
@@ -35,15 +37,19 @@ pub struct Packet {
     pub untracked: bool,
     /// Whether the router made it, or has charged it a hop already.
     pub generated: bool,
+    /// Whether the agent was told why it is lost.
+    pub(crate) reported: bool,
+    /// Its mark, if it is traced.
+    pub(crate) mark: Option<Mark>,
 }
 
 impl Packet {
     /// A packet that just came in.
-    pub fn new(buffer: Buffer, rx: InterfaceId) -> Self {
+    pub fn new(buffer: Buffer, arrival: Arrival) -> Self {
         Self {
             buffer,
-            rx,
-            out: rx,
+            arrival,
+            out: arrival.interface,
             headers: Headers::NONE,
             key: None,
             alone: false,
@@ -52,11 +58,13 @@ impl Packet {
             refragment: false,
             untracked: false,
             generated: false,
+            reported: false,
+            mark: None,
         }
     }
 
     /// Brings `headers` up to date after it grew by merging, and took over flags of its last segment.
-    pub(super) fn parse_again(&mut self) -> Result<(), DropReason> {
+    pub(crate) fn parse_again(&mut self) -> Result<(), DropReason> {
         if self.buffer.len() != self.headers.length {
             self.headers = Headers::parse(self.buffer.bytes())?;
         }

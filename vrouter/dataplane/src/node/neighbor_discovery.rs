@@ -13,9 +13,16 @@ use smoltcp::wire::{
 
 use crate::adjacency::GATEWAY_MAC;
 use crate::drop::{ConsumeReason, DropReason, GenerateReason};
-use crate::graph::Next;
+use crate::graph::node;
 use crate::tables::{GATEWAY_V6, Tables};
 use crate::worker::{Core, Packet};
+
+node! {
+    NeighborDiscovery to [Transmit]
+    drops [NdMalformed NdUnanswered SpoofedSource InterfaceDown NoBuffer]
+    makes [NdAdvertisement]
+    ends [NdSolicitation]
+}
 
 /// Whether an IPv6 packet is ICMPv6 of the neighbor discovery types 133–137.
 pub(super) fn is_discovery(packet: &[u8]) -> bool {
@@ -32,7 +39,7 @@ pub(super) fn answer(core: &mut Core, tables: &Tables, packet: &mut Packet) -> N
     else {
         return Next::Drop(DropReason::NdMalformed);
     };
-    let Some(workload) = tables.workload(packet.rx) else {
+    let Some(workload) = tables.workload(packet.arrival.interface) else {
         return Next::Drop(DropReason::InterfaceDown);
     };
     // Hop limit 255 proves that the message was not forwarded (RFC 4861 section 7.1.1).
@@ -70,7 +77,7 @@ pub(super) fn answer(core: &mut Core, tables: &Tables, packet: &mut Packet) -> N
         payload_len: advert.buffer_len(),
         hop_limit: 255,
     };
-    let sent = core.generate(packet.rx, GenerateReason::NdAdvertisement, |bytes| {
+    let sent = core.generate(packet.arrival, GenerateReason::NdAdvertisement, |bytes| {
         let length = ip.buffer_len() + ip.payload_len;
         let (header, body) = bytes[..length].split_at_mut(ip.buffer_len());
         ip.emit(&mut Ipv6Packet::new_unchecked(header));
@@ -82,6 +89,6 @@ pub(super) fn answer(core: &mut Core, tables: &Tables, packet: &mut Packet) -> N
         );
         length
     });
-    core.on_link(sent, workload, EtherType::Ipv6);
+    core.on_link(sent, workload, EtherType::Ipv6, To::Transmit);
     Next::Consume(ConsumeReason::NdSolicitation)
 }

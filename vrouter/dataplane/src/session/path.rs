@@ -1,7 +1,7 @@
 //! What the packet path writes into a session's opaque path words.
 
 use crate::id::{AdjacencyId, InterfaceId};
-use crate::tables::Tables;
+use crate::origin::Arrival;
 
 /// One direction of a session: where its packets go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,8 +33,8 @@ impl Path {
     /// Whether a packet of this direction may come in there. A session must not let in from
     /// outside what its first packet would not have been (RFC 1812 section 5.3.8). What a
     /// workload may send from was checked on arrival.
-    pub(crate) fn admits(self, tables: &Tables, arrival: InterfaceId) -> bool {
-        self.home.is_none_or(|home| home == arrival) || tables.workload(arrival).is_some()
+    pub(crate) fn admits(self, arrival: Arrival) -> bool {
+        self.home.is_none_or(|home| home == arrival.interface) || arrival.is_workload()
     }
 }
 

@@ -1,17 +1,18 @@
 //! ICMP errors about packets that are not forwarded (RFC 792, RFC 1812 section 4.3, RFC 4443).
 
+use std::net::IpAddr;
+
 use encap::Family;
 use encap::icmp::ErrorRepr;
 use encap::ip::Ends;
 
-use super::classify::may_be_told;
 use crate::drop::GenerateReason;
 use crate::graph::{IcmpError, NodeId};
 use crate::packet::{Headers, Transport};
 use crate::tables::Tables;
 use crate::worker::{Core, Packet};
 
-pub(super) fn send(core: &mut Core, tables: &Tables, packet: &Packet, error: IcmpError) {
+pub(crate) fn send(core: &mut Core, tables: &Tables, packet: &Packet, error: IcmpError) {
     let headers = &packet.headers;
     if matches!(headers.transport, Transport::IcmpError { .. })
         || !may_be_told(headers.source)
@@ -32,7 +33,7 @@ pub(super) fn send(core: &mut Core, tables: &Tables, packet: &Packet, error: Icm
         return;
     };
     let message = ErrorRepr::new(ends, error, packet.buffer.bytes());
-    let built = core.generate(packet.rx, GenerateReason::IcmpError, |bytes| {
+    let built = core.generate(packet.arrival, GenerateReason::IcmpError, |bytes| {
         message.emit(bytes);
         message.buffer_len()
     });
@@ -45,4 +46,9 @@ pub(super) fn send(core: &mut Core, tables: &Tables, packet: &Packet, error: Icm
         error.adjacency = adjacency;
         core.spawn(error, NodeId::Forward);
     }
+}
+
+/// Whether an address is one that ICMP errors may be sent to.
+fn may_be_told(address: IpAddr) -> bool {
+    !(address.is_unspecified() || address.is_multicast() || address.is_loopback())
 }

@@ -11,7 +11,7 @@ use crate::worker::Packet;
 /// Lowers the segment size a SYN announces to what fits `mtu`, the next link's, and the link
 /// towards its sender: what the size allows the other end to send goes that way.
 #[inline]
-pub(super) fn clamp(tables: &Tables, packet: &mut Packet, mtu: u16) {
+pub(crate) fn clamp(tables: &Tables, packet: &mut Packet, mtu: u16) {
     if let Transport::Tcp { flags } = packet.headers.transport
         && flags & tcp::SYN != 0
     {

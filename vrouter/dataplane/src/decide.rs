@@ -18,27 +18,28 @@ use policy::model::{Direction, PacketTuple};
 use crate::adjacency::Adjacency;
 use crate::drop::DropReason;
 use crate::events::Whose;
-use crate::graph::IcmpError;
+use crate::graph::{IcmpError, Next};
 use crate::hits::Hit as RuleHit;
-use crate::host_endpoint::{HostEndpoint, Origin};
+use crate::host_endpoint::HostEndpoint;
 use crate::id::{AdjacencyId, InterfaceId};
+use crate::origin::Origin;
 use crate::session::Path;
 use crate::tables::{EndpointToHost, Tables};
 use crate::worker::{Core, Packet};
 
 /// What was found out about a flow that may pass.
-pub(super) struct Decision {
-    pub(super) forward: AdjacencyId,
+pub(crate) struct Decision {
+    pub(crate) forward: AdjacencyId,
     reverse: AdjacencyId,
     /// The workload it goes to, if it is one of ours.
-    pub(super) to: Option<InterfaceId>,
+    pub(crate) to: Option<InterfaceId>,
     /// The rules that allowed it out of and into its ends.
-    pub(super) rules: [u32; 2],
+    pub(crate) rules: [u32; 2],
 }
 
 impl Decision {
     /// The session's directions, by [`policy::flow::Direction::index`].
-    pub(super) fn paths(&self, tables: &Tables) -> [Path; 2] {
+    pub(crate) fn paths(&self, tables: &Tables) -> [Path; 2] {
         [
             Path {
                 adjacency: self.forward,
@@ -53,7 +54,7 @@ impl Decision {
 }
 
 /// Whether a packet's source may be behind the interface it came in by.
-pub(super) fn admits(tables: &Tables, packet: &Packet) -> bool {
+pub(crate) fn admits(tables: &Tables, packet: &Packet) -> bool {
     let back = tables
         .route(packet.headers.source, packet.flow_hash())
         .unwrap_or(AdjacencyId(0));
@@ -61,7 +62,7 @@ pub(super) fn admits(tables: &Tables, packet: &Packet) -> bool {
         adjacency: back,
         home: home(tables, back),
     };
-    path.admits(tables, packet.rx)
+    path.admits(packet.arrival)
 }
 
 /// Where packets come from whose way back is this, if that is known for sure.
@@ -79,17 +80,25 @@ fn home(tables: &Tables, back: AdjacencyId) -> Option<InterfaceId> {
 }
 
 /// Why a flow may not pass.
-pub(super) struct Refusal {
-    pub(super) reason: DropReason,
-    pub(super) tell: Option<IcmpError>,
+pub(crate) struct Refusal {
+    pub(crate) reason: DropReason,
+    pub(crate) tell: Option<IcmpError>,
     /// The rule that refused it, and whose.
-    pub(super) rule: Option<(Whose, Direction, RuleId)>,
+    pub(crate) rule: Option<(Whose, Direction, RuleId)>,
 }
 
 impl Refusal {
     /// Whether policy refused it, not routing.
-    pub(super) fn is_policy(&self) -> bool {
+    pub(crate) fn is_policy(&self) -> bool {
         self.rule.is_some() || self.reason == DropReason::EndpointToHost
+    }
+
+    /// What becomes of the packet.
+    pub(crate) fn next<N>(&self) -> Next<N> {
+        match self.tell {
+            Some(error) => Next::Reject(self.reason, error),
+            None => Next::Drop(self.reason),
+        }
     }
 
     fn unreachable() -> Self {
@@ -122,7 +131,7 @@ struct Answer {
 
 /// What the policies on a new flow's way said, to be counted once its fate is known.
 #[derive(Default)]
-pub(super) struct Asked {
+pub(crate) struct Asked {
     answers: [Option<Answer>; Self::MOST],
     count: usize,
 }
@@ -139,7 +148,7 @@ impl Asked {
     }
 
     /// Counts a flow with its first packet, which a session counts by itself if there is one.
-    pub(super) fn count(&self, core: &Core, packet: &Packet) {
+    pub(crate) fn count(&self, core: &Core, packet: &Packet) {
         let seen = core.seen(packet);
         let add = |hit: &RuleHit, first: bool| {
             hit.flows.add(1);
@@ -172,7 +181,7 @@ impl Asked {
 
 /// Routes a flow and asks every policy on its way. `untracked`: the host endpoint it came in by
 /// has let it in for good.
-pub(super) fn decide(
+pub(crate) fn decide(
     tables: &Tables,
     origin: Origin,
     tuple: &PacketTuple,
@@ -257,7 +266,7 @@ pub(super) fn decide(
 
 /// What `doNotTrack` policies say of a packet before any session is looked at: none when they
 /// leave it to the rest.
-pub(super) fn untracked(
+pub(crate) fn untracked(
     tables: &Tables,
     origin: Origin,
     tuple: &PacketTuple,

@@ -8,11 +8,22 @@ use encap::offload::{GsoKind, Offload, Partial};
 use encap::{checksum, icmp};
 
 use crate::drop::DropReason;
-use crate::graph::{Next, NodeId};
+use crate::graph::node;
+use crate::origin::Side;
 use crate::packet::{Headers, Transport};
-use crate::tables::{GATEWAY_V4, GATEWAY_V6, InterfaceKind, Tables, Workload};
+use crate::tables::{GATEWAY_V4, GATEWAY_V6, Tables, Workload};
 use crate::worker::Packet;
 use encap::protocol;
+
+node! {
+    IpInput to [Merge Reassemble Echo NeighborDiscovery]
+    drops [
+        IpTruncated IpBadVersion IpBadHeader IpBadChecksum IpSourceRoute TransportTruncated
+        OffloadMalformed Multicast Martian SpoofedSource TunnelFromWorkload InterfaceDown
+    ]
+    makes []
+    ends []
+}
 
 pub(super) fn input(tables: &Tables, packet: &mut Packet) -> Next {
     let headers = match parse(packet) {
@@ -20,21 +31,21 @@ pub(super) fn input(tables: &Tables, packet: &mut Packet) -> Next {
         Err(reason) => return Next::Drop(reason),
     };
     packet.headers = headers;
-    let workload = match tables.interface(packet.rx).map(|interface| &interface.kind) {
-        Some(InterfaceKind::Workload(workload)) => Some(workload),
-        Some(InterfaceKind::Host) => None,
-        Some(InterfaceKind::Tunnel(_)) => {
+    match packet.arrival.side {
+        Side::Workload => {
+            let Some(workload) = tables.workload(packet.arrival.interface) else {
+                return Next::Drop(DropReason::InterfaceDown);
+            };
+            if let Some(next) = from_workload(tables, workload, &headers) {
+                return next;
+            }
+        }
+        Side::Host => {}
+        Side::Tunnel(_) => {
             if packet.buffer.meta.offload == Offload::None {
                 assess(packet);
             }
-            None
         }
-        None => return Next::Drop(DropReason::InterfaceDown),
-    };
-    if let Some(workload) = workload
-        && let Some(next) = from_workload(tables, workload, &headers)
-    {
-        return next;
     }
     if headers.is_to_group() {
         return Next::Drop(DropReason::Multicast);
@@ -43,9 +54,9 @@ pub(super) fn input(tables: &Tables, packet: &mut Packet) -> Next {
         return Next::Drop(DropReason::Martian);
     }
     if headers.is_fragment() {
-        Next::To(NodeId::Reassemble)
+        Next::To(To::Reassemble)
     } else {
-        Next::To(NodeId::Flow)
+        Next::To(To::Merge)
     }
 }
 
@@ -109,7 +120,7 @@ fn from_workload(tables: &Tables, workload: &Workload, headers: &Headers) -> Opt
         && icmp::is_discovery(kind)
         && headers.protocol == protocol::ICMPV6
     {
-        return Some(Next::To(NodeId::NeighborDiscovery));
+        return Some(Next::To(To::NeighborDiscovery));
     }
     let to_gateway = headers.destination == IpAddr::V4(GATEWAY_V4)
         || headers.destination == IpAddr::V6(GATEWAY_V6);
@@ -125,13 +136,11 @@ fn from_workload(tables: &Tables, workload: &Workload, headers: &Headers) -> Opt
         return Some(Next::Drop(reason));
     }
     if to_gateway && headers.is_fragment() {
-        return Some(Next::To(NodeId::Reassemble));
+        return Some(Next::To(To::Reassemble));
     }
     if to_gateway {
         return Some(match headers.transport {
-            Transport::IcmpQuery { kind, .. } if icmp::is_echo_request(kind) => {
-                Next::To(NodeId::Echo)
-            }
+            Transport::IcmpQuery { kind, .. } if icmp::is_echo_request(kind) => Next::To(To::Echo),
             Transport::IcmpQuery { .. }
             | Transport::IcmpError { .. }
             | Transport::IcmpOther { .. }

@@ -1,8 +1,16 @@
 //! The edge of the packet path: what a queue of an interface can do.
 
+mod fault;
+mod pcap;
+mod tracer;
+
 use std::io;
 
 use crate::buffer::{Buffer, Pool};
+
+pub use fault::{Chances, FaultInjector};
+pub use pcap::{LinkType, PcapWriter};
+pub use tracer::{Passage, Tracer};
 
 /// Packets on their way together, in the order they came.
 pub type Vector = Vec<Buffer>;

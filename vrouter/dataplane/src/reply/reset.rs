@@ -28,7 +28,7 @@ struct Reset {
 }
 
 /// Sends both, as far as there are routes.
-pub(super) fn send(core: &mut Core, tables: &Tables, packet: &Packet) {
+pub(crate) fn send(core: &mut Core, tables: &Tables, packet: &Packet) {
     let headers = &packet.headers;
     let Transport::Tcp { flags: seen } = headers.transport else {
         return;
@@ -68,7 +68,7 @@ fn one(core: &mut Core, tables: &Tables, packet: &Packet, reset: &Reset) {
     let Some(ends) = Ends::new(reset.from.0, reset.to.0) else {
         return;
     };
-    let made = core.generate(packet.rx, GenerateReason::PolicyReset, |bytes| {
+    let made = core.generate(packet.arrival, GenerateReason::PolicyReset, |bytes| {
         write(bytes, ends, reset)
     });
     let Some(mut made) = made else { return };
