@@ -3,8 +3,10 @@
 use encap::Family;
 use vrouter_dataplane::buffer::Meta;
 use vrouter_dataplane::device::{Capabilities, VECTOR};
+use vrouter_dataplane::events::Event;
 use vrouter_dataplane::id::InterfaceId;
 use vrouter_dataplane::memory::Frame;
+use vrouter_dataplane::trace::Step;
 use vrouter_dataplane::worker::{Config, Worker};
 
 use crate::repeating::{Change, Repeating};
@@ -19,8 +21,8 @@ const FLOWS: u16 = VECTOR as u16;
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     worker: Worker<Repeating>,
-    /// Holds tables and flows.
-    _node: Node,
+    /// Holds tables, flows and events.
+    node: Node,
     arrival: InterfaceId,
     /// Turns are divided by this, where a turn is long.
     share: u64,
@@ -68,7 +70,7 @@ impl Case {
         Self {
             name,
             worker,
-            _node: node,
+            node,
             arrival,
             share: 1,
             weight: 1,
@@ -109,6 +111,20 @@ impl Case {
             self.worker.mark_ready(self.arrival);
             self.worker.turn(self.now);
         }
+    }
+
+    /// The way of one packet, node by node, once its flow is known.
+    pub(crate) fn way(&mut self) -> Vec<Step> {
+        self.run(1);
+        while self.node.events.pop().is_some() {}
+        self.worker.trace(Some(self.arrival), 1);
+        self.run(1);
+        let events = std::iter::from_fn(|| self.node.events.pop());
+        let steps = events.filter_map(|event| match event {
+            Event::Traced(step) => Some(step),
+            Event::Denied(_) | Event::Dropped(_) | Event::DeviceFailed { .. } => None,
+        });
+        steps.collect()
     }
 
     /// That what was measured is what the name says.

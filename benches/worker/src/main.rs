@@ -45,6 +45,8 @@ struct Arguments {
 enum Command {
     /// Counts instructions by kind of packet, with valgrind.
     Instructions(instructions::Instructions),
+    /// Prints the way of one packet of each kind, node by node.
+    Trace,
     /// Compares small and large nodes: pods, live flows, routes, rules.
     Scale(scale::Scale),
 }
@@ -89,6 +91,7 @@ fn main() -> ExitCode {
     let arguments = match &arguments.command {
         Some(Command::Instructions(what)) => return instructions::run(what, &arguments.common),
         Some(Command::Scale(what)) => return scale::run(what, &arguments.common),
+        Some(Command::Trace) => return trace(&arguments.common),
         None => arguments.common,
     };
     let wanted = cases::all()
@@ -114,6 +117,17 @@ fn main() -> ExitCode {
                 })
                 .collect();
             println!("{}", json!({ "turns": arguments.turns, "packets": rows }));
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn trace(common: &Common) -> ExitCode {
+    let cases = cases::all().into_iter();
+    for mut case in cases.filter(|case| case.name.contains(&common.only)) {
+        println!("{}", case.name);
+        for step in case.way() {
+            println!("  {step}");
         }
     }
     ExitCode::SUCCESS
