@@ -11,101 +11,116 @@ pub(crate) const KUBERNETES_V1: &str = "networking.k8s.io/v1";
 /// Where Calico keeps its IPAM kinds when Kubernetes is its store; accepted for those alone.
 pub(crate) const CRD_V1: &str = "crd.projectcalico.org/v1";
 
+/// The one table of kinds, given to the macro `$then`: those with a type of their own, whose file
+/// in `kinds/` says everything else of them, and those that are kept as they were written.
+macro_rules! kinds_table {
+    ($then:ident) => {
+        $then! {
+            typed {
+                /// A node of the cluster: its underlay and tunnel addresses.
+                Node "Node" "nodes" CALICO_V3 global;
+                /// A range of pod addresses and how they travel between nodes.
+                IpPool "IPPool" "ippools" CALICO_V3 global;
+                /// One interface of one pod.
+                WorkloadEndpoint "WorkloadEndpoint" "workloadendpoints" CALICO_V3 namespaced;
+                /// An interface of a host.
+                HostEndpoint "HostEndpoint" "hostendpoints" CALICO_V3 global;
+                /// Which node owns which block of addresses.
+                BlockAffinity "BlockAffinity" "blockaffinities" CALICO_V3 global;
+                /// An order of policies, first to last.
+                Tier "Tier" "tiers" CALICO_V3 global;
+                /// Rules for the endpoints of a namespace.
+                NetworkPolicy "NetworkPolicy" "networkpolicies" CALICO_V3 namespaced;
+                /// Rules for endpoints of every namespace.
+                GlobalNetworkPolicy "GlobalNetworkPolicy" "globalnetworkpolicies" CALICO_V3 global;
+                /// A NetworkPolicy that is only watched.
+                StagedNetworkPolicy "StagedNetworkPolicy" "stagednetworkpolicies" CALICO_V3 namespaced;
+                /// A GlobalNetworkPolicy that is only watched.
+                StagedGlobalNetworkPolicy "StagedGlobalNetworkPolicy" "stagedglobalnetworkpolicies" CALICO_V3 global;
+                /// A Kubernetes NetworkPolicy that is only watched.
+                StagedKubernetesNetworkPolicy "StagedKubernetesNetworkPolicy" "stagedkubernetesnetworkpolicies" CALICO_V3 namespaced;
+                /// Kubernetes' own NetworkPolicy (`networking.k8s.io/v1`).
+                KubernetesNetworkPolicy "NetworkPolicy" "networkpolicies" KUBERNETES_V1 namespaced;
+                /// Labelled prefixes for the rules of one namespace.
+                NetworkSet "NetworkSet" "networksets" CALICO_V3 namespaced;
+                /// Labelled prefixes for the rules of every namespace.
+                GlobalNetworkSet "GlobalNetworkSet" "globalnetworksets" CALICO_V3 global;
+                /// Rules and labels inherited by the endpoints that name it.
+                Profile "Profile" "profiles" CALICO_V3 global;
+                /// Settings of the node agent, for all nodes (`default`) or one (`node.<name>`).
+                FelixConfiguration "FelixConfiguration" "felixconfigurations" CALICO_V3 global;
+            }
+            stored {
+                /// Known, not acted on.
+                BgpConfiguration "BGPConfiguration" "bgpconfigurations" CALICO_V3 global;
+                /// Known, not acted on.
+                BgpPeer "BGPPeer" "bgppeers" CALICO_V3 global;
+                /// Known, not acted on.
+                BgpFilter "BGPFilter" "bgpfilters" CALICO_V3 global;
+                /// Known, not acted on.
+                IpamConfiguration "IPAMConfiguration" "ipamconfigurations" CALICO_V3 global;
+                /// Known, not acted on.
+                IpReservation "IPReservation" "ipreservations" CALICO_V3 global;
+                /// Known, not acted on.
+                IpamBlock "IPAMBlock" "ipamblocks" CALICO_V3 global;
+                /// Known, not acted on.
+                IpamHandle "IPAMHandle" "ipamhandles" CALICO_V3 global;
+                /// Known, not acted on.
+                ClusterInformation "ClusterInformation" "clusterinformations" CALICO_V3 global;
+                /// Known, not acted on.
+                KubeControllersConfiguration "KubeControllersConfiguration" "kubecontrollersconfigurations" CALICO_V3 global;
+                /// Known, not acted on.
+                CalicoNodeStatus "CalicoNodeStatus" "caliconodestatuses" CALICO_V3 global;
+            }
+        }
+    };
+}
+pub(crate) use kinds_table;
+
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $variant:ident $name:literal $plural:literal $api:ident $scope:ident;)*) => {
+    (@scope namespaced) => { true };
+    (@scope global) => { false };
+    ($($section:ident {
+        $($(#[$doc:meta])* $variant:ident $name:literal $plural:literal $api:ident $scope:ident;)*
+    })*) => {
         /// Every kind this parser knows by name.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Kind {
-            $($(#[$doc])* $variant,)*
+            $($($(#[$doc])* $variant,)*)*
         }
 
         impl Kind {
             /// Every kind, in order of declaration.
-            pub const ALL: &[Kind] = &[$(Kind::$variant,)*];
+            pub const ALL: &[Kind] = &[$($(Kind::$variant,)*)*];
 
             /// The kind as written in a resource: `IPPool`.
             #[must_use]
             pub fn name(self) -> &'static str {
-                match self { $(Kind::$variant => $name,)* }
+                match self { $($(Kind::$variant => $name,)*)* }
             }
 
             /// The plural in lower case, as in etcd's keys: `ippools`.
             #[must_use]
             pub fn plural(self) -> &'static str {
-                match self { $(Kind::$variant => $plural,)* }
+                match self { $($(Kind::$variant => $plural,)*)* }
             }
 
             /// The `apiVersion` it is printed with.
             #[must_use]
             pub fn api_version(self) -> &'static str {
-                match self { $(Kind::$variant => $api,)* }
+                match self { $($(Kind::$variant => $api,)*)* }
             }
 
             /// Whether its resources live in a namespace.
             #[must_use]
             pub fn namespaced(self) -> bool {
-                match self { $(Kind::$variant => kinds!(@scope $scope),)* }
+                match self { $($(Kind::$variant => kinds!(@scope $scope),)*)* }
             }
         }
     };
-    (@scope namespaced) => { true };
-    (@scope global) => { false };
 }
 
-kinds! {
-    /// A node of the cluster: its underlay and tunnel addresses.
-    Node "Node" "nodes" CALICO_V3 global;
-    /// A range of pod addresses and how they travel between nodes.
-    IpPool "IPPool" "ippools" CALICO_V3 global;
-    /// One interface of one pod.
-    WorkloadEndpoint "WorkloadEndpoint" "workloadendpoints" CALICO_V3 namespaced;
-    /// An interface of a host.
-    HostEndpoint "HostEndpoint" "hostendpoints" CALICO_V3 global;
-    /// Which node owns which block of addresses.
-    BlockAffinity "BlockAffinity" "blockaffinities" CALICO_V3 global;
-    /// An order of policies, first to last.
-    Tier "Tier" "tiers" CALICO_V3 global;
-    /// Rules for the endpoints of a namespace.
-    NetworkPolicy "NetworkPolicy" "networkpolicies" CALICO_V3 namespaced;
-    /// Rules for endpoints of every namespace.
-    GlobalNetworkPolicy "GlobalNetworkPolicy" "globalnetworkpolicies" CALICO_V3 global;
-    /// A NetworkPolicy that is only watched.
-    StagedNetworkPolicy "StagedNetworkPolicy" "stagednetworkpolicies" CALICO_V3 namespaced;
-    /// A GlobalNetworkPolicy that is only watched.
-    StagedGlobalNetworkPolicy "StagedGlobalNetworkPolicy" "stagedglobalnetworkpolicies" CALICO_V3 global;
-    /// A Kubernetes NetworkPolicy that is only watched.
-    StagedKubernetesNetworkPolicy "StagedKubernetesNetworkPolicy" "stagedkubernetesnetworkpolicies" CALICO_V3 namespaced;
-    /// Kubernetes' own NetworkPolicy (`networking.k8s.io/v1`).
-    KubernetesNetworkPolicy "NetworkPolicy" "networkpolicies" KUBERNETES_V1 namespaced;
-    /// Labelled prefixes for the rules of one namespace.
-    NetworkSet "NetworkSet" "networksets" CALICO_V3 namespaced;
-    /// Labelled prefixes for the rules of every namespace.
-    GlobalNetworkSet "GlobalNetworkSet" "globalnetworksets" CALICO_V3 global;
-    /// Rules and labels inherited by the endpoints that name it.
-    Profile "Profile" "profiles" CALICO_V3 global;
-    /// Settings of the node agent, for all nodes (`default`) or one (`node.<name>`).
-    FelixConfiguration "FelixConfiguration" "felixconfigurations" CALICO_V3 global;
-    /// Known, not acted on.
-    BgpConfiguration "BGPConfiguration" "bgpconfigurations" CALICO_V3 global;
-    /// Known, not acted on.
-    BgpPeer "BGPPeer" "bgppeers" CALICO_V3 global;
-    /// Known, not acted on.
-    BgpFilter "BGPFilter" "bgpfilters" CALICO_V3 global;
-    /// Known, not acted on.
-    IpamConfiguration "IPAMConfiguration" "ipamconfigurations" CALICO_V3 global;
-    /// Known, not acted on.
-    IpReservation "IPReservation" "ipreservations" CALICO_V3 global;
-    /// Known, not acted on.
-    IpamBlock "IPAMBlock" "ipamblocks" CALICO_V3 global;
-    /// Known, not acted on.
-    IpamHandle "IPAMHandle" "ipamhandles" CALICO_V3 global;
-    /// Known, not acted on.
-    ClusterInformation "ClusterInformation" "clusterinformations" CALICO_V3 global;
-    /// Known, not acted on.
-    KubeControllersConfiguration "KubeControllersConfiguration" "kubecontrollersconfigurations" CALICO_V3 global;
-    /// Known, not acted on.
-    CalicoNodeStatus "CalicoNodeStatus" "caliconodestatuses" CALICO_V3 global;
-}
+kinds_table!(kinds);
 
 impl Kind {
     /// The kind of that name and API version.

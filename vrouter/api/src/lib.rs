@@ -15,7 +15,7 @@ mod event;
 mod key;
 mod kinds;
 mod metadata;
-pub mod model;
+mod model;
 pub mod names;
 mod number;
 mod object;

@@ -1,5 +1,7 @@
 //! A resource as Kubernetes shapes it: kind, metadata, spec.
 
+use policy::compile::Update;
+use policy::model::Invalid;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use crate::key::{Key, Kind};
@@ -7,9 +9,26 @@ use crate::metadata::Metadata;
 use crate::place::Fields;
 
 /// The part of a resource that differs from kind to kind.
-pub trait Spec: Serialize {
+pub trait Spec: Serialize + Sized {
     /// The kind whose spec this is.
     const KIND: Kind;
+
+    /// What the policy compiler is to be told of a resource; `None` for kinds that are no part of
+    /// policy.
+    ///
+    /// # Errors
+    /// What the model cannot hold, with its path from the resource's root.
+    fn update(_: &Object<Self>) -> Result<Option<Update>, Invalid> {
+        Ok(None)
+    }
+
+    /// What it is to be told when the resource of a key goes.
+    ///
+    /// # Errors
+    /// A name that the model cannot hold; no parsed resource has one.
+    fn removal(_: &Key) -> Result<Option<Update>, Invalid> {
+        Ok(None)
+    }
 }
 
 /// Reading a spec out of a file.

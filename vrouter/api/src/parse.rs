@@ -4,10 +4,9 @@
 //! falls alone: the good ones of a file with a fault are returned beside the errors.
 
 use crate::error::{Notice, ParseError, one_line};
-use crate::key::{Key, Kind, WrongKind};
+use crate::key::{Key, Kind, WrongKind, kinds_table};
 use crate::kinds;
 use crate::metadata::Metadata;
-use crate::model;
 use crate::object::{Object, Read};
 use crate::place::{Fields, Place, Report};
 use crate::resource::{Other, Resource};
@@ -210,7 +209,7 @@ fn read_resource(
     // it is asked only when nothing else is wrong.
     if !report.failed()
         && let Some(resource) = &resource
-        && let Err(invalid) = model::check(resource)
+        && let Err(invalid) = resource.update()
     {
         let line = tree.line_at(&invalid.field);
         report.error(line, &invalid.field, &invalid.value, invalid.reason);
@@ -229,53 +228,43 @@ fn identify(report: &Report<'_>, kind: Kind, name: Option<&str>, namespace: Opti
     report.identify(&key.to_string(), complete.then_some(&key));
 }
 
-fn read_kind(
-    kind: Kind,
+macro_rules! read_kind {
+    (
+        typed { $($(#[$doc:meta])* $kind:ident $name:literal $plural:literal $api:ident $scope:ident;)* }
+        stored { $($(#[$stored_doc:meta])* $stored:ident $n:literal $p:literal $a:ident $s:ident;)* }
+    ) => {
+        fn read_kind(
+            kind: Kind,
+            top: &Fields<'_>,
+            metadata: &mut Metadata,
+            report: &Report<'_>,
+            line: u32,
+        ) -> Option<Resource> {
+            match kind {
+                $(Kind::$kind => {
+                    read_object(top, metadata, report, line).map(Resource::$kind)
+                })*
+                $(Kind::$stored)|* => {
+                    Some(Resource::Other(read_other(kind, top, metadata, report)))
+                }
+            }
+        }
+    };
+}
+
+kinds_table!(read_kind);
+
+fn read_object<S: Read>(
     top: &Fields<'_>,
     metadata: &mut Metadata,
     report: &Report<'_>,
     line: u32,
-) -> Option<Resource> {
-    macro_rules! typed {
-        ($spec:ty) => {{
-            let spec = read_spec::<$spec>(top, metadata, report, line);
-            Some(
-                Object {
-                    metadata: std::mem::take(metadata),
-                    spec: spec?,
-                }
-                .into(),
-            )
-        }};
-    }
-    match kind {
-        Kind::Node => typed!(kinds::NodeSpec),
-        Kind::IpPool => typed!(kinds::IpPoolSpec),
-        Kind::WorkloadEndpoint => typed!(kinds::WorkloadEndpointSpec),
-        Kind::HostEndpoint => typed!(kinds::HostEndpointSpec),
-        Kind::BlockAffinity => typed!(kinds::BlockAffinitySpec),
-        Kind::Tier => typed!(kinds::TierSpec),
-        Kind::NetworkPolicy => typed!(kinds::NetworkPolicySpec),
-        Kind::GlobalNetworkPolicy => typed!(kinds::GlobalNetworkPolicySpec),
-        Kind::StagedNetworkPolicy => typed!(kinds::StagedNetworkPolicySpec),
-        Kind::StagedGlobalNetworkPolicy => typed!(kinds::StagedGlobalNetworkPolicySpec),
-        Kind::StagedKubernetesNetworkPolicy => typed!(kinds::StagedKubernetesNetworkPolicySpec),
-        Kind::KubernetesNetworkPolicy => typed!(kinds::KubernetesNetworkPolicySpec),
-        Kind::NetworkSet => typed!(kinds::NetworkSetSpec),
-        Kind::GlobalNetworkSet => typed!(kinds::GlobalNetworkSetSpec),
-        Kind::Profile => typed!(kinds::ProfileSpec),
-        Kind::FelixConfiguration => typed!(kinds::FelixConfigurationSpec),
-        Kind::BgpConfiguration
-        | Kind::BgpPeer
-        | Kind::BgpFilter
-        | Kind::IpamConfiguration
-        | Kind::IpReservation
-        | Kind::IpamBlock
-        | Kind::IpamHandle
-        | Kind::ClusterInformation
-        | Kind::KubeControllersConfiguration
-        | Kind::CalicoNodeStatus => Some(Resource::Other(read_other(kind, top, metadata, report))),
-    }
+) -> Option<Object<S>> {
+    let spec = read_spec(top, metadata, report, line);
+    Some(Object {
+        metadata: std::mem::take(metadata),
+        spec: spec?,
+    })
 }
 
 fn read_spec<S: Read>(

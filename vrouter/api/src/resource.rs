@@ -1,17 +1,19 @@
 //! One variant a kind, so that a `match` over resources cannot forget one.
 
+use policy::compile::Update;
+use policy::model::Invalid;
 use serde::{Serialize, Serializer};
 
-use crate::key::{Key, Kind};
-use crate::kinds::{
-    BlockAffinity, FelixConfiguration, GlobalNetworkPolicy, GlobalNetworkSet, HostEndpoint, IpPool,
-    KubernetesNetworkPolicy, NetworkPolicy, NetworkSet, Node, Profile, StagedGlobalNetworkPolicy,
-    StagedKubernetesNetworkPolicy, StagedNetworkPolicy, Tier, WorkloadEndpoint,
-};
+use crate::key::{Key, Kind, kinds_table};
+use crate::kinds::*;
 use crate::metadata::Metadata;
+use crate::object::{Object, Spec};
 
 macro_rules! resources {
-    ($($kind:ident),*) => {
+    (
+        typed { $($(#[$doc:meta])* $kind:ident $name:literal $plural:literal $api:ident $scope:ident;)* }
+        stored { $($(#[$stored_doc:meta])* $stored:ident $n:literal $p:literal $a:ident $s:ident;)* }
+    ) => {
         /// A resource of any kind.
         #[derive(Clone, Debug, PartialEq)]
         // A node holds each resource once, in a map; moving them about is rare.
@@ -51,6 +53,32 @@ macro_rules! resources {
             }
         }
 
+        impl Resource {
+            /// What the policy compiler is to be told of the resource.
+            ///
+            /// # Errors
+            /// What the model cannot hold; no parsed resource has it.
+            pub fn update(&self) -> Result<Option<Update>, Invalid> {
+                match self {
+                    $(Resource::$kind(object) => Spec::update(object),)*
+                    Resource::Other(_) => Ok(None),
+                }
+            }
+        }
+
+        impl Key {
+            /// What the policy compiler is to be told when the resource of this key goes.
+            ///
+            /// # Errors
+            /// A name that the model cannot hold; no parsed resource has one.
+            pub fn removal(&self) -> Result<Option<Update>, Invalid> {
+                match self.kind {
+                    $(Kind::$kind => removal_of::<$kind>(self),)*
+                    $(Kind::$stored)|* => Ok(None),
+                }
+            }
+        }
+
         impl Serialize for Resource {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 match self {
@@ -68,24 +96,7 @@ macro_rules! resources {
     };
 }
 
-resources!(
-    Node,
-    IpPool,
-    WorkloadEndpoint,
-    HostEndpoint,
-    BlockAffinity,
-    Tier,
-    NetworkPolicy,
-    GlobalNetworkPolicy,
-    StagedNetworkPolicy,
-    StagedGlobalNetworkPolicy,
-    StagedKubernetesNetworkPolicy,
-    KubernetesNetworkPolicy,
-    NetworkSet,
-    GlobalNetworkSet,
-    Profile,
-    FelixConfiguration
-);
+kinds_table!(resources);
 
 impl Resource {
     /// The resource's key.
@@ -118,4 +129,19 @@ impl Serialize for Other {
         }
         map.end()
     }
+}
+
+/// A type whose spec says what the compiler is told.
+trait Removed {
+    fn removal(key: &Key) -> Result<Option<Update>, Invalid>;
+}
+
+impl<S: Spec> Removed for Object<S> {
+    fn removal(key: &Key) -> Result<Option<Update>, Invalid> {
+        S::removal(key)
+    }
+}
+
+fn removal_of<T: Removed>(key: &Key) -> Result<Option<Update>, Invalid> {
+    T::removal(key)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use vrouter_api::{Kind, Parsed, model, parse, to_json, to_yaml};
+use vrouter_api::{Kind, Parsed, parse, to_json, to_yaml};
 
 const CORPUS: &str = include_str!("corpus.yaml");
 
@@ -46,7 +46,7 @@ const VALUES: &[&str] = &[
 
 fn reprints(parsed: &Parsed) -> Result<(), TestCaseError> {
     for located in &parsed.resources {
-        prop_assert!(model::policy(&located.value).is_ok());
+        prop_assert!(located.value.update().is_ok());
         for printed in [to_yaml(&located.value), to_json(&located.value)] {
             let again = parse(printed.as_bytes(), "again");
             prop_assert!(again.errors.is_empty(), "{:?}\n{}", again.errors, printed);

@@ -1,7 +1,7 @@
 //! Policies, profiles, endpoints and sets: their checks, and what the policy crate gets.
 
 use policy::model::{Direction, PolicyKind};
-use vrouter_api::{Resource, default_allow_profile, model, parse, to_json, to_yaml};
+use vrouter_api::{Resource, default_allow_profile, parse, to_json, to_yaml};
 
 fn errors(text: &str) -> Vec<String> {
     parse(text.as_bytes(), "f")
@@ -359,4 +359,63 @@ fn endpoints_sets_profiles_and_tiers() {
         panic!()
     };
     assert_eq!(model::tier(&tier).unwrap().order().value(), Some(5.0));
+}
+
+/// What the policy compiler is told of resources.
+mod model {
+    use std::sync::Arc;
+
+    use policy::compile::Update;
+    use policy::model::{Endpoint, Invalid, NetworkSet, Policy, PolicyKey, Profile, Tier};
+    use vrouter_api::{HostEndpoint, Key, Resource, WorkloadEndpoint};
+
+    pub(super) fn policy(resource: &Resource) -> Result<Option<Arc<Policy>>, Invalid> {
+        Ok(match resource.update()? {
+            Some(Update::Policy(policy)) => Some(policy),
+            _ => None,
+        })
+    }
+
+    pub(super) fn policy_key(key: &Key) -> Result<Option<PolicyKey>, Invalid> {
+        Ok(match key.removal()? {
+            Some(Update::RemovePolicy(key)) => Some(key),
+            _ => None,
+        })
+    }
+
+    pub(super) fn network_set(resource: &Resource) -> Result<Option<NetworkSet>, Invalid> {
+        Ok(match resource.update()? {
+            Some(Update::NetworkSet(set)) => Some(set),
+            _ => None,
+        })
+    }
+
+    fn endpoint(resource: &Resource) -> Result<Endpoint, Invalid> {
+        match resource.update()? {
+            Some(Update::Endpoint(endpoint)) => Ok(endpoint),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn workload_endpoint(object: &WorkloadEndpoint) -> Result<Endpoint, Invalid> {
+        endpoint(&object.clone().into())
+    }
+
+    pub(super) fn host_endpoint(object: &HostEndpoint) -> Result<Endpoint, Invalid> {
+        endpoint(&object.clone().into())
+    }
+
+    pub(super) fn profile(object: &vrouter_api::Profile) -> Result<Arc<Profile>, Invalid> {
+        match Resource::from(object.clone()).update()? {
+            Some(Update::Profile(profile)) => Ok(profile),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn tier(object: &vrouter_api::Tier) -> Result<Tier, Invalid> {
+        match Resource::from(object.clone()).update()? {
+            Some(Update::Tier(tier)) => Ok(tier),
+            other => panic!("{other:?}"),
+        }
+    }
 }

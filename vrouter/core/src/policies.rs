@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use policy::compile::{Applied, Compiled, Failsafe, Failsafes, Graph, Update};
-use policy::model::{Direction, EndpointKey, Invalid, Name, NetworkSetKey, Profile};
+use policy::model::{Direction, EndpointKey, Invalid, Name, Profile};
 pub use policy::reference::Resources as Reference;
 use policy::selector::Labels;
-use vrouter_api::{FailsafePort, FelixSettings, Key, Kind, Resource, model};
+use vrouter_api::{FailsafePort, FelixSettings, Key, Kind, Resource};
 
 use crate::resources::Resources;
 
@@ -42,7 +42,7 @@ impl Policies {
     /// Takes a new or changed resource. One the compiler refuses leaves what was there in force.
     pub fn upsert(&mut self, resource: &Resource) {
         let key = resource.key();
-        match update(resource) {
+        match resource.update() {
             Ok(Some(update)) => {
                 self.problems.remove(&key);
                 self.apply(update);
@@ -127,7 +127,7 @@ pub fn failsafes(settings: &FelixSettings) -> Failsafes {
 pub fn reference(resources: &Resources) -> Reference {
     let mut reference = Reference::new();
     reference.apply(Update::Failsafes(failsafes(&resources.felix(""))));
-    let updates = resources.iter().filter_map(|r| update(r).ok().flatten());
+    let updates = resources.iter().filter_map(|r| r.update().ok().flatten());
     for update in default_allow().into_iter().chain(updates) {
         reference.apply(update);
     }
@@ -138,50 +138,12 @@ fn default_allow() -> Result<Update, Invalid> {
     Ok(Profile::allowing(DEFAULT_ALLOW, Labels::default())?.into())
 }
 
-fn update(resource: &Resource) -> Result<Option<Update>, Invalid> {
-    Ok(Some(match resource {
-        Resource::Tier(tier) => model::tier(tier)?.into(),
-        Resource::NetworkPolicy(_)
-        | Resource::GlobalNetworkPolicy(_)
-        | Resource::KubernetesNetworkPolicy(_)
-        | Resource::StagedNetworkPolicy(_)
-        | Resource::StagedGlobalNetworkPolicy(_)
-        | Resource::StagedKubernetesNetworkPolicy(_) => match model::policy(resource)? {
-            Some(policy) => policy.into(),
-            // A staged policy that would not be set; it may have been another one before.
-            None => return removal(&resource.key()),
-        },
-        Resource::Profile(profile) => model::profile(profile)?.into(),
-        Resource::NetworkSet(_) | Resource::GlobalNetworkSet(_) => {
-            return Ok(model::network_set(resource)?.map(Update::from));
-        }
-        Resource::WorkloadEndpoint(endpoint) => model::workload_endpoint(endpoint)?.into(),
-        Resource::HostEndpoint(endpoint) => model::host_endpoint(endpoint)?.into(),
-        Resource::Node(_)
-        | Resource::IpPool(_)
-        | Resource::BlockAffinity(_)
-        | Resource::FelixConfiguration(_)
-        | Resource::Other(_) => return Ok(None),
-    }))
-}
-
 fn removal(key: &Key) -> Result<Option<Update>, Invalid> {
-    if let Some(policy) = model::policy_key(key)? {
-        return Ok(Some(Update::RemovePolicy(policy)));
+    // The static profile shows again when one that replaced it goes.
+    if key.kind == Kind::Profile && key.name == DEFAULT_ALLOW {
+        return default_allow().map(Some);
     }
-    let namespace = (!key.namespace.is_empty()).then_some(key.namespace.as_str());
-    Ok(Some(match key.kind {
-        Kind::Tier => Update::RemoveTier(Name::new(&key.name)?),
-        // The static profile shows again when one that replaced it goes.
-        Kind::Profile if key.name == DEFAULT_ALLOW => default_allow()?,
-        Kind::Profile => Update::RemoveProfile(Name::new(&key.name)?),
-        Kind::NetworkSet | Kind::GlobalNetworkSet => {
-            Update::RemoveNetworkSet(NetworkSetKey::new(namespace, &key.name)?)
-        }
-        Kind::WorkloadEndpoint => Update::RemoveEndpoint(endpoint_key(key)?),
-        Kind::HostEndpoint => Update::RemoveEndpoint(EndpointKey::host(&key.name)?),
-        _ => return Ok(None),
-    }))
+    key.removal()
 }
 
 /// The compiler's name for a workload endpoint.

@@ -1,12 +1,15 @@
 //! HostEndpoint: an interface of a host, or all of them.
 
+use policy::compile::Update;
+use policy::model::{EndpointKey, Invalid};
 use std::net::IpAddr;
 
 use serde::Serialize;
 
-use crate::key::Kind;
+use crate::key::{Key, Kind};
 use crate::kinds::endpoint_port::EndpointPort;
 use crate::metadata::Metadata;
+use crate::model;
 use crate::names::{check_interface, check_subdomain};
 use crate::object::{Object, Read, Spec};
 use crate::place::Fields;
@@ -36,6 +39,14 @@ pub struct HostEndpointSpec {
 
 impl Spec for HostEndpointSpec {
     const KIND: Kind = Kind::HostEndpoint;
+
+    fn update(object: &Object<Self>) -> Result<Option<Update>, Invalid> {
+        model::host_endpoint(object).map(|endpoint| Some(endpoint.into()))
+    }
+
+    fn removal(key: &Key) -> Result<Option<Update>, Invalid> {
+        Ok(Some(Update::RemoveEndpoint(EndpointKey::host(&key.name)?)))
+    }
 }
 
 impl Read for HostEndpointSpec {

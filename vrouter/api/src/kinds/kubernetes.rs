@@ -1,14 +1,17 @@
 //! Kubernetes' own NetworkPolicy (`networking.k8s.io/v1`) and Calico's staged copy of it.
 
+use policy::compile::Update;
+use policy::model::{Invalid, PolicyKind};
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::key::Kind;
+use crate::key::{Key, Kind};
 use crate::kinds::network_policy::{PolicyType, StagedAction, staged_action};
 use crate::kinds::rule::{PortMatch, Protocol};
 use crate::metadata::Metadata;
+use crate::model;
 use crate::object::{Object, Read, Spec};
 use crate::place::{Fields, Place};
 
@@ -151,6 +154,15 @@ pub enum Operator {
 
 impl Spec for KubernetesNetworkPolicySpec {
     const KIND: Kind = Kind::KubernetesNetworkPolicy;
+
+    fn update(object: &Object<Self>) -> Result<Option<Update>, Invalid> {
+        let spec = model::kubernetes(&object.spec);
+        model::policy(PolicyKind::KubernetesNetworkPolicy, &object.metadata, &spec)
+    }
+
+    fn removal(key: &Key) -> Result<Option<Update>, Invalid> {
+        model::policy_removal(PolicyKind::KubernetesNetworkPolicy, key)
+    }
 }
 
 impl Read for KubernetesNetworkPolicySpec {
@@ -161,6 +173,23 @@ impl Read for KubernetesNetworkPolicySpec {
 
 impl Spec for StagedKubernetesNetworkPolicySpec {
     const KIND: Kind = Kind::StagedKubernetesNetworkPolicy;
+
+    fn update(object: &Object<Self>) -> Result<Option<Update>, Invalid> {
+        if object.spec.staged_action != StagedAction::Set {
+            // It may have been another policy before.
+            return Self::removal(&object.key());
+        }
+        let spec = model::kubernetes(&object.spec.policy);
+        model::policy(
+            PolicyKind::StagedKubernetesNetworkPolicy,
+            &object.metadata,
+            &spec,
+        )
+    }
+
+    fn removal(key: &Key) -> Result<Option<Update>, Invalid> {
+        model::policy_removal(PolicyKind::StagedKubernetesNetworkPolicy, key)
+    }
 }
 
 impl Read for StagedKubernetesNetworkPolicySpec {

@@ -1,10 +1,13 @@
 //! NetworkPolicy and GlobalNetworkPolicy, and their staged twins.
 
+use policy::compile::Update;
+use policy::model::{Invalid, PolicyKind};
 use serde::Serialize;
 
-use crate::key::Kind;
+use crate::key::{Key, Kind};
 use crate::kinds::rule::{Direction, Rule, rules, selector};
 use crate::metadata::Metadata;
+use crate::model;
 use crate::names::check_label;
 use crate::number;
 use crate::object::{Object, Read, Spec};
@@ -119,18 +122,66 @@ pub struct StagedGlobalNetworkPolicySpec {
 
 impl Spec for NetworkPolicySpec {
     const KIND: Kind = Kind::NetworkPolicy;
+
+    fn update(object: &Object<Self>) -> Result<Option<Update>, Invalid> {
+        let spec = model::namespaced(&object.spec);
+        model::policy(PolicyKind::NetworkPolicy, &object.metadata, &spec)
+    }
+
+    fn removal(key: &Key) -> Result<Option<Update>, Invalid> {
+        model::policy_removal(PolicyKind::NetworkPolicy, key)
+    }
 }
 
 impl Spec for GlobalNetworkPolicySpec {
     const KIND: Kind = Kind::GlobalNetworkPolicy;
+
+    fn update(object: &Object<Self>) -> Result<Option<Update>, Invalid> {
+        let spec = model::global(&object.spec);
+        model::policy(PolicyKind::GlobalNetworkPolicy, &object.metadata, &spec)
+    }
+
+    fn removal(key: &Key) -> Result<Option<Update>, Invalid> {
+        model::policy_removal(PolicyKind::GlobalNetworkPolicy, key)
+    }
 }
 
 impl Spec for StagedNetworkPolicySpec {
     const KIND: Kind = Kind::StagedNetworkPolicy;
+
+    fn update(object: &Object<Self>) -> Result<Option<Update>, Invalid> {
+        if object.spec.staged_action != StagedAction::Set {
+            // It may have been another policy before.
+            return Self::removal(&object.key());
+        }
+        let spec = model::namespaced(&object.spec.policy);
+        model::policy(PolicyKind::StagedNetworkPolicy, &object.metadata, &spec)
+    }
+
+    fn removal(key: &Key) -> Result<Option<Update>, Invalid> {
+        model::policy_removal(PolicyKind::StagedNetworkPolicy, key)
+    }
 }
 
 impl Spec for StagedGlobalNetworkPolicySpec {
     const KIND: Kind = Kind::StagedGlobalNetworkPolicy;
+
+    fn update(object: &Object<Self>) -> Result<Option<Update>, Invalid> {
+        if object.spec.staged_action != StagedAction::Set {
+            // It may have been another policy before.
+            return Self::removal(&object.key());
+        }
+        let spec = model::global(&object.spec.policy);
+        model::policy(
+            PolicyKind::StagedGlobalNetworkPolicy,
+            &object.metadata,
+            &spec,
+        )
+    }
+
+    fn removal(key: &Key) -> Result<Option<Update>, Invalid> {
+        model::policy_removal(PolicyKind::StagedGlobalNetworkPolicy, key)
+    }
 }
 
 impl Read for NetworkPolicySpec {

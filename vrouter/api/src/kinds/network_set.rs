@@ -1,10 +1,13 @@
 //! NetworkSet and GlobalNetworkSet: labelled prefixes for rules to select.
 
 use ipnet::IpNet;
+use policy::compile::Update;
+use policy::model::{Invalid, NetworkSetKey};
 use serde::Serialize;
 
-use crate::key::Kind;
+use crate::key::{Key, Kind};
 use crate::metadata::Metadata;
+use crate::model;
 use crate::object::{Object, Read, Spec};
 use crate::place::{Fields, Place};
 use crate::written::Written;
@@ -38,6 +41,20 @@ fn nets(fields: &Fields<'_>) -> Vec<Written<IpNet>> {
 
 impl Spec for NetworkSetSpec {
     const KIND: Kind = Kind::NetworkSet;
+
+    fn update(object: &Object<Self>) -> Result<Option<Update>, Invalid> {
+        let set = model::network_set(
+            Some(object.metadata.namespace.as_str()),
+            &object.metadata,
+            &object.spec.nets,
+        )?;
+        Ok(Some(set.into()))
+    }
+
+    fn removal(key: &Key) -> Result<Option<Update>, Invalid> {
+        let key = NetworkSetKey::new(Some(key.namespace.as_str()), &key.name)?;
+        Ok(Some(Update::RemoveNetworkSet(key)))
+    }
 }
 
 impl Read for NetworkSetSpec {
@@ -48,6 +65,16 @@ impl Read for NetworkSetSpec {
 
 impl Spec for GlobalNetworkSetSpec {
     const KIND: Kind = Kind::GlobalNetworkSet;
+
+    fn update(object: &Object<Self>) -> Result<Option<Update>, Invalid> {
+        let set = model::network_set(None, &object.metadata, &object.spec.nets)?;
+        Ok(Some(set.into()))
+    }
+
+    fn removal(key: &Key) -> Result<Option<Update>, Invalid> {
+        let key = NetworkSetKey::new(None, &key.name)?;
+        Ok(Some(Update::RemoveNetworkSet(key)))
+    }
 }
 
 impl Read for GlobalNetworkSetSpec {

@@ -1,12 +1,15 @@
 //! Profile: rules and labels that endpoints inherit by naming it.
 
+use policy::compile::Update;
+use policy::model::{Invalid, Name};
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::key::Kind;
+use crate::key::{Key, Kind};
 use crate::kinds::rule::{Action, Direction, Rule, rules};
 use crate::metadata::Metadata;
+use crate::model;
 use crate::names::check_label_pair;
 use crate::object::{Object, Read, Spec};
 use crate::place::Fields;
@@ -48,6 +51,14 @@ pub fn default_allow_profile() -> Profile {
 
 impl Spec for ProfileSpec {
     const KIND: Kind = Kind::Profile;
+
+    fn update(object: &Object<Self>) -> Result<Option<Update>, Invalid> {
+        model::profile(object).map(|profile| Some(profile.into()))
+    }
+
+    fn removal(key: &Key) -> Result<Option<Update>, Invalid> {
+        Ok(Some(Update::RemoveProfile(Name::new(&key.name)?)))
+    }
 }
 
 impl Read for ProfileSpec {

@@ -1,9 +1,12 @@
 //! Tier: policies in order, and what happens at their end.
 
+use policy::compile::Update;
+use policy::model::{Invalid, Name};
 use serde::Serialize;
 
-use crate::key::Kind;
+use crate::key::{Key, Kind};
 use crate::metadata::Metadata;
+use crate::model;
 use crate::number;
 use crate::object::{Object, Read, Spec};
 use crate::place::Fields;
@@ -44,6 +47,14 @@ pub const BUILT_IN_TIERS: &[(&str, f64, TierDefaultAction)] = &[
 
 impl Spec for TierSpec {
     const KIND: Kind = Kind::Tier;
+
+    fn update(object: &Object<Self>) -> Result<Option<Update>, Invalid> {
+        model::tier(object).map(|tier| Some(tier.into()))
+    }
+
+    fn removal(key: &Key) -> Result<Option<Update>, Invalid> {
+        Ok(Some(Update::RemoveTier(Name::new(&key.name)?)))
+    }
 }
 
 impl Read for TierSpec {

@@ -1,14 +1,17 @@
 //! WorkloadEndpoint: one interface of one pod.
 
+use policy::compile::Update;
+use policy::model::{EndpointKey, Invalid};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::address::Mac;
-use crate::key::Kind;
+use crate::key::{Key, Kind};
 use crate::kinds::endpoint_port::EndpointPort;
 use crate::metadata::Metadata;
+use crate::model;
 use crate::names::{check_interface, check_subdomain, joined};
 use crate::object::{Object, Read, Spec};
 use crate::place::{Fields, Place};
@@ -116,6 +119,15 @@ pub struct IpNat {
 
 impl Spec for WorkloadEndpointSpec {
     const KIND: Kind = Kind::WorkloadEndpoint;
+
+    fn update(object: &Object<Self>) -> Result<Option<Update>, Invalid> {
+        model::workload_endpoint(object).map(|endpoint| Some(endpoint.into()))
+    }
+
+    fn removal(key: &Key) -> Result<Option<Update>, Invalid> {
+        let key = EndpointKey::workload(&key.namespace, &key.name)?;
+        Ok(Some(Update::RemoveEndpoint(key)))
+    }
 }
 
 impl Read for WorkloadEndpointSpec {

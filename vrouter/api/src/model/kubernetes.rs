@@ -14,7 +14,7 @@ const PODS: &str = "projectcalico.org/orchestrator == 'k8s'";
 /// The order of every converted policy.
 const ORDER: f64 = 1000.0;
 
-pub(super) fn spec(policy: &KubernetesNetworkPolicySpec) -> PolicySpec {
+pub(crate) fn spec(policy: &KubernetesNetworkPolicySpec) -> PolicySpec {
     let ingress = policy
         .ingress
         .iter()
@@ -28,11 +28,7 @@ pub(super) fn spec(policy: &KubernetesNetworkPolicySpec) -> PolicySpec {
     PolicySpec {
         order: Some(ORDER),
         selector: Some(pods(&policy.pod_selector)),
-        types: policy
-            .policy_types
-            .iter()
-            .map(|kind| format!("{kind:?}"))
-            .collect(),
+        types: super::types(&policy.policy_types),
         ingress: ingress.collect(),
         egress: egress.collect(),
         ..PolicySpec::default()

@@ -1,11 +1,16 @@
 //! From resources to what the policy crate compiles: tiers, policies, profiles, endpoints, sets.
 //!
-//! [`parse`](crate::parse) runs every resource through here too, so that whatever the model
-//! refuses is an error at its line; on a parsed resource none of these functions fails.
+//! Each kind in `kinds/` says which of these it is. [`parse`](crate::parse) runs every resource
+//! through here too, so that whatever the model refuses is an error at its line; on a parsed
+//! resource none of these functions fails.
 
 mod kubernetes;
 mod rules;
 
+pub(crate) use self::kubernetes::spec as kubernetes;
+
+use ipnet::IpNet;
+use policy::compile::Update;
 use policy::model::spec::{PolicySpec, ProfileSpec, TierSpec};
 use policy::model::{
     Endpoint, EndpointKey, EndpointSpec, Invalid, NamedPort, NetworkSet, NetworkSetKey, Policy,
@@ -13,107 +18,52 @@ use policy::model::{
 };
 use policy::selector::Labels;
 
-use crate::key::{Key, Kind};
+use crate::key::Key;
 use crate::kinds::{
-    self, EndpointPort, GlobalNetworkPolicySpec, HostEndpoint, NetworkPolicySpec, StagedAction,
+    self, EndpointPort, GlobalNetworkPolicySpec, HostEndpoint, NetworkPolicySpec, PolicyType,
     TierDefaultAction, WorkloadEndpoint,
 };
 use crate::metadata::Metadata;
-use crate::resource::Resource;
+use crate::written::Written;
 
-/// The policy that a resource of any of the six policy kinds is; none for other kinds, and for
-/// staged policies that would not be set (`Delete`, `Learn`, `Ignore`).
-///
-/// # Errors
-/// What the model cannot hold, with its path from the resource's root.
-pub fn policy(resource: &Resource) -> Result<Option<Policy>, Invalid> {
-    let set = |action| action == StagedAction::Set;
-    let spec = match resource {
-        Resource::NetworkPolicy(policy) => namespaced(&policy.spec),
-        Resource::GlobalNetworkPolicy(policy) => global(&policy.spec),
-        Resource::StagedNetworkPolicy(policy) if set(policy.spec.staged_action) => {
-            namespaced(&policy.spec.policy)
-        }
-        Resource::StagedGlobalNetworkPolicy(policy) if set(policy.spec.staged_action) => {
-            global(&policy.spec.policy)
-        }
-        Resource::KubernetesNetworkPolicy(policy) => kubernetes::spec(&policy.spec),
-        Resource::StagedKubernetesNetworkPolicy(policy) if set(policy.spec.staged_action) => {
-            kubernetes::spec(&policy.spec.policy)
-        }
-        Resource::StagedNetworkPolicy(_)
-        | Resource::StagedGlobalNetworkPolicy(_)
-        | Resource::StagedKubernetesNetworkPolicy(_)
-        | Resource::Node(_)
-        | Resource::IpPool(_)
-        | Resource::WorkloadEndpoint(_)
-        | Resource::HostEndpoint(_)
-        | Resource::BlockAffinity(_)
-        | Resource::Tier(_)
-        | Resource::NetworkSet(_)
-        | Resource::GlobalNetworkSet(_)
-        | Resource::Profile(_)
-        | Resource::FelixConfiguration(_)
-        | Resource::Other(_) => return Ok(None),
-    };
-    match policy_key(&resource.key())? {
-        Some(key) => Policy::new(key, &spec).map(Some),
-        None => Ok(None),
-    }
+/// A policy of a kind.
+pub(crate) fn policy(
+    kind: PolicyKind,
+    metadata: &Metadata,
+    spec: &PolicySpec,
+) -> Result<Option<Update>, Invalid> {
+    let key = policy_key(kind, &metadata.namespace, &metadata.name)?;
+    Policy::new(key, spec).map(|policy| Some(policy.into()))
 }
 
-/// The key of the policy that a resource of that key is; none for kinds that are no policy.
-///
-/// # Errors
-/// A name that the model cannot hold; no parsed resource has one.
-pub fn policy_key(key: &Key) -> Result<Option<PolicyKey>, Invalid> {
-    let kind = match key.kind {
-        Kind::NetworkPolicy => PolicyKind::NetworkPolicy,
-        Kind::GlobalNetworkPolicy => PolicyKind::GlobalNetworkPolicy,
-        Kind::KubernetesNetworkPolicy => PolicyKind::KubernetesNetworkPolicy,
-        Kind::StagedNetworkPolicy => PolicyKind::StagedNetworkPolicy,
-        Kind::StagedGlobalNetworkPolicy => PolicyKind::StagedGlobalNetworkPolicy,
-        Kind::StagedKubernetesNetworkPolicy => PolicyKind::StagedKubernetesNetworkPolicy,
-        Kind::Node
-        | Kind::IpPool
-        | Kind::WorkloadEndpoint
-        | Kind::HostEndpoint
-        | Kind::BlockAffinity
-        | Kind::Tier
-        | Kind::NetworkSet
-        | Kind::GlobalNetworkSet
-        | Kind::Profile
-        | Kind::FelixConfiguration
-        | Kind::BgpConfiguration
-        | Kind::BgpPeer
-        | Kind::BgpFilter
-        | Kind::IpamConfiguration
-        | Kind::IpReservation
-        | Kind::IpamBlock
-        | Kind::IpamHandle
-        | Kind::ClusterInformation
-        | Kind::KubeControllersConfiguration
-        | Kind::CalicoNodeStatus => return Ok(None),
-    };
+/// That a policy of a kind is gone.
+pub(crate) fn policy_removal(kind: PolicyKind, key: &Key) -> Result<Option<Update>, Invalid> {
+    let key = policy_key(kind, &key.namespace, &key.name)?;
+    Ok(Some(Update::RemovePolicy(key)))
+}
+
+fn policy_key(kind: PolicyKind, namespace: &str, name: &str) -> Result<PolicyKey, Invalid> {
+    let converted;
     let name = match kind {
         // The name Calico gives converted policies; it decides ties of order.
         PolicyKind::KubernetesNetworkPolicy | PolicyKind::StagedKubernetesNetworkPolicy => {
-            format!("knp.default.{}", key.name)
+            converted = format!("knp.default.{name}");
+            &converted
         }
         PolicyKind::NetworkPolicy
         | PolicyKind::GlobalNetworkPolicy
         | PolicyKind::StagedNetworkPolicy
-        | PolicyKind::StagedGlobalNetworkPolicy => key.name.clone(),
+        | PolicyKind::StagedGlobalNetworkPolicy => name,
     };
-    let namespace = kind.is_namespaced().then_some(key.namespace.as_str());
-    PolicyKey::new(kind, namespace, &name).map(Some)
+    let namespace = kind.is_namespaced().then_some(namespace);
+    PolicyKey::new(kind, namespace, name)
 }
 
 /// The tier.
 ///
 /// # Errors
 /// What the model cannot hold.
-pub fn tier(tier: &kinds::Tier) -> Result<Tier, Invalid> {
+pub(crate) fn tier(tier: &kinds::Tier) -> Result<Tier, Invalid> {
     let default_action = match tier.spec.default_action {
         TierDefaultAction::Deny => "Deny",
         TierDefaultAction::Pass => "Pass",
@@ -129,7 +79,7 @@ pub fn tier(tier: &kinds::Tier) -> Result<Tier, Invalid> {
 ///
 /// # Errors
 /// What the model cannot hold.
-pub fn profile(profile: &kinds::Profile) -> Result<Profile, Invalid> {
+pub(crate) fn profile(profile: &kinds::Profile) -> Result<Profile, Invalid> {
     let spec = ProfileSpec {
         ingress: rules::specs(&profile.spec.ingress),
         egress: rules::specs(&profile.spec.egress),
@@ -142,7 +92,7 @@ pub fn profile(profile: &kinds::Profile) -> Result<Profile, Invalid> {
 ///
 /// # Errors
 /// What the model cannot hold.
-pub fn workload_endpoint(endpoint: &WorkloadEndpoint) -> Result<Endpoint, Invalid> {
+pub(crate) fn workload_endpoint(endpoint: &WorkloadEndpoint) -> Result<Endpoint, Invalid> {
     let WorkloadEndpoint { metadata, spec } = endpoint;
     let key = EndpointKey::workload(&metadata.namespace, &metadata.name)?;
     let text = |text: &str| {
@@ -173,7 +123,7 @@ pub fn workload_endpoint(endpoint: &WorkloadEndpoint) -> Result<Endpoint, Invali
 ///
 /// # Errors
 /// What the model cannot hold.
-pub fn host_endpoint(endpoint: &HostEndpoint) -> Result<Endpoint, Invalid> {
+pub(crate) fn host_endpoint(endpoint: &HostEndpoint) -> Result<Endpoint, Invalid> {
     let HostEndpoint { metadata, spec } = endpoint;
     let key = EndpointKey::host(&metadata.name)?;
     let model = EndpointSpec {
@@ -189,55 +139,15 @@ pub fn host_endpoint(endpoint: &HostEndpoint) -> Result<Endpoint, Invalid> {
     Endpoint::new(key, &model)
 }
 
-/// The network set that a NetworkSet or GlobalNetworkSet is; none for other kinds.
-///
-/// # Errors
-/// What the model cannot hold.
-pub fn network_set(resource: &Resource) -> Result<Option<NetworkSet>, Invalid> {
-    let (namespace, nets) = match resource {
-        Resource::NetworkSet(set) => (Some(set.metadata.namespace.as_str()), &set.spec.nets),
-        Resource::GlobalNetworkSet(set) => (None, &set.spec.nets),
-        Resource::Node(_)
-        | Resource::IpPool(_)
-        | Resource::WorkloadEndpoint(_)
-        | Resource::HostEndpoint(_)
-        | Resource::BlockAffinity(_)
-        | Resource::Tier(_)
-        | Resource::NetworkPolicy(_)
-        | Resource::GlobalNetworkPolicy(_)
-        | Resource::StagedNetworkPolicy(_)
-        | Resource::StagedGlobalNetworkPolicy(_)
-        | Resource::StagedKubernetesNetworkPolicy(_)
-        | Resource::KubernetesNetworkPolicy(_)
-        | Resource::Profile(_)
-        | Resource::FelixConfiguration(_)
-        | Resource::Other(_) => return Ok(None),
-    };
-    let key = NetworkSetKey::new(namespace, &resource.metadata().name)?;
+/// The network set of a NetworkSet, or of a GlobalNetworkSet where there is no namespace.
+pub(crate) fn network_set(
+    namespace: Option<&str>,
+    metadata: &Metadata,
+    nets: &[Written<IpNet>],
+) -> Result<NetworkSet, Invalid> {
+    let key = NetworkSetKey::new(namespace, &metadata.name)?;
     let nets: Vec<String> = nets.iter().map(|net| (**net).to_string()).collect();
-    NetworkSet::new(key, &labels(resource.metadata())?, &nets).map(Some)
-}
-
-/// Whatever the model is for the resource's kind, made and thrown away.
-pub(crate) fn check(resource: &Resource) -> Result<(), Invalid> {
-    match resource {
-        Resource::Tier(object) => tier(object).map(drop),
-        Resource::Profile(object) => profile(object).map(drop),
-        Resource::WorkloadEndpoint(object) => workload_endpoint(object).map(drop),
-        Resource::HostEndpoint(object) => host_endpoint(object).map(drop),
-        Resource::NetworkSet(_) | Resource::GlobalNetworkSet(_) => network_set(resource).map(drop),
-        Resource::NetworkPolicy(_)
-        | Resource::GlobalNetworkPolicy(_)
-        | Resource::StagedNetworkPolicy(_)
-        | Resource::StagedGlobalNetworkPolicy(_)
-        | Resource::StagedKubernetesNetworkPolicy(_)
-        | Resource::KubernetesNetworkPolicy(_) => policy(resource).map(drop),
-        Resource::Node(_)
-        | Resource::IpPool(_)
-        | Resource::BlockAffinity(_)
-        | Resource::FelixConfiguration(_)
-        | Resource::Other(_) => Ok(()),
-    }
+    NetworkSet::new(key, &labels(metadata)?, &nets)
 }
 
 fn labels(metadata: &Metadata) -> Result<Labels, Invalid> {
@@ -256,21 +166,21 @@ fn ports(ports: &[EndpointPort]) -> Result<Vec<NamedPort>, Invalid> {
     named.map(model).collect()
 }
 
-fn namespaced(spec: &NetworkPolicySpec) -> PolicySpec {
+pub(crate) fn namespaced(spec: &NetworkPolicySpec) -> PolicySpec {
     PolicySpec {
         tier: Some(spec.tier.clone()),
         order: spec.order,
         selector: Some(spec.selector.clone()),
         namespace_selector: None,
         service_account_selector: spec.service_account_selector.clone(),
-        types: spec.types.iter().map(|kind| format!("{kind:?}")).collect(),
+        types: types(&spec.types),
         ingress: rules::specs(&spec.ingress),
         egress: rules::specs(&spec.egress),
         ..PolicySpec::default()
     }
 }
 
-fn global(spec: &GlobalNetworkPolicySpec) -> PolicySpec {
+pub(crate) fn global(spec: &GlobalNetworkPolicySpec) -> PolicySpec {
     PolicySpec {
         namespace_selector: spec.namespace_selector.clone(),
         do_not_track: spec.do_not_track,
@@ -278,4 +188,13 @@ fn global(spec: &GlobalNetworkPolicySpec) -> PolicySpec {
         apply_on_forward: spec.apply_on_forward,
         ..namespaced(&spec.policy)
     }
+}
+
+/// Directions in the model's words.
+fn types(types: &[PolicyType]) -> Vec<String> {
+    let word = |kind: &PolicyType| match kind {
+        PolicyType::Ingress => "Ingress",
+        PolicyType::Egress => "Egress",
+    };
+    types.iter().map(|kind| word(kind).to_owned()).collect()
 }
