@@ -1,27 +1,24 @@
 //! The host's side: the TUN with its addresses, the kernel's routes to pods, forwarding.
 //!
-//! Whatever is done here is remembered and undone at the end; what was there before stays.
+//! What is done here is undone at the end; what was there before stays.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
 
 use ipnet::IpNet;
+use vrouter_core::desired::Desired;
+use vrouter_core::execute::{Done, HostStack};
+use vrouter_core::kernel::{Kernel, KernelRoute, Outgoing};
+use vrouter_core::underlay::Underlay;
 use vrouter_io::link::{Link, Route};
 use vrouter_io::sysctl::Changed;
 
-use vrouter_core::desired::{Desired, Target};
-
-use vrouter_core::underlay::Underlay;
-
-/// What the agent did to the host.
+/// The host, by netlink.
 pub struct Host {
     link: Link,
     tun: String,
     index: u32,
-    mtu: Option<u16>,
-    addresses: BTreeSet<IpAddr>,
-    routes: BTreeMap<IpNet, Route>,
     sysctls: Changed,
 }
 
@@ -45,28 +42,8 @@ impl Host {
             link,
             tun: tun.to_owned(),
             index,
-            mtu: None,
-            addresses: BTreeSet::new(),
-            routes: BTreeMap::new(),
             sysctls,
         })
-    }
-
-    /// All unicast addresses of the host, the TUN's included, loopback's and link-local ones not.
-    ///
-    /// # Errors
-    /// The kernel does not say.
-    pub fn addresses(&self) -> vrouter_io::Result<BTreeSet<IpAddr>> {
-        let usable = |address: &IpAddr| match address {
-            IpAddr::V4(a) => !a.is_loopback() && !a.is_link_local(),
-            IpAddr::V6(a) => !a.is_loopback() && !a.is_unicast_link_local(),
-        };
-        let all = self.link.addresses()?;
-        Ok(all
-            .iter()
-            .map(|held| held.address.addr())
-            .filter(usable)
-            .collect())
     }
 
     /// The interface to the other nodes: the one named, or the one with the node's address.
@@ -104,116 +81,14 @@ impl Host {
         }))
     }
 
-    /// Brings addresses and routes to what is wanted. Goes on after a failure and returns all of
-    /// them in words.
-    pub fn update(
-        &mut self,
-        wanted: &Desired,
-        underlay: Option<&Underlay>,
-        mtu: u16,
-    ) -> Vec<String> {
-        let mut problems = Vec::new();
-        let mut note = |result: vrouter_io::Result<()>| {
-            if let Err(error) = result {
-                problems.push(error.to_string());
-            }
-        };
-        if self.mtu != Some(mtu) {
-            note(self.link.set_mtu(self.index, u32::from(mtu)));
-            self.mtu = Some(mtu);
-        }
-        for gone in self.addresses.difference(&wanted.tunnel_addresses) {
-            note(
-                self.link
-                    .remove_address(self.index, IpNet::from(*gone))
-                    .map(drop),
-            );
-        }
-        for new in wanted.tunnel_addresses.difference(&self.addresses) {
-            note(
-                self.link
-                    .add_address(self.index, IpNet::from(*new))
-                    .map(drop),
-            );
-        }
-        self.addresses = wanted.tunnel_addresses.clone();
-        let routes = self.wanted_routes(wanted, underlay);
-        for (destination, route) in &self.routes {
-            if !routes.contains_key(destination) {
-                note(self.link.remove_route(route).map(drop));
-            }
-        }
-        for (destination, route) in &routes {
-            let before = self.routes.get(destination);
-            if before == Some(route) {
-                continue;
-            }
-            // A route through another interface is another route to the kernel.
-            if let Some(before) = before {
-                note(self.link.remove_route(before).map(drop));
-            }
-            note(self.link.replace_route(route));
-        }
-        self.routes = routes;
-        problems
-    }
-
-    /// The kernel's routes: blocks and tunnels through the TUN, the rest as BIRD would have it.
-    fn wanted_routes(
-        &self,
-        wanted: &Desired,
-        underlay: Option<&Underlay>,
-    ) -> BTreeMap<IpNet, Route> {
-        let source = |prefix: &IpNet| {
-            let same = |a: &&IpAddr| a.is_ipv4() == prefix.addr().is_ipv4();
-            wanted.tunnel_addresses.iter().find(same).copied()
-        };
-        let mut routes = BTreeMap::new();
-        for block in &wanted.blocks {
-            // The host speaks to its own pods from its own address, as it does under Calico; a
-            // server on a wildcard UDP socket would else answer from an address nobody asked.
-            let own = match block {
-                IpNet::V4(_) => wanted.v4,
-                IpNet::V6(_) => wanted.v6,
-            };
-            let own = own.filter(|_| underlay.is_some()).map(|net| net.addr());
-            let source = own.or_else(|| source(block));
-            let route = Route {
-                source,
-                ..Route::on_link(*block, self.index)
-            };
-            routes.insert(*block, route);
-        }
-        for (prefix, route) in &wanted.routes {
-            let Target::Node { remote, tunnel, .. } = &route.target else {
-                continue;
-            };
-            let kernel = match tunnel {
-                Some(_) => Route {
-                    source: source(prefix),
-                    ..Route::on_link(*prefix, self.index)
-                },
-                None => match underlay {
-                    Some(underlay) => Route {
-                        onlink: wanted.on_subnet(*remote),
-                        ..Route::via(*prefix, *remote, underlay.index)
-                    },
-                    None => continue,
-                },
-            };
-            routes.insert(*prefix, kernel);
-        }
-        routes
-    }
-
-    /// Undoes everything, as far as the kernel lets us.
-    pub fn close(mut self) {
-        for route in self.routes.values() {
-            if let Err(error) = self.link.remove_route(route) {
+    /// Undoes what was made, as far as the kernel lets us.
+    pub fn close(mut self, made: &Kernel) {
+        for route in made.routes.values() {
+            if let Err(error) = self.link.remove_route(&self.route(route)) {
                 tracing::warn!(%error, "a route stays behind");
             }
         }
-        for address in &self.addresses {
+        for address in &made.addresses {
             if let Err(error) = self.link.remove_address(self.index, IpNet::from(*address)) {
                 tracing::warn!(%error, interface = self.tun, "an address stays behind");
             }
@@ -221,5 +96,66 @@ impl Host {
         if let Err(error) = self.sysctls.restore() {
             tracing::warn!(%error, "a setting stays changed");
         }
+    }
+
+    /// A route in the kernel's form.
+    fn route(&self, route: &KernelRoute) -> Route {
+        let interface = match route.out {
+            Outgoing::Tun => self.index,
+            Outgoing::Underlay(index) => index,
+        };
+        let base = match route.via {
+            Some(via) => Route::via(route.destination, via, interface),
+            None => Route::on_link(route.destination, interface),
+        };
+        Route {
+            source: route.source,
+            onlink: route.onlink,
+            ..base
+        }
+    }
+}
+
+fn text(error: &vrouter_io::Error) -> String {
+    error.to_string()
+}
+
+impl HostStack for Host {
+    fn set_mtu(&mut self, mtu: u16) -> Done {
+        self.link
+            .set_mtu(self.index, mtu.into())
+            .map_err(|error| text(&error))
+    }
+
+    fn add_address(&mut self, address: IpAddr) -> Done {
+        let added = self.link.add_address(self.index, address.into());
+        added.map(drop).map_err(|error| text(&error))
+    }
+
+    fn remove_address(&mut self, address: IpAddr) -> Done {
+        let removed = self.link.remove_address(self.index, address.into());
+        removed.map(drop).map_err(|error| text(&error))
+    }
+
+    fn set_route(&mut self, route: &KernelRoute) -> Done {
+        self.link
+            .replace_route(&self.route(route))
+            .map_err(|error| text(&error))
+    }
+
+    fn remove_route(&mut self, route: &KernelRoute) -> Done {
+        let removed = self.link.remove_route(&self.route(route));
+        removed.map(drop).map_err(|error| text(&error))
+    }
+
+    /// All unicast addresses of the host, the TUN's included, loopback's and link-local ones not.
+    fn addresses(&mut self) -> Done<BTreeSet<IpAddr>> {
+        let usable = |address: &IpAddr| match address {
+            IpAddr::V4(a) => !a.is_loopback() && !a.is_link_local(),
+            IpAddr::V6(a) => !a.is_loopback() && !a.is_unicast_link_local(),
+        };
+        let all = self.link.addresses().map_err(|error| text(&error))?;
+        let addresses = all.iter().map(|held| held.address.addr());
+        Ok(addresses.filter(usable).collect())
     }
 }

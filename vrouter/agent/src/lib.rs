@@ -1,25 +1,24 @@
 //! Resources to compiled tables; endpoints and host routes.
 //!
-//! The way of a resource: `vrouter-datastore` sends it, [`agent`] keeps it, `vrouter-core` says what
-//! the node should look like, and each room brings its part of the node there: [`endpoints`] the
-//! pods' TAPs, [`tunnels`] the sockets to other nodes, [`host`] the kernel's routes. [`tables`]
-//! puts it in the form workers read, and [`workers`] publishes it. [`service`] answers clients,
-//! [`registration`] and [`node_status`] tell the datastore of the node.
+//! The way of a resource: `vrouter-datastore` sends it to the [`agent`], `vrouter-core` says which
+//! steps it takes, and a [`node`] does them: [`pods`] opens TAPs, [`tunnels`] the sockets to other
+//! nodes, [`host`] writes the kernel's routes, [`workers`] publishes tables. [`service`] answers
+//! clients, [`reporting`] tells the datastore of the node by [`registration`] and [`node_status`].
 #![forbid(unsafe_code)]
 
 pub mod agent;
 pub mod bird;
 mod blocks;
 pub mod collector;
-pub mod endpoints;
 pub mod hits;
 pub mod host;
+pub mod node;
 pub mod node_status;
 pub mod pace;
+pub mod pods;
 pub mod registration;
+pub mod reporting;
 pub mod service;
 pub mod settings;
-pub mod statics;
-pub mod tables;
 pub mod tunnels;
 pub mod workers;

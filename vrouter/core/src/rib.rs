@@ -87,6 +87,14 @@ pub struct Change {
 }
 
 impl Change {
+    /// Takes over the prefixes of another change.
+    pub(crate) fn append(&mut self, mut other: Change) {
+        self.set.append(&mut other.set);
+        self.removed.append(&mut other.removed);
+        self.fixed.append(&mut other.fixed);
+        self.new_adjacencies |= other.new_adjacencies;
+    }
+
     /// Whether there is nothing to commit.
     pub fn is_empty(&self) -> bool {
         self.set.is_empty() && self.removed.is_empty() && self.fixed.is_empty()
@@ -195,6 +203,29 @@ impl Rib {
             IpNet::V6(net) => self.v6.get(*net),
         }
         .map(place_of)
+    }
+
+    /// Whether the routes of resources are exactly these.
+    pub fn is(&self, wanted: &BTreeMap<IpNet, Adjacency>) -> bool {
+        let same = |(prefix, adjacency): (&IpNet, &Adjacency)| {
+            let id = self.resources.get(prefix);
+            id.is_some_and(|id| self.adjacencies[id.index()] == *adjacency)
+        };
+        self.resources.len() == wanted.len() && wanted.iter().all(same)
+    }
+
+    /// Whether they are, once a change is committed.
+    pub fn will_be(&self, change: &Change, wanted: &BTreeMap<IpNet, Adjacency>) -> bool {
+        let mut next = self.resources.clone();
+        next.extend(change.set.iter().copied());
+        for prefix in &change.removed {
+            next.remove(prefix);
+        }
+        let same = |(prefix, adjacency): (&IpNet, &Adjacency)| {
+            let id = next.get(prefix);
+            id.is_some_and(|id| self.adjacencies[id.index()] == *adjacency)
+        };
+        next.len() == wanted.len() && wanted.iter().all(same)
     }
 
     /// Finds what must change to have exactly the routes `wanted` of the resources. A static
@@ -318,7 +349,7 @@ impl Rib {
         Ok(id)
     }
 
-    fn abandon(&mut self, change: &Change) {
+    pub(crate) fn abandon(&mut self, change: &Change) {
         for (_, id) in change.set.iter().chain(&change.fixed) {
             self.release(*id);
         }
@@ -342,12 +373,13 @@ impl Rib {
 
     /// Makes a prepared change, one prefix at a time, under the eyes of the workers.
     pub fn commit(&mut self, change: Change) {
+        // A route of the resources has the last word about its prefix.
+        for (prefix, id) in change.fixed {
+            self.point(prefix, id);
+        }
         for (prefix, id) in change.set {
             self.point(prefix, id);
             self.resources.insert(prefix, id);
-        }
-        for (prefix, id) in change.fixed {
-            self.point(prefix, id);
         }
         for prefix in change.removed {
             self.resources.remove(&prefix);
@@ -395,6 +427,11 @@ impl Rib {
             .filter(|(prefix, found)| !self.is_of_resources(prefix) && same(found))
             .map(|(prefix, _)| prefix)
             .collect()
+    }
+
+    /// How many places are in use, "no route" included.
+    pub fn places(&self) -> usize {
+        self.places.len()
     }
 
     /// Frees the places no prefix points to. Call it when all workers have seen a generation

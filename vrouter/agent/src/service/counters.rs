@@ -13,6 +13,7 @@ use crate::collector::{Denials, DeniedPair};
 /// Sums a counter over all workers.
 pub(super) fn sum(agent: &Agent, of: impl Fn(&Counters) -> u64) -> u64 {
     agent
+        .node
         .workers
         .observers()
         .map(|(observer, _)| of(&observer.counters))
@@ -20,7 +21,7 @@ pub(super) fn sum(agent: &Agent, of: impl Fn(&Counters) -> u64) -> u64 {
 }
 
 pub(super) fn workers(agent: &Agent) -> Vec<model::Worker> {
-    let observers = agent.workers.observers().enumerate();
+    let observers = agent.node.workers.observers().enumerate();
     observers
         .map(|(id, (observer, cpu))| {
             let counters = &observer.counters;
@@ -113,6 +114,7 @@ pub(super) fn drops(agent: &Agent, denials: &Denials, recent: bool) -> model::Dr
 
 pub(super) fn show(agent: &Agent) -> model::CounterReport {
     let balance = agent
+        .node
         .workers
         .observers()
         .map(|(observer, _)| observer.counters.balance())
@@ -123,7 +125,7 @@ pub(super) fn show(agent: &Agent) -> model::CounterReport {
     });
     let generated = |r: GenerateReason| sum(agent, |counters| counters.generated(r).value());
     let consumed = |r: ConsumeReason| sum(agent, |counters| counters.consumed(r).value());
-    let flows = agent.shared.flows.statistics();
+    let flows = agent.node.shared.flows.statistics();
     model::CounterReport {
         balance: model::Balance {
             received: balance.received,

@@ -9,7 +9,7 @@ use vrouter_dataplane::tables::InterfaceKind;
 
 use super::Outcome;
 use crate::agent::Agent;
-use crate::endpoints::Endpoint;
+use vrouter_core::observed::Endpoint;
 
 /// Between two looks, at first and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(20));
@@ -49,6 +49,7 @@ pub(super) fn state(agent: &Agent, params: &AwaitEndpoint) -> EndpointState {
         generation: agent.generation().into(),
     };
     let mut called = agent
+        .observed
         .endpoints
         .iter()
         .filter(|e| e.local.is_called(&params.endpoint));
@@ -87,7 +88,7 @@ fn is_published(agent: &Agent, endpoint: &Endpoint) -> bool {
     let Some(attached) = &endpoint.attached else {
         return false;
     };
-    let tables = agent.shared.tables.load();
+    let tables = agent.node.shared.tables.load();
     let interface = tables.interface(attached.id);
     tables.generation == agent.generation()
         && interface.is_some_and(|it| matches!(it.kind, InterfaceKind::Workload(_)))

@@ -26,11 +26,15 @@ pub(super) fn show(agent: &Agent, params: &ShowFlows) -> Outcome<Page<model::Flo
             .map_err(|_| ErrorBody::bad_params(format!("after: {text:?} is no page of ours")))?,
     };
     let limit = params::rows(params.limit);
-    let now = agent.shared.now_ms();
+    let now = agent.node.shared.now_ms();
     let mut items = Vec::new();
     let mut looked = 0;
     let next = loop {
-        let page = agent.shared.flows.flows(from, limit - items.len(), now);
+        let page = agent
+            .node
+            .shared
+            .flows
+            .flows(from, limit - items.len(), now);
         looked += page.flows.len();
         let rows = page
             .flows
@@ -45,7 +49,7 @@ pub(super) fn show(agent: &Agent, params: &ShowFlows) -> Outcome<Page<model::Flo
             Some(next) => from = next,
         }
     };
-    let total = agent.shared.flows.statistics().live;
+    let total = agent.node.shared.flows.statistics().live;
     Ok(Page {
         items,
         next,
@@ -58,7 +62,11 @@ fn owner(agent: &Agent, owner: u32) -> Option<String> {
         return None;
     }
     let id = InterfaceId(u16::try_from(owner).ok()?);
-    agent.endpoints.at(id).map(|endpoint| endpoint.local.name())
+    agent
+        .observed
+        .endpoints
+        .behind(id)
+        .map(|endpoint| endpoint.local.name())
 }
 
 fn matches(agent: &Agent, params: &ShowFlows, flow: &Flow) -> bool {
@@ -73,10 +81,12 @@ fn matches(agent: &Agent, params: &ShowFlows, flow: &Flow) -> bool {
         ends.iter().any(|end| net.contains(end))
     };
     let named = |name: &String| {
-        let ends = flow
-            .owners
-            .iter()
-            .filter_map(|id| agent.endpoints.at(InterfaceId(u16::try_from(*id).ok()?)));
+        let ends = flow.owners.iter().filter_map(|id| {
+            agent
+                .observed
+                .endpoints
+                .behind(InterfaceId(u16::try_from(*id).ok()?))
+        });
         let mut ends = ends;
         ends.any(|end| end.local.is_called(name))
     };
@@ -145,7 +155,7 @@ fn state(state: State) -> &'static str {
 }
 
 fn timeout(agent: &Agent, flow: &Flow) -> u64 {
-    let timeouts = agent.shared.flows.timeouts();
+    let timeouts = agent.node.shared.flows.timeouts();
     match (flow.key.protocol(), flow.state) {
         (6, State::HalfOpen) => timeouts.tcp_syn_sent_ms,
         (6, State::Established) => timeouts.tcp_established_ms,

@@ -9,25 +9,24 @@ use vrouter_dataplane::id::InterfaceId;
 
 use super::{Outcome, known, unknown};
 use crate::agent::Agent;
-use crate::endpoints::Endpoint;
+use vrouter_core::observed::Endpoint;
 
 const OFFLOADS: [&str; 3] = ["checksum", "tso", "uso"];
 
 pub(super) fn show(agent: &Agent, params: &ShowInterfaces) -> Outcome<Vec<model::Interface>> {
     let mut all = vec![host(agent)];
-    all.extend(agent.tunnels.iter().map(|(tunnel, socket)| {
+    all.extend(agent.observed.tunnels.iter().map(|(tunnel, socket)| {
         let what = match tunnel {
             Tunnel::Vxlan(_) => model::InterfaceKind::Vxlan,
             Tunnel::Ipip => model::InterfaceKind::Ipip,
         };
-        let mtu = agent
-            .underlay
-            .as_ref()
-            .map_or(1500, |underlay| underlay.mtu);
+        let (tunnel, mtu) = (*tunnel, agent.wanted.underlay_mtu);
         let mut row = blank(agent, InterfaceId::tunnel(tunnel), tunnel.name(), what);
-        row.mtu = agent.desired.tunnel_mtu(tunnel, mtu).into();
+        row.mtu = agent.wanted.desired.tunnel_mtu(tunnel, mtu).into();
         row.addresses = vec![IpNet::from(socket.local)];
         row.device = agent
+            .observed
+            .host
             .underlay
             .as_ref()
             .map(|underlay| underlay.name.clone());
@@ -35,12 +34,17 @@ pub(super) fn show(agent: &Agent, params: &ShowInterfaces) -> Outcome<Vec<model:
     }));
     all.extend(
         agent
+            .observed
             .endpoints
             .iter()
             .map(|endpoint| workload(agent, endpoint)),
     );
     if let Some(name) = &params.name {
-        let called = agent.endpoints.iter().filter(|e| e.local.is_called(name));
+        let called = agent
+            .observed
+            .endpoints
+            .iter()
+            .filter(|e| e.local.is_called(name));
         let wanted: Vec<&String> = called.map(|e| &e.local.interface).chain([name]).collect();
         all.retain(|row| wanted.contains(&&row.name));
         if all.is_empty() {
@@ -53,7 +57,7 @@ pub(super) fn show(agent: &Agent, params: &ShowInterfaces) -> Outcome<Vec<model:
             .filter(|row| row.state == model::InterfaceState::Up)
         {
             let id = InterfaceId(row.id as u16);
-            let workers = agent.workers.observers().zip(0..);
+            let workers = agent.node.workers.observers().zip(0..);
             row.workers = workers
                 .map(|((observer, _), worker)| model::WorkerInterfaceCounters {
                     worker,
@@ -79,7 +83,7 @@ fn read(counters: &InterfaceCounters) -> model::InterfaceCounters {
 /// Counters of an interface over all workers.
 pub(super) fn counters(agent: &Agent, id: InterfaceId) -> model::InterfaceCounters {
     let mut total = model::InterfaceCounters::default();
-    for (observer, _) in agent.workers.observers() {
+    for (observer, _) in agent.node.workers.observers() {
         let one = read(observer.counters.interface(id));
         total.rx_packets += one.rx_packets;
         total.rx_bytes += one.rx_bytes;
@@ -106,9 +110,9 @@ fn blank(
         netns: None,
         device: None,
         mac: None,
-        mtu: agent.mtu.into(),
+        mtu: agent.wanted.mtu.into(),
         addresses: Vec::new(),
-        queues: agent.workers.len() as u32,
+        queues: agent.node.workers.len() as u32,
         offloads: Vec::new(),
         counters: counters(agent, id),
         workers: Vec::new(),
@@ -120,6 +124,7 @@ fn host(agent: &Agent) -> model::Interface {
     model::Interface {
         device: Some(name.clone()),
         addresses: agent
+            .wanted
             .desired
             .tunnel_addresses
             .iter()
@@ -164,7 +169,7 @@ fn workload(agent: &Agent, endpoint: &Endpoint) -> model::Interface {
 pub(super) fn neighbors(agent: &Agent, params: &ShowNeighbors) -> Outcome<Vec<model::Neighbor>> {
     known(agent, params.name.as_deref())?;
     let mut rows = Vec::new();
-    for endpoint in agent.endpoints.iter() {
+    for endpoint in agent.observed.endpoints.iter() {
         let Some(attached) = &endpoint.attached else {
             continue;
         };
@@ -195,11 +200,11 @@ impl Agent {
         if id == InterfaceId::HOST {
             return self.settings.tunnel_interface.clone();
         }
-        let mut tunnels = self.tunnels.iter();
-        if let Some((tunnel, _)) = tunnels.find(|(tunnel, _)| InterfaceId::tunnel(*tunnel) == id) {
+        let mut tunnels = self.observed.tunnels.iter();
+        if let Some((tunnel, _)) = tunnels.find(|(tunnel, _)| InterfaceId::tunnel(**tunnel) == id) {
             return tunnel.name().to_owned();
         }
-        match self.endpoints.at(id) {
+        match self.observed.endpoints.behind(id) {
             Some(endpoint) => endpoint.local.interface.clone(),
             None => format!("#{id}"),
         }

@@ -47,7 +47,7 @@ impl AgentService {
     ) -> Self {
         Self {
             inputs,
-            denials: Arc::clone(&agent.collector.denials),
+            denials: Arc::clone(&agent.node.collector.denials),
             started: SystemTime::now(),
             version,
             reload: Box::new(reload),
@@ -86,8 +86,8 @@ impl Service for AgentService {
                 node: agent.settings.node.clone(),
                 pid: std::process::id(),
                 started: started.into(),
-                uptime_ms: agent.shared.now_ms(),
-                workers: agent.workers.len() as u32,
+                uptime_ms: agent.node.shared.now_ms(),
+                workers: agent.node.workers.len() as u32,
                 generation: agent.generation().into(),
             })
         })
@@ -151,7 +151,8 @@ impl Service for AgentService {
     fn delete_routes(&self, params: params::DeleteRoutes) -> Outcome<model::Removed> {
         self.ask(move |agent| {
             let prefixes: Vec<_> = params.prefixes.iter().map(|net| net.trunc()).collect();
-            let removed = agent.remove_routes(&prefixes) as u64;
+            let removed = agent.remove_routes(&prefixes);
+            let removed = removed.map_err(ErrorBody::unavailable)? as u64;
             Ok(model::Removed { removed })
         })
     }
@@ -178,7 +179,13 @@ impl Service for AgentService {
 /// Refuses a filter for an endpoint or interface that nobody has.
 fn known(agent: &Agent, name: Option<&str>) -> Outcome<()> {
     match name {
-        Some(name) if !agent.endpoints.iter().any(|e| e.local.is_called(name)) => {
+        Some(name)
+            if !agent
+                .observed
+                .endpoints
+                .iter()
+                .any(|e| e.local.is_called(name)) =>
+        {
             Err(unknown(name))
         }
         Some(_) | None => Ok(()),

@@ -13,8 +13,8 @@ use vrouter_dataplane::id::InterfaceId;
 
 use super::{Outcome, known, rules};
 use crate::agent::Agent;
-use crate::endpoints::Endpoint;
 use crate::hits::Now;
+use vrouter_core::observed::Endpoint;
 use vrouter_core::policies::endpoint_key;
 use vrouter_explain::Question;
 
@@ -28,7 +28,7 @@ fn policy_name(key: &PolicyKey) -> String {
 
 /// A rule as tables name it.
 pub(super) fn rule_reference(agent: &Agent, direction: Direction, id: RuleId) -> RuleReference {
-    reference(direction, agent.compiled.rule(id))
+    reference(direction, agent.wanted.policy.rule(id))
 }
 
 /// A rule that refused a packet, with the host endpoint it stood for.
@@ -39,7 +39,8 @@ pub(super) fn refusing_rule(
     let host_endpoint = match whose {
         Whose::Workload(_) => None,
         Whose::Host(index) => agent
-            .compiled
+            .wanted
+            .policy
             .endpoints()
             .find(|(endpoint, _)| *endpoint == index)
             .map(|(_, key)| key.name().to_string()),
@@ -69,15 +70,15 @@ fn reference(direction: Direction, info: Option<&RuleInfo>) -> RuleReference {
 
 pub(super) fn show(agent: &Agent, params: &ShowPolicy) -> Outcome<Page<EndpointPolicy>> {
     known(agent, params.endpoint.as_deref())?;
-    let sources = agent.hit_sources();
+    let sources = agent.node.hit_sources();
     let now = Now::new(
         &sources,
-        &agent.hits,
-        &agent.shared.flows,
-        agent.shared.now_ms(),
+        &agent.node.hits,
+        &agent.node.shared.flows,
+        agent.node.shared.now_ms(),
     );
     let after = params.after.as_deref();
-    let rest = agent.endpoints.iter().filter(|endpoint| {
+    let rest = agent.observed.endpoints.iter().filter(|endpoint| {
         let local = &endpoint.local;
         let called = |name: &String| local.is_called(name);
         after.is_none_or(|after| cursor(endpoint).as_str() > after)
@@ -92,7 +93,7 @@ pub(super) fn show(agent: &Agent, params: &ShowPolicy) -> Outcome<Page<EndpointP
     Ok(Page {
         items: items.map(|(_, e)| row(agent, e, &now)).collect(),
         next: page.next,
-        total: Some(agent.endpoints.iter().count() as u64),
+        total: Some(agent.observed.endpoints.iter().count() as u64),
     })
 }
 
@@ -107,7 +108,7 @@ fn row(agent: &Agent, endpoint: &Endpoint, now: &Now<'_>) -> EndpointPolicy {
     let interface = endpoint.attached.as_ref().map(|attached| attached.id);
     let side = |direction| {
         let key = endpoint_key(&local.key).ok()?;
-        let applied = agent.policies.applied(&key, direction)?;
+        let applied = agent.state.policies.applied(&key, direction)?;
         Some(direction_of(&applied, direction, interface, now))
     };
     EndpointPolicy {
@@ -179,11 +180,17 @@ fn rows(rules: &[Rule], ids: &[RuleId], now: &Now<'_>) -> Vec<PolicyRule> {
 }
 
 pub(super) fn explain(agent: &mut Agent, params: &Explain) -> Outcome<model::Explanation> {
-    let host_addresses = agent.host_addresses().to_vec();
-    let underlay = agent.underlay.clone();
+    let host_addresses = agent
+        .observed
+        .host
+        .addresses
+        .iter()
+        .copied()
+        .collect::<Vec<_>>();
+    let underlay = agent.observed.host.underlay.clone();
     let walk = Question {
-        resources: &agent.resources,
-        reference: agent.policies.reference(&agent.resources),
+        resources: &agent.state.resources,
+        reference: agent.state.policies.reference(&agent.state.resources),
         node: Some(&agent.settings.node),
         host_addresses: &host_addresses,
         underlay: underlay.as_ref(),

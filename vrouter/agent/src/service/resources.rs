@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use vrouter_control::model::{self, KindCount, Notice, Severity};
 
 use crate::agent::Agent;
-use crate::endpoints::Endpoint;
+use vrouter_core::observed::Endpoint;
 
 pub(super) fn show(agent: &Agent) -> model::ResourceReport {
     let mut kinds: BTreeMap<&'static str, u64> = BTreeMap::new();
-    for resource in agent.resources.iter() {
+    for resource in agent.state.resources.iter() {
         *kinds.entry(resource.kind().name()).or_default() += 1;
     }
     let count = |(kind, count): (&str, u64)| KindCount {
@@ -18,7 +18,7 @@ pub(super) fn show(agent: &Agent) -> model::ResourceReport {
     };
     model::ResourceReport {
         directory: agent.store.name(),
-        synced: agent.in_sync,
+        synced: agent.state.in_sync,
         changed: agent.changed.map(Into::into),
         generation: agent.generation().into(),
         kinds: kinds.into_iter().map(count).collect(),
@@ -35,7 +35,7 @@ pub(super) fn notices(agent: &Agent) -> Vec<Notice> {
             format!("{value}: {reason}")
         }
     };
-    let errors = agent.broken.values().flatten().map(|error| Notice {
+    let errors = agent.state.faults.values().flatten().map(|error| Notice {
         severity: Severity::Error,
         file: text(&error.file),
         line: (error.line > 0).then_some(error.line.into()),
@@ -43,7 +43,7 @@ pub(super) fn notices(agent: &Agent) -> Vec<Notice> {
         field: text(&error.field),
         message: with_value(&error.reason, &error.value),
     });
-    let away = agent.away.iter().map(|away| Notice {
+    let away = agent.state.away.iter().map(|away| Notice {
         severity: Severity::Error,
         file: text(&away.store),
         line: None,
@@ -61,7 +61,7 @@ pub(super) fn notices(agent: &Agent) -> Vec<Notice> {
     });
     // An endpoint without a namespace is among the problems.
     let attachable = |e: &&Endpoint| e.local.netns.is_some();
-    let detached = agent.endpoints.iter().filter(attachable);
+    let detached = agent.observed.endpoints.iter().filter(attachable);
     let failed = detached.filter_map(|endpoint| {
         Some(Notice {
             severity: Severity::Warning,
@@ -72,7 +72,7 @@ pub(super) fn notices(agent: &Agent) -> Vec<Notice> {
             message: format!("not attached: {}", endpoint.problem.as_ref()?),
         })
     });
-    let notices = agent.notices.values().flatten().map(|notice| Notice {
+    let notices = agent.state.notices.values().flatten().map(|notice| Notice {
         severity: Severity::Info,
         file: text(&notice.file),
         line: (notice.line > 0).then_some(notice.line.into()),

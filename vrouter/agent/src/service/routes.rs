@@ -12,13 +12,13 @@ use vrouter_dataplane::id::InterfaceId;
 
 use super::Outcome;
 use crate::agent::Agent;
-use crate::statics;
 use vrouter_core::desired::Target;
+use vrouter_core::statics;
 
 pub(super) fn show(agent: &Agent, params: &ShowRoutes) -> Outcome<Page<model::Route>> {
-    let total = Some(agent.rib.len() as u64);
+    let total = Some(agent.observed.publication.rib().len() as u64);
     if let Some(address) = params.address {
-        let found = agent.rib.longest_match(address);
+        let found = agent.observed.publication.rib().longest_match(address);
         let found = found.filter(|(prefix, _)| within(params, prefix));
         let items = found.map(|(prefix, way)| row(agent, prefix, &way));
         return Ok(Page {
@@ -34,7 +34,9 @@ pub(super) fn show(agent: &Agent, params: &ShowRoutes) -> Outcome<Page<model::Ro
     let limit = params::rows(params.limit);
     let mut items: Vec<model::Route> = Vec::new();
     let inside = params.prefix.map_or_else(everything, |prefix| vec![prefix]);
-    let routes = inside.into_iter().flat_map(|net| agent.rib.routes(net));
+    let routes = inside
+        .into_iter()
+        .flat_map(|net| agent.observed.publication.rib().routes(net));
     let rest = routes
         .skip_while(|(prefix, _)| after.is_some_and(|after| *prefix <= after))
         .filter(|(prefix, _)| within(params, prefix));
@@ -76,7 +78,7 @@ fn within(params: &ShowRoutes, prefix: &IpNet) -> bool {
 }
 
 fn row(agent: &Agent, prefix: IpNet, way: &[&Adjacency]) -> model::Route {
-    let route = agent.desired.routes.get(&prefix);
+    let route = agent.wanted.desired.routes.get(&prefix);
     let remote = match route.map(|route| &route.target) {
         Some(Target::Node { remote, .. }) => Some(*remote),
         Some(
@@ -95,7 +97,9 @@ fn row(agent: &Agent, prefix: IpNet, way: &[&Adjacency]) -> model::Route {
         mtu: None,
         source: Some(match route {
             Some(route) => route.source.clone(),
-            None if agent.rib.is_of_resources(&prefix) => "an address of the host".to_owned(),
+            None if agent.observed.publication.rib().is_of_resources(&prefix) => {
+                "an address of the host".to_owned()
+            }
             None => "static".to_owned(),
         }),
     };
@@ -140,14 +144,14 @@ fn row(agent: &Agent, prefix: IpNet, way: &[&Adjacency]) -> model::Route {
 /// One row for each node and way to it that some route uses.
 pub(super) fn tunnels(agent: &Agent, params: &ShowTunnels) -> Outcome<Vec<model::Tunnel>> {
     if let Some(node) = &params.node
-        && !agent.desired.peers.contains_key(node)
+        && !agent.wanted.desired.peers.contains_key(node)
     {
         return Err(ErrorBody::not_found(format!(
             "there is no other node {node:?}"
         )));
     }
     let mut rows: Vec<model::Tunnel> = Vec::new();
-    for route in agent.desired.routes.values() {
+    for route in agent.wanted.desired.routes.values() {
         let Target::Node {
             name,
             remote,
@@ -184,25 +188,26 @@ fn tunnel(
     encap: model::Encap,
 ) -> model::Tunnel {
     let family = Family::from(remote);
-    let open = agent.tunnels.iter().find(|(open, _)| Some(*open) == by);
+    let open = agent
+        .observed
+        .tunnels
+        .iter()
+        .find(|(open, _)| Some(**open) == by);
     let vxlan = matches!(by, Some(Tunnel::Vxlan(_)));
-    let peer = agent.desired.peers.get(node);
-    let mtu = agent
-        .underlay
-        .as_ref()
-        .map_or(1500, |underlay| underlay.mtu);
+    let peer = agent.wanted.desired.peers.get(node);
+    let mtu = agent.wanted.underlay_mtu;
     let counters =
-        open.map(|(open, _)| super::interfaces::counters(agent, InterfaceId::tunnel(open)));
+        open.map(|(open, _)| super::interfaces::counters(agent, InterfaceId::tunnel(*open)));
     let theirs = peer.map(|peer| Mac(peer.mac(family)));
-    let ours = Mac(agent.desired.mac(family));
-    let alone = agent.desired.peers.len() == 1;
+    let ours = Mac(agent.wanted.desired.mac(family));
+    let alone = agent.wanted.desired.peers.len() == 1;
     model::Tunnel {
         node: node.to_owned(),
         remote,
         local: open.map(|(_, socket)| socket.local),
         encap,
-        vni: vxlan.then_some(agent.desired.felix.vxlan_vni),
-        mtu: by.map_or(mtu, |by| agent.desired.tunnel_mtu(by, mtu).into()),
+        vni: vxlan.then_some(agent.wanted.desired.felix.vxlan_vni),
+        mtu: by.map_or(mtu, |by| agent.wanted.desired.tunnel_mtu(by, mtu).into()),
         remote_mac: theirs.filter(|_| vxlan),
         local_mac: vxlan.then_some(ours),
         known_source: peer.is_some(),

@@ -1,7 +1,7 @@
-//! From the agent's state to the tables workers read: no effect, no decision, only form.
+//! What workers are to be told: where each prefix leads, and what stands behind each interface.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use encap::Tunnel;
@@ -15,44 +15,89 @@ use vrouter_dataplane::drop::DropReason;
 use vrouter_dataplane::id::InterfaceId;
 use vrouter_dataplane::tables::{EndpointToHost, Host, Interface, InterfaceKind, Workload};
 
-use crate::agent::router_addresses;
-use crate::endpoints::{Endpoint, Endpoints};
-use crate::tunnels::Tunnels;
-use vrouter_core::desired::{Desired, Route, Target};
-use vrouter_core::host_endpoints::HostEndpoints;
-use vrouter_core::policies::endpoint_key;
+use crate::desired::{Desired, Peer, Target};
+use crate::observed::{Endpoint, Observed};
+use crate::policies::endpoint_key;
+use crate::statics::Ways;
+use crate::wanted::Wanted;
 
-/// What the tables are made from.
-pub struct View<'a> {
-    /// What the resources say.
-    pub desired: &'a Desired,
-    /// Local workloads.
-    pub endpoints: &'a Endpoints,
-    /// Open tunnels.
-    pub tunnels: &'a Tunnels,
+/// Everything tables are made from but static routes' prefixes.
+#[derive(Debug, Clone)]
+pub struct Forwarding {
+    /// Where prefixes lead that resources and the host's addresses ask for.
+    pub routes: BTreeMap<IpNet, Adjacency>,
+    /// Where static routes lead, by the nodes they go by.
+    pub ways: Ways,
+    /// The rest of the tables.
+    pub contents: Contents,
+}
+
+impl PartialEq for Forwarding {
+    fn eq(&self, other: &Forwarding) -> bool {
+        self.routes == other.routes && self.ways == other.ways && self.contents.is(&other.contents)
+    }
+}
+
+/// What tables hold besides routes.
+#[derive(Debug, Clone)]
+pub struct Contents {
+    /// Every interface, by number.
+    pub interfaces: Vec<Option<Arc<Interface>>>,
+    /// Addresses tunnels accept packets from.
+    pub nodes: Arc<FxHashSet<IpAddr>>,
+    /// The node itself.
+    pub host: Arc<Host>,
     /// Compiled policy.
-    pub policy: &'a Compiled,
-    /// Which host endpoints stand for what.
-    pub host_endpoints: &'a HostEndpoints,
-    /// Whether connections that policy cuts are reset.
-    pub reset_cut: bool,
-    /// Addresses of the host.
-    pub host_addresses: &'a [IpAddr],
-    /// MTU of the underlay's interface.
-    pub underlay_mtu: u32,
-    /// MTU of pods and of the TUN.
-    pub mtu: u16,
-    /// The TUN's name.
-    pub host_name: &'a str,
+    pub policy: Arc<Compiled>,
+}
+
+impl Contents {
+    /// Whether workers would do the same with both.
+    pub fn is(&self, other: &Contents) -> bool {
+        self.policy.generation() == other.policy.generation()
+            && self.interfaces == other.interfaces
+            && self.nodes == other.nodes
+            && self.host == other.host
+    }
+}
+
+impl Forwarding {
+    /// What is to be told of a node that has and should have this.
+    pub fn new(observed: &Observed, wanted: &Wanted) -> Forwarding {
+        let view = View { observed, wanted };
+        Forwarding {
+            routes: view.routes(),
+            ways: observed.publication.ways().now(&view),
+            contents: Contents {
+                interfaces: view.interfaces(),
+                nodes: Arc::new(view.nodes()),
+                host: Arc::new(view.host()),
+                policy: Arc::clone(&wanted.policy),
+            },
+        }
+    }
+}
+
+/// What tables are made from.
+pub struct View<'a> {
+    /// What the node has.
+    pub observed: &'a Observed,
+    /// What it should have.
+    pub wanted: &'a Wanted,
 }
 
 impl View<'_> {
     /// The adjacency of every route.
-    pub fn adjacencies(&self, routes: &BTreeMap<IpNet, Route>) -> BTreeMap<IpNet, Adjacency> {
-        routes
-            .iter()
+    fn routes(&self) -> BTreeMap<IpNet, Adjacency> {
+        let routes = self.wanted.desired.routes.iter();
+        let mut routes: BTreeMap<IpNet, Adjacency> = routes
             .map(|(prefix, route)| (*prefix, self.adjacency(&route.target)))
-            .collect()
+            .collect();
+        for address in &self.observed.host.addresses {
+            let route = routes.entry((*address).into());
+            route.or_insert_with(|| self.adjacency(&Target::Host));
+        }
+        routes
     }
 
     fn adjacency(&self, target: &Target) -> Adjacency {
@@ -60,21 +105,18 @@ impl View<'_> {
             Target::Host => Adjacency::Host {
                 out: InterfaceId::HOST,
                 local: true,
-                mtu: self.mtu,
+                mtu: self.wanted.mtu,
             },
             Target::Uplink => Adjacency::Host {
                 out: InterfaceId::HOST,
                 local: false,
-                mtu: self.mtu,
+                mtu: self.wanted.mtu,
             },
             Target::Blackhole => Adjacency::Drop(DropReason::Blackhole),
             Target::Unreachable => Adjacency::Drop(DropReason::NoRoute),
             Target::Endpoint(key) => {
-                match self
-                    .endpoints
-                    .find(key)
-                    .and_then(|endpoint| endpoint.attached.as_ref())
-                {
+                let endpoint = self.observed.endpoints.find(key);
+                match endpoint.and_then(|endpoint| endpoint.attached) {
                     Some(attached) => Adjacency::Neighbor {
                         out: attached.id,
                         rewrite: Adjacency::neighbor_rewrite(attached.mac),
@@ -97,21 +139,24 @@ impl View<'_> {
             return Adjacency::Host {
                 out: InterfaceId::HOST,
                 local: false,
-                mtu: self.mtu,
+                mtu: self.wanted.mtu,
             };
         };
         let encap = match tunnel {
             Tunnel::Ipip => Encap::Ipip,
             Tunnel::Vxlan(family) => {
-                let peer = self.desired.peers.get(name);
+                let peer = self.wanted.desired.peers.get(name);
                 Encap::Vxlan {
                     vni: self.vni(),
-                    source: self.desired.mac(family),
+                    source: self.wanted.desired.mac(family),
                     destination: peer.map_or([0; 6], |peer| peer.mac(family)),
                 }
             }
         };
-        let mtu = self.desired.tunnel_mtu(tunnel, self.underlay_mtu);
+        let mtu = self
+            .wanted
+            .desired
+            .tunnel_mtu(tunnel, self.wanted.underlay_mtu);
         Adjacency::Tunnel {
             out: InterfaceId::tunnel(tunnel),
             encap,
@@ -121,22 +166,23 @@ impl View<'_> {
     }
 
     fn vni(&self) -> Vni {
-        Vni::new(self.desired.felix.vxlan_vni).unwrap_or(Vni::CALICO)
+        Vni::new(self.wanted.desired.felix.vxlan_vni).unwrap_or(Vni::CALICO)
     }
 
     /// Every interface, by number.
-    pub fn interfaces(&self) -> Vec<Option<Arc<Interface>>> {
+    fn interfaces(&self) -> Vec<Option<Arc<Interface>>> {
         let host = Interface {
             id: InterfaceId::HOST,
-            name: self.host_name.to_owned(),
+            name: self.wanted.options.tun.clone(),
             kind: InterfaceKind::Host,
         };
-        let tunnels = self.tunnels.iter().map(|(tunnel, _)| Interface {
-            id: InterfaceId::tunnel(tunnel),
+        let tunnels = self.observed.tunnels.keys().map(|tunnel| Interface {
+            id: InterfaceId::tunnel(*tunnel),
             name: tunnel.name().to_owned(),
-            kind: InterfaceKind::Tunnel(tunnel),
+            kind: InterfaceKind::Tunnel(*tunnel),
         });
         let workloads = self
+            .observed
             .endpoints
             .iter()
             .filter_map(|endpoint| self.workload(endpoint));
@@ -155,6 +201,7 @@ impl View<'_> {
         let attached = endpoint.attached.as_ref()?;
         // Without compiled policy the interface is not in the tables and nothing passes.
         let policy = self
+            .wanted
             .policy
             .endpoint(&endpoint_key(&endpoint.local.key).ok()?)?;
         Some(Interface {
@@ -169,25 +216,32 @@ impl View<'_> {
     }
 
     /// Where tunnels accept packets from.
-    pub fn nodes(&self) -> FxHashSet<IpAddr> {
-        let addresses = |peer: &vrouter_core::desired::Peer| {
+    fn nodes(&self) -> FxHashSet<IpAddr> {
+        let addresses = |peer: &Peer| {
             [peer.v4.map(IpAddr::V4), peer.v6.map(IpAddr::V6)]
                 .into_iter()
                 .flatten()
         };
-        self.desired.peers.values().flat_map(addresses).collect()
+        self.wanted
+            .desired
+            .peers
+            .values()
+            .flat_map(addresses)
+            .collect()
     }
 
     /// The node itself.
-    pub fn host(&self) -> Host {
-        let felix = &self.desired.felix;
-        let (router_v4, router_v6) = router_addresses(self.desired);
+    fn host(&self) -> Host {
+        let felix = &self.wanted.desired.felix;
+        let (router_v4, router_v6) = router_addresses(&self.wanted.desired);
         let default = Host::default();
         Host {
             addresses: self
-                .host_addresses
+                .observed
+                .host
+                .addresses
                 .iter()
-                .chain(&self.desired.tunnel_addresses)
+                .chain(&self.wanted.desired.tunnel_addresses)
                 .copied()
                 .collect(),
             endpoint_to_host: match felix.default_endpoint_to_host_action {
@@ -195,16 +249,29 @@ impl View<'_> {
                 EndpointToHostAction::Accept => EndpointToHost::Accept,
                 EndpointToHostAction::Return => EndpointToHost::Return,
             },
-            endpoints: self.host_endpoints.compiled(self.policy),
-            reset_cut: self.reset_cut,
+            endpoints: self.wanted.host_endpoints.compiled(&self.wanted.policy),
+            reset_cut: self.wanted.options.reset_cut,
             router_v4: router_v4.unwrap_or(default.router_v4),
             router_v6: router_v6.unwrap_or(default.router_v6),
             vni: self.vni(),
             vxlan_port: felix.vxlan_port,
-            vtep_v4: self.desired.mac_v4,
-            vtep_v6: self.desired.mac_v6,
+            vtep_v4: self.wanted.desired.mac_v4,
+            vtep_v6: self.wanted.desired.mac_v6,
             workload_vxlan: felix.allow_vxlan_packets_from_workloads,
             workload_ipip: felix.allow_ipip_packets_from_workloads,
         }
     }
+}
+
+/// Where the router speaks from, per family.
+fn router_addresses(desired: &Desired) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
+    let v4 = desired.v4.and_then(|net| match net.addr() {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    });
+    let v6 = desired.v6.and_then(|net| match net.addr() {
+        IpAddr::V6(address) => Some(address),
+        IpAddr::V4(_) => None,
+    });
+    (v4, v6)
 }

@@ -7,44 +7,51 @@ use encap::{Family, Tunnel};
 use ipnet::IpNet;
 use vrouter_dataplane::adjacency::Adjacency;
 
-use crate::tables::View;
-use vrouter_core::desired::Desired;
-use vrouter_core::rib::Way;
+use crate::desired::Desired;
+use crate::forwarding::View;
+use crate::rib::Way;
 
 /// The nodes a static route goes by, in the order of their names.
 pub type Nodes = Vec<String>;
 
 /// The ways in use, by family and nodes.
-#[derive(Debug, Default)]
-pub struct Statics {
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ways {
     ways: BTreeMap<(Family, Nodes), Way>,
 }
 
-impl Statics {
+impl Ways {
     /// The way by these nodes, as it was last.
-    pub fn way(&self, family: Family, nodes: &Nodes) -> Option<&Way> {
+    pub fn find(&self, family: Family, nodes: &Nodes) -> Option<&Way> {
         self.ways.get(&(family, nodes.clone()))
     }
 
     /// Notes the way by these nodes.
-    pub fn learn(&mut self, family: Family, nodes: Nodes, way: Way) {
+    pub fn insert(&mut self, family: Family, nodes: Nodes, way: Way) {
         self.ways.insert((family, nodes), way);
     }
 
-    /// Ways that changed with the nodes' addresses or tunnels: the old and the new one.
-    pub fn refresh(&mut self, view: &View<'_>) -> Vec<(Way, Way)> {
-        let mut changed = Vec::new();
-        for ((family, nodes), way) in &mut self.ways {
+    /// The same ways with the nodes' addresses and tunnels of now.
+    pub fn now(&self, view: &View<'_>) -> Ways {
+        let ways = self.ways.keys().map(|(family, nodes)| {
             // A node that went is left out; its flows spread over the others.
             let left = nodes
                 .iter()
                 .filter_map(|node| view.to_peer(node, *family).ok());
-            let now = Way::several(left.collect());
-            if now != *way {
-                changed.push((std::mem::replace(way, now.clone()), now));
-            }
+            ((*family, nodes.clone()), Way::several(left.collect()))
+        });
+        Ways {
+            ways: ways.collect(),
         }
-        changed
+    }
+
+    /// Ways that are others in `next`: the old and the new one.
+    pub fn changes<'a>(&'a self, next: &'a Ways) -> impl Iterator<Item = (&'a Way, &'a Way)> {
+        let pairs = self.ways.iter();
+        pairs.filter_map(|(by, old)| {
+            let new = next.ways.get(by)?;
+            (new != old).then_some((old, new))
+        })
     }
 }
 
@@ -61,14 +68,14 @@ impl View<'_> {
 
     /// The tunnel to a node; packets as they are would need a route in every router underway.
     fn to_peer(&self, node: &str, family: Family) -> Result<Adjacency, String> {
-        let peer = self
-            .desired
+        let desired = &self.wanted.desired;
+        let peer = desired
             .peers
             .get(node)
             .ok_or_else(|| format!("there is no other node {node}"))?;
         let remote = peer.address(family);
         let remote = remote.ok_or_else(|| format!("node {node} has no {family} address"))?;
-        let tunnel = tunnel(self.desired, family)
+        let tunnel = tunnel(desired, family)
             .ok_or_else(|| format!("no {family} pool has a tunnel that could lead to {node}"))?;
         Ok(self.to_node(node, remote, Some(tunnel)))
     }

@@ -1,0 +1,484 @@
+//! The agent: takes events in, works out what the node should have, and brings it there.
+//!
+//! One thread owns all of it. Everything that happens — resources, signals, clients, broken
+//! devices, changed addresses — comes to it as an [`Input`], so nothing here needs a lock. What is
+//! to be done is `vrouter-core`'s to say; [`LocalNode`] does it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::ArcSwap;
+use crossbeam::channel::{Receiver, select, tick, unbounded};
+use crossbeam::queue::ArrayQueue;
+use ipnet::IpNet;
+use policy::flow::{self, FlowTable};
+use vrouter_api::{Event, FlowTimeouts, Kind};
+use vrouter_core::desired::desired;
+use vrouter_core::execute::{self, HostStack, Outcome};
+use vrouter_core::observed::Observed;
+use vrouter_core::state::State;
+use vrouter_core::statics::Nodes;
+use vrouter_core::wanted::{ETHERNET_MTU, Options, Wanted};
+use vrouter_dataplane::id::InterfaceId;
+use vrouter_dataplane::worker;
+use vrouter_datastore::{Datastore, Watch};
+use vrouter_io::any::AnyDevice;
+use vrouter_io::tun;
+
+use crate::blocks::Blocks;
+use crate::collector::{Collector, DeviceFailed};
+use crate::hits::Before;
+use crate::host::Host;
+use crate::node::LocalNode;
+use crate::pods::Pods;
+use crate::reporting::Reporting;
+use crate::settings::Settings;
+use crate::workers::{Died, Shared, Workers};
+
+/// Between two looks at namespaces and the host's addresses.
+const LOOK: Duration = Duration::from_millis(500);
+/// Until steps that failed are tried again, unless something changes before.
+const RETRY: Duration = Duration::from_secs(10);
+/// Events from the packet path that may wait for the collector.
+const EVENTS: usize = 4096;
+
+/// Why the agent cannot start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// A device, route or namespace.
+    #[error(transparent)]
+    System(#[from] vrouter_io::Error),
+    /// Another program has what we need.
+    #[error("{action}: {reason}")]
+    Taken {
+        /// What was tried.
+        action: String,
+        /// The holder, and the cure.
+        reason: String,
+    },
+    /// The datastore.
+    #[error(transparent)]
+    Store(#[from] vrouter_datastore::StoreError),
+    /// The node's name.
+    #[error("nodeName: {0}")]
+    NodeName(policy::model::Invalid),
+    /// A thread.
+    #[error("no thread can be started: {0}")]
+    Thread(#[from] std::io::Error),
+    /// A worker ended: the process may not go on half alive.
+    #[error("worker {worker} died: {reason}")]
+    WorkerDied {
+        /// Which.
+        worker: usize,
+        /// Its last words.
+        reason: String,
+    },
+    /// The thread that watches resources ended.
+    #[error("the datastore {0} is no longer watched")]
+    StoreDied(String),
+}
+
+/// Something a client wants done by the agent's thread.
+pub type Job = Box<dyn FnOnce(&mut Agent) + Send>;
+
+/// What the outside tells the agent.
+pub enum Input {
+    /// Work for the agent's thread.
+    Job(Job),
+    /// End in order.
+    Stop,
+}
+
+/// The node's agent.
+pub struct Agent {
+    pub(crate) settings: Settings,
+    /// What the datastore said.
+    pub(crate) state: State,
+    /// What the node should have.
+    pub(crate) wanted: Wanted,
+    /// What the node has.
+    pub(crate) observed: Observed,
+    /// What steps are done with.
+    pub(crate) node: LocalNode,
+    pub(crate) store: Arc<dyn Datastore>,
+    reporting: Reporting,
+    blocks: Blocks,
+    inbox: Inbox,
+    pub(crate) problems: Vec<String>,
+    /// When steps that failed are tried again.
+    retry: Option<Instant>,
+    pub(crate) changed: Option<SystemTime>,
+    stopping: bool,
+}
+
+/// Where the agent is told of things by its own threads.
+struct Inbox {
+    watch: Watch,
+    died: Receiver<Died>,
+    failed: Receiver<DeviceFailed>,
+}
+
+impl Agent {
+    /// Makes the host's TUN, starts the workers and begins to read resources. Nothing is
+    /// forwarded before [`Agent::run`].
+    ///
+    /// # Errors
+    /// See [`AgentError`]. What was made until then is undone.
+    pub fn start(
+        settings: Settings,
+        store: Arc<dyn Datastore>,
+        start: Instant,
+    ) -> Result<Self, AgentError> {
+        let mut state = State::new(&settings.node).map_err(AgentError::NodeName)?;
+        let observed = Observed::default();
+        let desired = desired(&state.resources, &settings.node);
+        let options = Options {
+            reset_cut: settings.reset_cut_connections,
+            tun: settings.tunnel_interface.clone(),
+        };
+        let wanted = Wanted::new(&mut state, desired, &observed.host, &options);
+        let shared = Shared {
+            tables: Arc::new(ArcSwap::from_pointee(
+                observed.publication.nothing(Arc::clone(&wanted.policy)),
+            )),
+            flows: Arc::new(FlowTable::new(flow::Config {
+                capacity: settings.flow_table_size,
+                endpoints: InterfaceId::LIMIT,
+                endpoint_limit: settings.flows_per_endpoint,
+                admission: settings.new_flows,
+                seed: seed(),
+                ..flow::Config::default()
+            })),
+            events: Arc::new(ArrayQueue::new(EVENTS)),
+            start,
+        };
+        // The limit is a workload's; what comes by the host or a tunnel is of many.
+        for id in InterfaceId::fixed() {
+            shared
+                .flows
+                .set_endpoint_limit(u32::from(id.0), Some(u32::MAX - 1));
+        }
+        let queues = tun::open(
+            None,
+            &settings.tunnel_interface,
+            settings.workers,
+            ETHERNET_MTU,
+        )
+        .map_err(
+            |error| match vrouter_host::tun_taken(&settings.tunnel_interface) {
+                Some(reason) => AgentError::Taken {
+                    action: format!("open the TUN {}", settings.tunnel_interface),
+                    reason,
+                },
+                None => error.into(),
+            },
+        )?;
+        let host = Host::open(&settings.tunnel_interface, &settings.sysctl_record)?;
+        let (death, died) = unbounded();
+        let (failure, failed) = unbounded();
+        let collector = Collector::start(shared.clone(), failure)?;
+        let workers = Workers::start(
+            settings.workers,
+            settings.pin_workers,
+            Duration::from_micros(settings.busy_poll_us),
+            &worker::Config {
+                buffers: settings.buffers,
+                ..worker::Config::default()
+            },
+            &shared,
+            &death,
+        )?;
+        workers.add(InterfaceId::HOST, queues.into_iter().map(AnyDevice::Tun));
+        let watch = store.watch(&watched())?;
+        let reporting = Reporting::start(&settings, &store, start)?;
+        Ok(Self {
+            settings,
+            state,
+            wanted,
+            observed,
+            node: LocalNode {
+                host,
+                pods: Pods::default(),
+                workers,
+                shared,
+                collector,
+                hits: Before::default(),
+            },
+            store,
+            reporting,
+            blocks: Blocks::default(),
+            inbox: Inbox {
+                watch,
+                died,
+                failed,
+            },
+            problems: Vec::new(),
+            retry: None,
+            changed: None,
+            stopping: false,
+        })
+    }
+
+    /// Works until it is told to stop. `ready` is called once, when all resources are in force.
+    ///
+    /// # Errors
+    /// A worker or the watch died. Everything is undone before this returns, in either case.
+    pub fn run(mut self, inputs: &Receiver<Input>, ready: impl FnOnce()) -> Result<(), AgentError> {
+        let outcome = self.serve(inputs, ready);
+        self.close();
+        outcome
+    }
+
+    fn serve(&mut self, inputs: &Receiver<Input>, ready: impl FnOnce()) -> Result<(), AgentError> {
+        let look = tick(LOOK);
+        let mut ready = Some(ready);
+        let (events, died, failed) = (
+            self.inbox.watch.events().clone(),
+            self.inbox.died.clone(),
+            self.inbox.failed.clone(),
+        );
+        while !self.stopping {
+            select! {
+                recv(events) -> event => match event {
+                    Ok(event) => self.apply(event),
+                    Err(_) => return Err(AgentError::StoreDied(self.store.name())),
+                },
+                recv(inputs) -> input => match input {
+                    Ok(Input::Job(job)) => job(self),
+                    Ok(Input::Stop) | Err(_) => self.stopping = true,
+                },
+                recv(died) -> died => if let Ok(Died { worker, reason }) = died {
+                    return Err(AgentError::WorkerDied { worker, reason });
+                },
+                recv(failed) -> failed => if let Ok(failed) = failed {
+                    self.device_failed(failed);
+                },
+                recv(look) -> _ => self.observe_host(),
+            }
+            if self.state.in_sync
+                && let Some(ready) = ready.take()
+            {
+                ready();
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, event: Event) {
+        self.log(&event);
+        let Some(batch) = self.state.apply(event) else {
+            return;
+        };
+        if batch.others {
+            self.reconcile();
+            if let Some(changes) = batch.changes() {
+                tracing::info!(generation = self.generation(), "{changes}");
+            }
+        }
+        if batch.statuses {
+            self.reporting.request_node_statuses(&self.state);
+        }
+        self.changed = Some(SystemTime::now());
+    }
+
+    /// Brings the node to what the resources say.
+    pub(crate) fn reconcile(&mut self) {
+        let desired = desired(&self.state.resources, &self.settings.node);
+        let named = self.settings.underlay_interface.as_deref();
+        let underlay = self.node.host.underlay(named, &desired);
+        let unknown = underlay.as_ref().err().map(ToString::to_string);
+        self.observed.host.underlay = underlay.unwrap_or_default();
+        let options = self.wanted.options.clone();
+        self.wanted = Wanted::new(&mut self.state, desired, &self.observed.host, &options);
+        let timeouts = timeouts(&self.wanted.desired.felix.flow_timeouts);
+        self.node.shared.flows.set_timeouts(&timeouts);
+        let outcome = execute::converge(&mut self.observed, &self.wanted, &mut self.node);
+        self.retry = (!outcome.problems.is_empty()).then(|| Instant::now() + RETRY);
+        // Now that workers have them.
+        self.report_endpoints();
+        let mut problems = self.wanted.problems.clone();
+        self.blocks
+            .refresh(&self.settings.tunnel_interface, Instant::now());
+        problems.extend_from_slice(self.blocks.sentences());
+        problems.extend(unknown.into_iter().chain(outcome.problems));
+        for problem in &problems {
+            if !self.problems.contains(problem) {
+                tracing::warn!("{problem}");
+            }
+        }
+        for problem in &self.problems {
+            if !problems.contains(problem) {
+                tracing::info!("no longer so: {problem}");
+            }
+        }
+        self.problems = problems;
+    }
+
+    fn report_endpoints(&self) {
+        self.reporting
+            .report_endpoints(&self.state, &self.wanted, &self.observed);
+    }
+
+    fn device_failed(&mut self, failed: DeviceFailed) {
+        let error = std::io::Error::from_raw_os_error(failed.errno);
+        let Some(endpoint) = self.observed.endpoints.behind(failed.interface) else {
+            tracing::error!(interface = %failed.interface, %error, "a device failed");
+            return;
+        };
+        let key = endpoint.local.key.clone();
+        let why = format!("its TAP cannot be read: {error}");
+        tracing::warn!(endpoint = %key, why, "workload detached");
+        self.node.pods.detach(&key);
+        self.observed.lose(&key, &why);
+        self.publish();
+    }
+
+    /// Looks at what tells nobody when it changes: namespaces, and the host's addresses.
+    fn observe_host(&mut self) {
+        if !self.state.in_sync {
+            return;
+        }
+        let mut changed = false;
+        for key in self.node.pods.vanished() {
+            let why = "its network namespace is gone";
+            tracing::warn!(endpoint = %key, why, "workload detached");
+            self.node.pods.detach(&key);
+            changed |= self.observed.lose(&key, why);
+        }
+        let named = self.settings.underlay_interface.as_deref();
+        let underlay = self.node.host.underlay(named, &self.wanted.desired);
+        let underlay = underlay.ok().flatten();
+        let due = self.retry.is_some_and(|retry| Instant::now() >= retry);
+        // What the host blocks tells nobody when it changes.
+        let blocked = self.blocks.sentences().to_vec();
+        self.blocks
+            .refresh(&self.settings.tunnel_interface, Instant::now());
+        let blocks_changed = self.blocks.sentences() != blocked;
+        if due || blocks_changed || underlay != self.observed.host.underlay {
+            self.reconcile();
+            return;
+        }
+        match self.node.addresses() {
+            Ok(addresses) if addresses != self.observed.host.addresses => {
+                self.observed.host.addresses = addresses;
+                changed = true;
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(error, "the host's addresses are not known"),
+        }
+        let attached = execute::attach_waiting(&mut self.observed, &self.wanted, &mut self.node);
+        if changed || attached {
+            self.publish();
+        }
+    }
+
+    /// Publishes what workers do not know yet.
+    fn publish(&mut self) {
+        let mut outcome = Outcome::default();
+        execute::publish(
+            &mut self.observed,
+            &self.wanted,
+            &mut self.node,
+            &mut outcome,
+        );
+        for problem in &outcome.problems {
+            tracing::error!("{problem}");
+        }
+        self.report_endpoints();
+    }
+
+    /// Adds or replaces static routes, all or none.
+    ///
+    /// # Errors
+    /// The first route that cannot be, in words.
+    pub(crate) fn add_routes(&mut self, routes: &[(IpNet, Nodes)]) -> Result<(), String> {
+        execute::add_routes(&mut self.observed, &self.wanted, &mut self.node, routes)
+    }
+
+    /// Removes static routes; how many of them there were.
+    ///
+    /// # Errors
+    /// Workers could not be told.
+    pub(crate) fn remove_routes(&mut self, prefixes: &[IpNet]) -> Result<usize, String> {
+        execute::remove_routes(&mut self.observed, &mut self.node, prefixes)
+    }
+
+    /// Logs what an operator should see of an event, which is not applied yet.
+    fn log(&self, event: &Event) {
+        match event {
+            Event::Fault { errors, .. } => {
+                for error in errors {
+                    tracing::error!("{error}");
+                }
+            }
+            Event::Mended { object } if self.state.faults.contains_key(object) => {
+                tracing::info!("{object}: in order again");
+            }
+            Event::Away { store, reason } => tracing::error!("{store}: {reason}"),
+            Event::Back => {
+                if let Some(away) = &self.state.away {
+                    tracing::info!("{}: can be read again", away.store);
+                }
+            }
+            Event::Notice(notice) => tracing::warn!("{notice}"),
+            Event::Upsert(_) | Event::Delete(_) | Event::Mended { .. } | Event::InSync => {}
+        }
+    }
+
+    /// Ends the loop after the work in hand.
+    pub(crate) fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// The generation workers use.
+    pub(crate) fn generation(&self) -> u32 {
+        self.observed.publication.generation()
+    }
+
+    /// Everything undone, in the order in which it stops being needed.
+    fn close(self) {
+        tracing::info!("stopping");
+        drop(self.reporting);
+        let LocalNode {
+            host,
+            mut workers,
+            collector,
+            ..
+        } = self.node;
+        host.close(&self.observed.kernel);
+        workers.stop();
+        drop(self.inbox);
+        drop(collector);
+    }
+}
+
+/// Every kind but what IPAM keeps for itself: large, often changed, and nothing to a node.
+fn watched() -> Vec<Kind> {
+    let all = Kind::ALL.iter().copied();
+    all.filter(|kind| !matches!(kind, Kind::IpamBlock | Kind::IpamHandle))
+        .collect()
+}
+
+/// The settings' idle times in the flow table's own form.
+fn timeouts(settings: &FlowTimeouts) -> flow::Timeouts {
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    flow::Timeouts {
+        tcp_syn_sent_ms: ms(settings.tcp_syn_sent),
+        tcp_established_ms: ms(settings.tcp_established),
+        tcp_reset_ms: ms(settings.tcp_reset_seen),
+        tcp_fins_seen_ms: ms(settings.tcp_fins_seen),
+        udp_ms: ms(settings.udp),
+        icmp_ms: ms(settings.icmp),
+        generic_ms: ms(settings.generic),
+        creation_grace_ms: ms(settings.creation_grace_period),
+    }
+}
+
+/// A secret for the flow table's hash.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    // The standard library's hasher has the system's randomness in its keys.
+    std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish()
+}
