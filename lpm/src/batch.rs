@@ -5,18 +5,17 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::fib::{Fib4, Fib6, follow};
-use crate::link::Link;
-use crate::list;
+use crate::cells::{Link, WIDE_LIST, Word};
+use crate::layout::{Fib4, Fib6, follow};
 use crate::raw::{Named, fetch, ones, rank_vector};
-use crate::store::Tables;
+use crate::tables::Tables;
 use crate::value::Value;
 
 /// Looks up one IPv4 address.
 #[inline(always)]
 pub(crate) fn one4(tables: &Tables, key: Ipv4Addr, popcnt: bool) -> u16 {
     let key = key.to_bits();
-    let word = tables.named_word((key >> 13) as usize);
+    let word = Word(tables.named_word((key >> 13) as usize));
     let rank = ones(word.ends() >> (key >> 8 & 31), popcnt);
     if word.is_wide() {
         wide4(tables, word.place() + rank, key)
@@ -29,13 +28,18 @@ pub(crate) fn one4(tables: &Tables, key: Ipv4Addr, popcnt: bool) -> u16 {
 #[inline]
 pub(crate) fn one6(tables: &Tables, key: Ipv6Addr) -> u16 {
     let key = key.to_bits();
-    follow::<Fib6>(tables, tables.named_link((key >> 112) as usize), key, 16)
+    follow::<Fib6>(
+        tables,
+        Link(tables.named_link((key >> 112) as usize)),
+        key,
+        16,
+    )
 }
 
 /// What a wide word's run at `at` holds: most are values all the same.
 #[inline(always)]
 fn wide4(tables: &Tables, at: usize, key: u32) -> u16 {
-    let link = tables.named_link(at);
+    let link = Link(tables.named_link(at));
     if link.is_pointer() {
         deeper4(tables, link, key)
     } else {
@@ -62,7 +66,7 @@ const AHEAD: usize = 24;
 #[inline(always)]
 pub(crate) fn look_up(tables: &Tables, key: Ipv4Addr) -> Option<Value> {
     let key = key.to_bits();
-    let word = tables.named_word((key >> 13) as usize);
+    let word = Word(tables.named_word((key >> 13) as usize));
     Value::from_raw(if word.is_wide() {
         wide4(tables, word.place_of(key >> 8), key)
     } else {
@@ -167,8 +171,8 @@ impl Stages {
                 for at in &words[..words_count] {
                     let at = usize::from(*at);
                     let slot = u32::from(keys[at].octets()[usize::from(depths[at]) % 16]);
-                    let word = tables.named_word(links[at].place() + (slot >> 5) as usize);
-                    let link = tables.named_link(word.place_of(slot));
+                    let word = Word(tables.named_word(links[at].place() + (slot >> 5) as usize));
+                    let link = Link(tables.named_link(word.place_of(slot)));
                     links[at] = link;
                     depths[at] += 1;
                     more_count = push(more, more_count, at, link.is_words());
@@ -211,16 +215,16 @@ pub(crate) fn six<const VECTOR: bool>(
         for (at, key) in keys.iter().enumerate() {
             if let Some(ahead) = keys.get(at + AHEAD) {
                 let head = (ahead.to_bits() >> 96) as u32;
-                let window = tables.named_link((head >> 16) as usize).place();
+                let window = Link(tables.named_link((head >> 16) as usize)).place();
                 let word = window + (head >> 5 & 0x7ff) as usize;
                 fetch(tables.words.as_ptr().wrapping_add(word).cast());
             }
             let head = (key.to_bits() >> 96) as u32;
-            let mut link = tables.named_link((head >> 16) as usize);
+            let mut link = Link(tables.named_link((head >> 16) as usize));
             let mut depth = 2;
             if link.is_words() {
-                let word = tables.named_word(link.place() + (head >> 5 & 0x7ff) as usize);
-                link = tables.named_link(word.place_of(head));
+                let word = Word(tables.named_word(link.place() + (head >> 5 & 0x7ff) as usize));
+                link = Link(tables.named_link(word.place_of(head)));
                 depth = 4;
             }
             stages.links[at] = link;
@@ -240,14 +244,14 @@ pub(crate) fn six<const VECTOR: bool>(
 #[inline(always)]
 pub(crate) fn find<const VECTOR: bool>(tables: &Tables, at: usize, slot: u16) -> Link {
     let header = tables.named_leaf(at);
-    let boundaries = usize::from(header & !list::WIDE);
+    let boundaries = usize::from(header & !WIDE_LIST);
     let rank = if VECTOR {
         rank_vector(tables, at, boundaries, slot)
     } else {
         rank(tables, at, boundaries, slot)
     };
     let runs = at + 1 + boundaries;
-    if header & list::WIDE == 0 {
+    if header & WIDE_LIST == 0 {
         Link::value(tables.named_leaf(runs + rank))
     } else {
         let low = u32::from(tables.named_leaf(runs + 2 * rank));
@@ -277,7 +281,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::family::{Prefix, V4, V6};
+    use crate::family::{V4, V6};
+    use crate::prefix::Prefix;
     use crate::raw::{batch4_as, batch6_as};
     use crate::table::Table;
 

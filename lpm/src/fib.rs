@@ -1,85 +1,17 @@
-//! The FIB: what readers look addresses up in, and how the writer paints routes into it.
+//! The writer's side of the FIB: how routes are painted into the arrays that readers look at.
 //!
 //! Routes are flattened: each address belongs to its longest prefix only. To change a prefix is to
 //! *paint* the parts of its range that no longer prefix holds. The crate's page has the layout.
 
-use std::collections::HashMap;
-
-use crate::family::{Bits, Prefix};
-use crate::link::{Link, Target};
+use crate::cells::{Link, SLOTS, Target, Word};
+use crate::layout::{Fib, words_of};
 use crate::list::{self, Runs};
+use crate::prefix::{Bits, Prefix};
 use crate::raw::Subscriber;
 use crate::rib::Rib;
-use crate::slots::{RootLinks, RunSlots, Slots, WordSlots};
-use crate::store::{Array, Store, Tables};
-use crate::words::{self, SLOT_BITS, SLOTS, Uniform, Word};
-
-/// The shape of a family's FIB.
-///
-/// Below the root, a link leads to a list or to words. A list tells apart the bits up to the next
-/// multiple of 16, so 16 or 8; words tell apart 8, a *group*, or 16, a *window*.
-pub trait Fib: 'static {
-    /// Addresses as numbers.
-    type Bits: Bits;
-    /// Address bits the root tells apart.
-    const ROOT: u8;
-    /// Whether the root is an array of words; else of links.
-    const WORDS: bool;
-    /// Whether words right below the root are windows.
-    const WINDOWS: bool;
-
-    /// Address bits that words tell apart, `depth` bits into the address.
-    #[inline(always)]
-    fn words_width(depth: u8) -> u8 {
-        if Self::WINDOWS && depth == Self::ROOT {
-            16
-        } else {
-            8
-        }
-    }
-
-    /// Address bits that a list tells apart, `depth` bits into the address.
-    #[inline(always)]
-    fn list_width(depth: u8) -> u8 {
-        16 - depth % 16
-    }
-
-    /// The greatest list, `depth` bits into the address.
-    fn greatest_list(depth: u8) -> usize {
-        if Self::words_width(depth) == 16 {
-            15
-        } else {
-            list::GREATEST
-        }
-    }
-}
-
-/// IPv4: words for the first 24 bits; lists or groups for the last 8.
-#[derive(Debug)]
-pub struct Fib4;
-
-impl Fib for Fib4 {
-    type Bits = u32;
-    const ROOT: u8 = 24;
-    const WORDS: bool = true;
-    const WINDOWS: bool = false;
-}
-
-/// IPv6: links for the first 16 bits, windows for the next 16; lists or groups for all others.
-#[derive(Debug)]
-pub struct Fib6;
-
-impl Fib for Fib6 {
-    type Bits = u128;
-    const ROOT: u8 = 16;
-    const WORDS: bool = false;
-    const WINDOWS: bool = true;
-}
-
-/// Words of an array that tells `width` bits apart.
-pub(crate) fn words_of(width: u8) -> usize {
-    1 << (width - SLOT_BITS)
-}
+use crate::slots::{Canvas, RootLinks, RunSlots, Slots, WordSlots};
+use crate::store::{Array, Store};
+use crate::words;
 
 /// A range of addresses, and the raw value it shall have.
 #[derive(Clone, Copy, Debug)]
@@ -91,10 +23,7 @@ struct Paint<B> {
 
 /// The writer's side.
 pub(crate) struct Painter<F: Fib> {
-    pub(crate) store: Store,
-    pub(crate) uniform: Uniform,
-    /// Boundaries between slots of each window, by its first word: windows with few become lists.
-    pub(crate) windows: HashMap<usize, u32>,
+    canvas: Canvas,
     /// Spare lists, so that a change allocates nothing.
     spare: Vec<Runs>,
     spare_paints: Vec<Vec<Paint<F::Bits>>>,
@@ -108,8 +37,8 @@ impl<F: Fib> Painter<F> {
     pub(crate) fn new() -> (Self, Subscriber) {
         let mut painter = Self::private();
         let empty = Store::private(0, 0);
-        let (store, subscriber) = std::mem::replace(&mut painter.store, empty).publish();
-        painter.store = store;
+        let (store, subscriber) = std::mem::replace(&mut painter.canvas.store, empty).publish();
+        painter.canvas.store = store;
         (painter, subscriber)
     }
 
@@ -121,9 +50,7 @@ impl<F: Fib> Painter<F> {
             Store::private(0, slots)
         };
         Self {
-            store,
-            uniform: Uniform::default(),
-            windows: HashMap::new(),
+            canvas: Canvas::new(store),
             spare: Vec::new(),
             spare_paints: Vec::new(),
         }
@@ -161,7 +88,7 @@ impl<F: Fib> Painter<F> {
         self.apply(&paints);
         paints.clear();
         self.spare_paints.push(paints);
-        self.store.settle();
+        self.canvas.store.settle();
     }
 
     /// Publishes, at once, the routes of `rib` instead of all there is.
@@ -169,28 +96,27 @@ impl<F: Fib> Painter<F> {
         let mut new = Self::private();
         let paints = flatten(rib);
         new.apply(&paints);
-        let Self {
+        let Canvas {
             store,
             uniform,
             windows,
-            ..
-        } = new;
-        self.store.replace(store);
-        (self.uniform, self.windows) = (uniform, windows);
+        } = new.canvas;
+        self.canvas.store.replace(store);
+        (self.canvas.uniform, self.canvas.windows) = (uniform, windows);
     }
 
     pub(crate) fn store(&self) -> &Store {
-        &self.store
+        &self.canvas.store
     }
 
     pub(crate) fn store_mut(&mut self) -> &mut Store {
-        &mut self.store
+        &mut self.canvas.store
     }
 
     pub(crate) fn writer_bytes(&self) -> usize {
-        self.store.writer_bytes()
-            + self.uniform.bytes()
-            + self.windows.capacity() * size_of::<(usize, u32)>()
+        self.canvas.store.writer_bytes()
+            + self.canvas.uniform.bytes()
+            + self.canvas.windows.capacity() * size_of::<(usize, u32)>()
     }
 
     /// Paints ranges that are sorted and apart.
@@ -198,7 +124,7 @@ impl<F: Fib> Painter<F> {
         if F::WORDS {
             let mut slots = WordSlots::new(0, false, false);
             self.split(&mut slots, 0, F::ROOT, paints);
-            slots.flush(self);
+            slots.flush(&mut self.canvas);
         } else {
             self.split(&mut RootLinks, 0, F::ROOT, paints);
         }
@@ -206,13 +132,7 @@ impl<F: Fib> Painter<F> {
 
     /// Cuts ranges at the slots of a level: whole slots are filled, and what covers a part of a
     /// slot goes to the level below.
-    fn split(
-        &mut self,
-        slots: &mut impl Slots<F>,
-        depth: u8,
-        width: u8,
-        paints: &[Paint<F::Bits>],
-    ) {
+    fn split(&mut self, slots: &mut impl Slots, depth: u8, width: u8, paints: &[Paint<F::Bits>]) {
         let below = depth + width;
         let mut inner = self.spare_paints.pop().unwrap_or_default();
         let mut inner_slot = 0;
@@ -243,7 +163,7 @@ impl<F: Fib> Painter<F> {
             // Whole slots: fill low to high, or to the one before when the last is a part.
             let filled = if ends { high + 1 } else { high };
             if low < filled {
-                slots.fill(self, low, filled - 1, Link::value(paint.raw));
+                slots.fill(&mut self.canvas, low, filled - 1, Link::value(paint.raw));
             }
             if !ends {
                 let first = paint.last.truncate(below);
@@ -258,17 +178,11 @@ impl<F: Fib> Painter<F> {
     }
 
     /// Paints inside one slot.
-    fn descend(
-        &mut self,
-        slots: &mut impl Slots<F>,
-        slot: u32,
-        depth: u8,
-        paints: &[Paint<F::Bits>],
-    ) {
-        let old = slots.get(self, slot);
+    fn descend(&mut self, slots: &mut impl Slots, slot: u32, depth: u8, paints: &[Paint<F::Bits>]) {
+        let old = slots.get(&mut self.canvas, slot);
         let new = self.repaint(old, depth, paints);
         if new != old {
-            slots.set(self, slot, new);
+            slots.set(&mut self.canvas, slot, new);
         }
     }
 
@@ -281,7 +195,7 @@ impl<F: Fib> Painter<F> {
                 let width = F::words_width(depth);
                 let mut slots = WordSlots::new(at, Self::WIDE, width == 16);
                 self.split(&mut slots, depth, width, paints);
-                slots.flush(self);
+                slots.flush(&mut self.canvas);
                 if self.gather(at, depth, &mut runs) {
                     self.retire_words(at, depth);
                     self.write(&runs, depth)
@@ -290,17 +204,17 @@ impl<F: Fib> Painter<F> {
                 }
             }
             Target::List(at) => {
-                runs.read(self.store.tables(), at);
+                runs.read(self.canvas.store.tables(), at);
                 let mut before = self.spare.pop().unwrap_or_default();
                 before.starts.clone_from(&runs.starts);
                 before.links.clone_from(&runs.links);
                 self.split(&mut RunSlots::new(&mut runs, width), depth, width, paints);
-                let same = list::change(self.store.tables(), at, &before, &runs);
+                let same = list::change(self.canvas.store.tables(), at, &before, &runs);
                 self.spare.push(before);
                 if same {
                     old
                 } else {
-                    list::retire(&mut self.store, at);
+                    list::retire(&mut self.canvas.store, at);
                     self.write(&runs, depth)
                 }
             }
@@ -320,13 +234,13 @@ impl<F: Fib> Painter<F> {
             return runs.links[0];
         }
         if runs.boundaries() <= F::greatest_list(depth) {
-            return runs.write(&mut self.store);
+            return runs.write(&mut self.canvas.store);
         }
         let width = F::words_width(depth);
         let count = words_of(width);
-        let at = self.store.take(Array::Words, count);
+        let at = self.canvas.store.take(Array::Words, count);
         for word in at..at + count {
-            self.store.tables().publish_word(word, 0);
+            self.canvas.store.tables().publish_word(word, 0);
         }
         // A slot of the words is one slot of the list, or 256 that go to the level below.
         let below = F::list_width(depth) - width;
@@ -353,8 +267,8 @@ impl<F: Fib> Painter<F> {
                 *cell = self.write(&inner, depth + width);
             }
             words::rewrite(
-                &mut self.store,
-                &mut self.uniform,
+                &mut self.canvas.store,
+                &mut self.canvas.uniform,
                 at + word,
                 &slots,
                 Self::WIDE,
@@ -362,7 +276,7 @@ impl<F: Fib> Painter<F> {
         }
         self.spare.push(inner);
         if width == 16 {
-            self.windows.insert(at, runs.boundaries() as u32);
+            self.canvas.windows.insert(at, runs.boundaries() as u32);
         }
         Link::words(at)
     }
@@ -372,9 +286,10 @@ impl<F: Fib> Painter<F> {
         let width = F::words_width(depth);
         let below = F::list_width(depth) - width;
         let few = F::greatest_list(depth) / 2;
-        let tables = self.store.tables();
+        let tables = self.canvas.store.tables();
         if width == 16 {
             if self
+                .canvas
                 .windows
                 .get(&at)
                 .is_some_and(|count| *count as usize > few / 2)
@@ -423,7 +338,7 @@ impl<F: Fib> Painter<F> {
             return false;
         }
         for list in lists {
-            list::retire(&mut self.store, list);
+            list::retire(&mut self.canvas.store, list);
         }
         true
     }
@@ -432,10 +347,10 @@ impl<F: Fib> Painter<F> {
     fn retire_words(&mut self, at: usize, depth: u8) {
         let count = words_of(F::words_width(depth));
         for word in at..at + count {
-            words::retire(&mut self.store, word);
+            words::retire(&mut self.canvas.store, word);
         }
-        self.store.retire(Array::Words, at, count);
-        self.windows.remove(&at);
+        self.canvas.store.retire(Array::Words, at, count);
+        self.canvas.windows.remove(&at);
     }
 }
 
@@ -480,32 +395,13 @@ fn flatten<B: Bits>(rib: &Rib<B>) -> Vec<Paint<B>> {
     paints
 }
 
-/// What `link` holds for the address of which `depth` bits were consumed.
-#[inline]
-pub(crate) fn follow<F: Fib>(tables: &Tables, mut link: Link, bits: F::Bits, mut depth: u8) -> u16 {
-    loop {
-        match link.target() {
-            Target::Value(raw) => return raw,
-            Target::List(at) => {
-                let width = F::list_width(depth);
-                link = list::find(tables, at, bits.slice(depth, width));
-                depth += width;
-            }
-            Target::Words(at) => {
-                let width = F::words_width(depth);
-                let slot = bits.slice(depth, width);
-                link = Word(tables.word(at + slot as usize / SLOTS)).slot(tables, slot);
-                depth += width;
-            }
-        }
-    }
-}
-
 #[cfg(all(test, not(loom)))]
 mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::layout::Fib6;
+    use crate::tables::Tables;
     use crate::value::Value;
 
     /// Walks all that `link` leads to: each list is referred to once, by one slot, and its runs
@@ -571,7 +467,7 @@ mod tests {
                     rib.insert(prefix, value);
                     painter.paint(&rib, prefix, value.raw());
                 }
-                let tables = painter.store.tables();
+                let tables = painter.canvas.store.tables();
                 let root = Link(tables.link(0x2001));
                 walk::<Fib6>(tables, root, Fib6::ROOT, &mut HashSet::new());
             }

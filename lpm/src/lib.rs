@@ -49,10 +49,12 @@
 //! | load | the trie, then one pass over it; readers go on with the old content meanwhile |
 
 mod batch;
+mod cells;
 mod family;
 mod fib;
-mod link;
+mod layout;
 mod list;
+mod prefix;
 mod raw;
 mod reader;
 mod reference;
@@ -62,6 +64,7 @@ mod space;
 mod store;
 mod sync;
 mod table;
+mod tables;
 mod value;
 #[cfg(target_arch = "x86_64")]
 mod vector;

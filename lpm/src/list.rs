@@ -5,12 +5,9 @@
 //! first, when wide). A slot's run is found by counting the boundaries not above it. Count and
 //! boundaries fit in one vector of 64 bytes.
 
-use crate::link::{Link, POINTER};
-use crate::store::{Array, Store, Tables};
-
-/// The boundaries a list can hold.
-pub(crate) const GREATEST: usize = 31;
-pub(crate) const WIDE: u16 = 1 << 15;
+use crate::cells::{Link, POINTER, WIDE_LIST, wide_run};
+use crate::store::{Array, Store};
+use crate::tables::Tables;
 
 /// The runs of a list, to be changed.
 #[derive(Debug, Default)]
@@ -78,13 +75,13 @@ impl Runs {
             .splice(first..end, links[..count].iter().copied());
     }
 
-    /// Writes the runs to a new block: 1 to [`GREATEST`] boundaries.
+    /// Writes the runs to a new block: 1 to [`GREATEST_LIST`](crate::cells::GREATEST_LIST) boundaries.
     pub(crate) fn write(&self, store: &mut Store) -> Link {
         let boundaries = self.boundaries();
         let wide = self.links.iter().any(|link| link.is_pointer());
         let at = store.take(Array::Leaves, size(boundaries, wide));
         let tables = store.tables();
-        tables.set_leaf(at, boundaries as u16 | if wide { WIDE } else { 0 });
+        tables.set_leaf(at, boundaries as u16 | if wide { WIDE_LIST } else { 0 });
         for (place, start) in (at + 1..).zip(&self.starts[1..]) {
             tables.set_leaf(place, *start);
         }
@@ -103,7 +100,7 @@ impl Runs {
     /// Reads the list at `at`.
     pub(crate) fn read(&mut self, tables: &Tables, at: usize) {
         let header = tables.leaf(at);
-        let (boundaries, wide) = (usize::from(header & !WIDE), header & WIDE != 0);
+        let (boundaries, wide) = (usize::from(header & !WIDE_LIST), header & WIDE_LIST != 0);
         self.starts.clear();
         self.links.clear();
         self.starts.push(0);
@@ -123,7 +120,7 @@ impl Runs {
 /// Retires the list at `at`.
 pub(crate) fn retire(store: &mut Store, at: usize) {
     let header = store.tables().leaf(at);
-    let size = size(usize::from(header & !WIDE), header & WIDE != 0);
+    let size = size(usize::from(header & !WIDE_LIST), header & WIDE_LIST != 0);
     store.retire(Array::Leaves, at, size);
 }
 
@@ -133,7 +130,7 @@ pub(crate) fn change(tables: &Tables, at: usize, old: &Runs, new: &Runs) -> bool
     if old.starts != new.starts {
         return false;
     }
-    let wide = tables.leaf(at) & WIDE != 0;
+    let wide = tables.leaf(at) & WIDE_LIST != 0;
     let mut changed = old
         .links
         .iter()
@@ -152,32 +149,4 @@ pub(crate) fn change(tables: &Tables, at: usize, old: &Runs, new: &Runs) -> bool
 
 fn size(boundaries: usize, wide: bool) -> usize {
     1 + boundaries + (boundaries + 1) * if wide { 2 } else { 1 }
-}
-
-fn wide_run(tables: &Tables, at: usize) -> u32 {
-    u32::from(tables.leaf(at)) | u32::from(tables.leaf(at + 1)) << 16
-}
-
-/// What the list at `at` holds for `slot`.
-#[inline]
-pub(crate) fn find(tables: &Tables, at: usize, slot: u32) -> Link {
-    let header = tables.leaf(at);
-    let boundaries = usize::from(header & !WIDE);
-    // Always five steps, without a branch that depends on the key or the list.
-    let mut low = 0;
-    for step in [16, 8, 4, 2, 1] {
-        let middle = low + step;
-        let start = u32::from(tables.leaf(at + middle.min(boundaries)));
-        low = if middle <= boundaries && start <= slot {
-            middle
-        } else {
-            low
-        };
-    }
-    let runs = at + 1 + boundaries;
-    if header & WIDE == 0 {
-        Link::value(tables.leaf(runs + low))
-    } else {
-        Link(wide_run(tables, runs + 2 * low))
-    }
 }

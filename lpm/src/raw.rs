@@ -13,10 +13,8 @@ use crossbeam::epoch::{self, Atomic, Owned, Shared};
 use crossbeam::queue::SegQueue;
 
 use crate::batch;
-use crate::link::Link;
-use crate::store::Tables;
+use crate::tables::Tables;
 use crate::value::Value;
-use crate::words::Word;
 
 /// What the writer and its readers share.
 struct Place {
@@ -141,16 +139,10 @@ pub struct Pinned<'r> {
 }
 
 impl Pinned<'_> {
-    /// Looks up one IPv4 address.
+    /// Whether the processor counts bits in one instruction.
     #[inline(always)]
-    pub(crate) fn lookup4(&self, key: Ipv4Addr) -> u16 {
-        batch::one4(self, key, self.popcnt)
-    }
-
-    /// Looks up one IPv6 address.
-    #[inline]
-    pub(crate) fn lookup6(&self, key: Ipv6Addr) -> u16 {
-        batch::one6(self, key)
+    pub(crate) fn popcnt(&self) -> bool {
+        self.popcnt
     }
 }
 
@@ -200,17 +192,17 @@ pub(crate) fn ones(x: u32, popcnt: bool) -> usize {
 /// an IPv6 table a link for each of the first 16; what a published cell names lies in the arrays it
 /// was published with, which never shrink; and arrays are replaced together.
 pub(crate) trait Named {
-    fn named_word(&self, at: usize) -> Word;
+    fn named_word(&self, at: usize) -> u64;
     fn named_leaf(&self, at: usize) -> u16;
-    fn named_link(&self, at: usize) -> Link;
+    fn named_link(&self, at: usize) -> u32;
 }
 
 impl Named for Tables {
     #[inline(always)]
-    fn named_word(&self, at: usize) -> Word {
+    fn named_word(&self, at: usize) -> u64 {
         debug_assert!(at < self.words.len());
         // SAFETY: see `Named`. Acquire: as in `Tables::word`.
-        Word(unsafe { self.words.get_unchecked(at) }.load(Acquire))
+        unsafe { self.words.get_unchecked(at) }.load(Acquire)
     }
 
     #[inline(always)]
@@ -221,10 +213,10 @@ impl Named for Tables {
     }
 
     #[inline(always)]
-    fn named_link(&self, at: usize) -> Link {
+    fn named_link(&self, at: usize) -> u32 {
         debug_assert!(at < self.links.len());
         // SAFETY: see `Named`. Acquire: as in `Tables::link`.
-        Link(unsafe { self.links.get_unchecked(at) }.load(Acquire))
+        unsafe { self.links.get_unchecked(at) }.load(Acquire)
     }
 }
 

@@ -76,7 +76,7 @@ impl<F: Family> Guard<'_, F> {
 
 #[cfg(all(test, not(loom)))]
 impl<F: Family> Guard<'_, F> {
-    pub(crate) fn tables(&self) -> &crate::store::Tables {
+    pub(crate) fn tables(&self) -> &crate::tables::Tables {
         &self.tables
     }
 }

@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::family::{Bits, Family, Prefix};
+use crate::family::Family;
+use crate::prefix::{Bits, Prefix};
 use crate::value::Value;
 
 /// The oracle: the verbs of [`Table`](crate::Table), written in the most obvious way.

@@ -9,7 +9,7 @@
 //! Only the writer reads this. It answers what the FIB, whose routes are flattened, cannot: exact
 //! prefixes, what covers them and what they cover.
 
-use crate::family::{Bits, Prefix};
+use crate::prefix::{Bits, Prefix};
 use crate::space::Space;
 use crate::value::Value;
 

@@ -1,32 +1,53 @@
 //! The slots of one level of the FIB while ranges are painted into them: the root's links, the runs
 //! of a list, or an array of words.
 
-use crate::fib::{Fib, Painter, words_of};
-use crate::link::Link;
+use std::collections::HashMap;
+
+use crate::cells::{Link, SLOTS, Word};
+use crate::layout::words_of;
 use crate::list::Runs;
-use crate::words::{self, SLOTS, Word};
+use crate::store::Store;
+use crate::words::{self, Uniform};
+
+/// The arrays that are painted into, and what is known of their words.
+pub(crate) struct Canvas {
+    pub(crate) store: Store,
+    pub(crate) uniform: Uniform,
+    /// Boundaries between slots of each window, by its first word: windows with few become lists.
+    pub(crate) windows: HashMap<usize, u32>,
+}
+
+impl Canvas {
+    pub(crate) fn new(store: Store) -> Self {
+        Self {
+            store,
+            uniform: Uniform::default(),
+            windows: HashMap::new(),
+        }
+    }
+}
 
 /// Slots that can be asked and filled.
-pub(crate) trait Slots<F: Fib> {
-    fn get(&mut self, painter: &mut Painter<F>, slot: u32) -> Link;
-    fn fill(&mut self, painter: &mut Painter<F>, low: u32, high: u32, link: Link);
+pub(crate) trait Slots {
+    fn get(&mut self, canvas: &mut Canvas, slot: u32) -> Link;
+    fn fill(&mut self, canvas: &mut Canvas, low: u32, high: u32, link: Link);
 
-    fn set(&mut self, painter: &mut Painter<F>, slot: u32, link: Link) {
-        self.fill(painter, slot, slot, link);
+    fn set(&mut self, canvas: &mut Canvas, slot: u32, link: Link) {
+        self.fill(canvas, slot, slot, link);
     }
 }
 
 /// A root of links: each slot is published by itself.
 pub(crate) struct RootLinks;
 
-impl<F: Fib> Slots<F> for RootLinks {
-    fn get(&mut self, painter: &mut Painter<F>, slot: u32) -> Link {
-        Link(painter.store.tables().link(slot as usize))
+impl Slots for RootLinks {
+    fn get(&mut self, canvas: &mut Canvas, slot: u32) -> Link {
+        Link(canvas.store.tables().link(slot as usize))
     }
 
-    fn fill(&mut self, painter: &mut Painter<F>, low: u32, high: u32, link: Link) {
+    fn fill(&mut self, canvas: &mut Canvas, low: u32, high: u32, link: Link) {
         for slot in low..=high {
-            painter.store.tables().publish_link(slot as usize, link.0);
+            canvas.store.tables().publish_link(slot as usize, link.0);
         }
     }
 }
@@ -47,12 +68,12 @@ impl<'a> RunSlots<'a> {
     }
 }
 
-impl<F: Fib> Slots<F> for RunSlots<'_> {
-    fn get(&mut self, _: &mut Painter<F>, slot: u32) -> Link {
+impl Slots for RunSlots<'_> {
+    fn get(&mut self, _: &mut Canvas, slot: u32) -> Link {
         self.runs.slot(slot as u16)
     }
 
-    fn fill(&mut self, _: &mut Painter<F>, low: u32, high: u32, link: Link) {
+    fn fill(&mut self, _: &mut Canvas, low: u32, high: u32, link: Link) {
         self.runs.paint(low as u16, high as u16, self.last, link);
     }
 }
@@ -81,12 +102,12 @@ impl WordSlots {
     }
 
     /// The slots of the word that holds `slot`.
-    fn open<F: Fib>(&mut self, painter: &mut Painter<F>, slot: u32) -> &mut [Link; SLOTS] {
+    fn open(&mut self, canvas: &mut Canvas, slot: u32) -> &mut [Link; SLOTS] {
         let at = self.first + slot as usize / SLOTS;
         if self.open.is_some_and(|(open, _)| open != at) {
-            self.flush(painter);
+            self.flush(canvas);
         }
-        let tables = painter.store.tables();
+        let tables = canvas.store.tables();
         let (_, slots) = self
             .open
             .get_or_insert_with(|| (at, Word(tables.word(at)).expand(tables)));
@@ -94,21 +115,21 @@ impl WordSlots {
     }
 
     /// Publishes the open word, if it has changed.
-    pub(crate) fn flush<F: Fib>(&mut self, painter: &mut Painter<F>) {
+    pub(crate) fn flush(&mut self, canvas: &mut Canvas) {
         if let Some((at, slots)) = self.open.take()
             && std::mem::take(&mut self.changed)
         {
-            let before = self.boundaries(painter, at);
+            let before = self.boundaries(canvas, at);
             words::rewrite(
-                &mut painter.store,
-                &mut painter.uniform,
+                &mut canvas.store,
+                &mut canvas.uniform,
                 at,
                 &slots,
                 self.wide,
             );
-            let after = self.boundaries(painter, at);
+            let after = self.boundaries(canvas, at);
             if self.window
-                && let Some(count) = painter.windows.get_mut(&self.first)
+                && let Some(count) = canvas.windows.get_mut(&self.first)
             {
                 *count = *count + after - before;
             }
@@ -116,11 +137,11 @@ impl WordSlots {
     }
 
     /// The boundaries of a window's word, with those at its ends.
-    fn boundaries<F: Fib>(&self, painter: &Painter<F>, at: usize) -> u32 {
+    fn boundaries(&self, canvas: &Canvas, at: usize) -> u32 {
         if !self.window {
             return 0;
         }
-        let tables = painter.store.tables();
+        let tables = canvas.store.tables();
         let word = Word(tables.word(at));
         let mut count = word.boundaries();
         if at > self.first {
@@ -135,30 +156,24 @@ impl WordSlots {
     }
 }
 
-impl<F: Fib> Slots<F> for WordSlots {
-    fn get(&mut self, painter: &mut Painter<F>, slot: u32) -> Link {
-        self.open(painter, slot)[slot as usize % SLOTS]
+impl Slots for WordSlots {
+    fn get(&mut self, canvas: &mut Canvas, slot: u32) -> Link {
+        self.open(canvas, slot)[slot as usize % SLOTS]
     }
 
-    fn fill(&mut self, painter: &mut Painter<F>, low: u32, high: u32, link: Link) {
+    fn fill(&mut self, canvas: &mut Canvas, low: u32, high: u32, link: Link) {
         let mut slot = low;
         while slot <= high {
             let last = high.min(slot | (SLOTS as u32 - 1));
             let (from, to) = (slot as usize % SLOTS, last as usize % SLOTS);
             if to - from == SLOTS - 1 && !self.window && !link.is_pointer() {
-                self.flush(painter);
+                self.flush(canvas);
                 let at = self.first + slot as usize / SLOTS;
-                words::fill(
-                    &mut painter.store,
-                    &mut painter.uniform,
-                    at,
-                    link,
-                    self.wide,
-                );
+                words::fill(&mut canvas.store, &mut canvas.uniform, at, link, self.wide);
                 slot = last + 1;
                 continue;
             }
-            let slots = &mut self.open(painter, slot)[from..=to];
+            let slots = &mut self.open(canvas, slot)[from..=to];
             if slots.iter().any(|old| *old != link) {
                 slots.fill(link);
                 self.changed = true;

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use crate::family::{Bits, Family, Prefix, V4, V6};
+use crate::family::{Family, V4, V6};
 use crate::fib::Painter;
+use crate::prefix::{Bits, Prefix};
 use crate::raw::Subscriber;
 use crate::reader::Reader;
 use crate::rib::Rib;

@@ -8,10 +8,10 @@ use std::arch::x86_64::*;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::batch::{STAGED, Stages, fetch_target, find, four, look_up, push, six};
-use crate::link::{Link, PLACE, POINTER, WORDS};
+use crate::cells::{Link, PLACE, POINTER, WORDS};
 use crate::raw::fetch;
 use crate::raw::vectors::{LANES, halves, lanes, leaves, links, load4, load6, words};
-use crate::store::Tables;
+use crate::tables::Tables;
 use crate::value::Value;
 
 /// Vectors whose leaves are loaded this many vectors after their words: the time the words take

@@ -1,97 +1,7 @@
-//! Words: 32 slots of an address range in 8 bytes.
-//!
-//! Equal neighbours among the slots form a run. Bit *i* of the low half (0 to 30) tells that a run
-//! ends at slot *i*; the last always ends at slot 31, so bit 31 stays 0. The high half is the place of
-//! the runs, the last run first: leaves (16 bits, values only), or links (32 bits) when *wide*, which
-//! the highest bit tells: a reader of leaves has asked for it, and then need not mask it. So the run of slot *i* is found by counting the ends from *i* on, in three
-//! instructions, and one atomic word says everything about 32 slots: no reader sees half a change.
+//! How the writer makes, changes and retires words: see [`Word`].
 
-use crate::link::Link;
-use crate::store::{Array, Store, Tables};
-
-/// The slots of a word.
-pub(crate) const SLOTS: usize = 32;
-/// Address bits a word tells apart.
-pub(crate) const SLOT_BITS: u8 = 5;
-
-const WIDE: u64 = 1 << 63;
-
-/// A word taken to pieces.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Word(pub(crate) u64);
-
-impl Word {
-    fn new(ends: u32, wide: bool, place: usize) -> Self {
-        Self(u64::from(ends) | (place as u64) << 32 | if wide { WIDE } else { 0 })
-    }
-
-    #[inline(always)]
-    pub(crate) fn is_wide(self) -> bool {
-        self.0 & WIDE != 0
-    }
-
-    /// A bit for each run's last slot, but for slot 31.
-    #[inline(always)]
-    pub(crate) fn ends(self) -> u32 {
-        self.0 as u32
-    }
-
-    /// The place of the first run.
-    #[inline(always)]
-    pub(crate) fn place(self) -> usize {
-        ((self.0 & !WIDE) >> 32) as usize
-    }
-
-    /// The place of the first run of a word that is not wide.
-    #[inline(always)]
-    pub(crate) fn narrow_place(self) -> usize {
-        debug_assert!(!self.is_wide());
-        (self.0 >> 32) as usize
-    }
-
-    /// The place of the run that holds `slot`, which is taken modulo 32.
-    #[inline(always)]
-    pub(crate) fn place_of(self, slot: u32) -> usize {
-        self.place() + (self.ends() >> (slot % 32)).count_ones() as usize
-    }
-
-    /// How many boundaries lie between the slots.
-    pub(crate) fn boundaries(self) -> u32 {
-        self.ends().count_ones()
-    }
-
-    /// What `slot` holds, which is taken modulo 32.
-    pub(crate) fn slot(self, tables: &Tables, slot: u32) -> Link {
-        let at = self.place_of(slot);
-        if self.is_wide() {
-            Link(tables.link(at))
-        } else {
-            Link::value(tables.leaf(at))
-        }
-    }
-
-    /// What each slot holds.
-    pub(crate) fn expand(self, tables: &Tables) -> [Link; SLOTS] {
-        let mut slots = [Link(0); SLOTS];
-        let mut at = self.place();
-        let load = |at| {
-            if self.is_wide() {
-                Link(tables.link(at))
-            } else {
-                Link::value(tables.leaf(at))
-            }
-        };
-        let mut link = load(at);
-        for (slot, cell) in slots.iter_mut().enumerate().rev() {
-            if slot < 31 && self.ends() & 1 << slot != 0 {
-                at += 1;
-                link = load(at);
-            }
-            *cell = link;
-        }
-        slots
-    }
-}
+use crate::cells::{Link, SLOTS, Word};
+use crate::store::{Array, Store};
 
 /// Words that hold one value in all slots share its cell: one leaf (and one link) for each value.
 #[derive(Debug, Default)]
@@ -237,7 +147,8 @@ fn free(store: &mut Store, word: Word) {
 #[cfg(all(test, loom))]
 mod loom_tests {
     use super::*;
-    use crate::list::{self, Runs};
+    use crate::cells::find_in_list;
+    use crate::list::Runs;
 
     fn slots(of: impl Fn(usize) -> u16) -> [Link; SLOTS] {
         std::array::from_fn(|slot| Link::value(of(slot)))
@@ -326,7 +237,7 @@ mod loom_tests {
                 let tables = readers.pin();
                 let link = Word(tables.word(0)).slot(&tables, 3);
                 if link.is_list() {
-                    assert_eq!(list::find(&tables, link.place(), 40), Link::value(6));
+                    assert_eq!(find_in_list(&tables, link.place(), 40), Link::value(6));
                 } else {
                     assert_eq!(link, Link::value(old));
                 }
