@@ -2,10 +2,9 @@
 //!
 //! [`model`] parses resources into types that hold no nonsense and [`selector`] is Calico's
 //! selector language; [`compile`] makes tables of them that give verdicts, [`mod@reference`] gives the
-//! same verdicts slowly and says why. [`acl`] is a table of 5-tuple rules, [`flow`] one of
-//! connections. No devices, no clock, no I/O.
+//! same verdicts slowly and says why. [`flow`] is a table of connections. No devices, no clock, no
+//! I/O.
 
-pub mod acl;
 pub mod compile;
 mod cpu;
 pub mod flow;

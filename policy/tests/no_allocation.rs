@@ -1,5 +1,5 @@
 //! A verdict allocates nothing: counted by the allocator itself, over a program that is walked
-//! and one that is classified.
+//! and one with an index.
 
 #![allow(unsafe_code)]
 

@@ -85,7 +85,7 @@ pub(crate) fn run(cluster: &Cluster) -> Result<(), Invalid> {
     cluster.policy_changes(&mut graph, &mut random)?;
     cluster.verdicts(&graph.snapshot(), &mut random);
     println!("memory at the end    {} MiB", resident());
-    crate::behind::run(cluster.verdicts)
+    Ok(())
 }
 
 impl Cluster {
@@ -341,7 +341,7 @@ impl Clock {
     }
 }
 
-fn ms(time: Duration) -> f64 {
+pub(crate) fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 

@@ -25,8 +25,13 @@ use encap::segment::Plan;
 use encap::vxlan;
 use ipnet::Ipv4Net;
 use lpm::{Table4, Value};
-use policy::acl::{Acl, PortRange, Prefix, Rule, Tuple};
+use policy::compile::Graph;
 use policy::flow::{Config, FlowKey, FlowTable, NewSession, Seen, flags, protocol};
+use policy::model::spec::{EntitySpec, PolicySpec, RuleSpec};
+use policy::model::{
+    Direction, Endpoint, EndpointKey, EndpointSpec, MAX_RULES, Name, PacketTuple, Policy,
+    PolicyKey, PolicyKind,
+};
 
 use world::packets::{ACK, offloaded_frame, tcp};
 use world::{a4, mac};
@@ -74,43 +79,61 @@ fn lookup(c: &mut Criterion) {
     group.finish();
 }
 
-fn classification(c: &mut Criterion) {
-    let mut group = c.benchmark_group("classification");
-    group.throughput(Throughput::Elements(BATCH as u64));
+fn verdicts(c: &mut Criterion) {
+    let mut group = c.benchmark_group("verdict");
+    let key = EndpointKey::workload("ns", "pod").unwrap();
     for count in [100_u32, 10_000] {
         let mut random = Random(2);
-        let rules: Vec<Rule<u32>> = (0..count)
+        let mut graph = Graph::new(Name::new("node").unwrap());
+        let pod = EndpointSpec {
+            node: "node".into(),
+            addresses: vec!["10.0.0.1".into()],
+            ..EndpointSpec::default()
+        };
+        graph.apply(Endpoint::new(key.clone(), &pod).unwrap().into());
+        let rules: Vec<(Ipv4Net, u16)> = (0..count)
             .map(|_| {
-                let port = random.next() as u16;
-                Rule {
-                    src: Prefix::new(random.next() as u32 & 0xffff_ff00, 24).unwrap(),
-                    dst: Prefix::new(random.next() as u32 & 0xffff_0000, 16).unwrap(),
-                    protocol: Some(6),
-                    src_ports: PortRange::ANY,
-                    dst_ports: PortRange::new(port, port).unwrap(),
-                }
+                let source = Ipv4Net::new((random.next() as u32).into(), 24).unwrap();
+                (source.trunc(), random.next() as u16)
             })
             .collect();
-        let table = Acl::build(&rules).unwrap();
-        let packets: Vec<Tuple<u32>> = (0..1 << 14)
+        for (number, rules) in rules.chunks(MAX_RULES).enumerate() {
+            let allow = |&(source, port): &(Ipv4Net, u16)| RuleSpec {
+                action: "Allow".into(),
+                protocol: Some("TCP".into()),
+                source: EntitySpec {
+                    nets: vec![source.to_string()],
+                    ..EntitySpec::default()
+                },
+                destination: EntitySpec {
+                    ports: vec![port.into()],
+                    ..EntitySpec::default()
+                },
+                ..RuleSpec::default()
+            };
+            let spec = PolicySpec {
+                ingress: rules.iter().map(allow).collect(),
+                ..PolicySpec::default()
+            };
+            let name = format!("policy-{number}");
+            let key = PolicyKey::new(PolicyKind::GlobalNetworkPolicy, None, &name).unwrap();
+            graph.apply(Policy::new(key, &spec).unwrap().into());
+        }
+        graph.flush();
+        let tables = graph.snapshot();
+        let pod = tables.endpoint(&key).unwrap();
+        let packets: Vec<PacketTuple> = (0..1 << 14)
             .map(|_| {
-                let rule = &rules[random.next() as usize % rules.len()];
-                Tuple {
-                    src: rule.src.first() | random.next() as u32 & 0xff,
-                    dst: rule.dst.first() | random.next() as u32 & 0xffff,
-                    src_port: random.next() as u16,
-                    dst_port: rule.dst_ports.low(),
-                    protocol: 6,
-                }
+                let (source, port) = rules[random.next() as usize % rules.len()];
+                let from = source.network().to_bits() | random.next() as u32 & 0xff;
+                let to = Ipv4Addr::new(10, 0, 0, 1);
+                PacketTuple::new(Ipv4Addr::from_bits(from).into(), to.into(), 6)
+                    .with_ports(40_000, port)
             })
             .collect();
-        let mut orders = vec![None; BATCH];
-        let mut chunks = packets.chunks_exact(BATCH).cycle();
+        let mut packets = packets.iter().cycle();
         group.bench_function(format!("{count} rules"), |b| {
-            b.iter(|| {
-                table.lookup_batch(chunks.next().unwrap(), &mut orders);
-                black_box(&orders);
-            });
+            b.iter(|| tables.evaluate(pod, Direction::Ingress, packets.next().unwrap()));
         });
     }
     group.finish();
@@ -242,6 +265,6 @@ criterion_group! {
         .sample_size(20)
         .warm_up_time(Duration::from_millis(200))
         .measurement_time(Duration::from_millis(800));
-    targets = lookup, classification, flows, headers, segments, turns
+    targets = lookup, verdicts, flows, headers, segments, turns
 }
 criterion_main!(all);

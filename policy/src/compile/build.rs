@@ -1,86 +1,15 @@
 //! Programs of local endpoints from their policies, tiers and profiles.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::flush::DIRECTIONS;
 use super::graph::Graph;
-use super::program::{Block, Layout, Program};
-use super::registry::{Owner, Registry, RuleId, RuleInfo, RuleKind};
-use super::snapshot::{EndpointPrograms, HostPrograms, side};
-use crate::model::{Action, Direction, Hook, Name, Policy, TierDefault};
-
-/// Programs built so far, shared by endpoints that have the same policies and profiles, and the
-/// blocks that programs end with.
-pub(super) struct Programs {
-    built: FxHashMap<Vec<usize>, Weak<Program>>,
-    tier_defaults: FxHashMap<(Name, Direction), Arc<Block>>,
-    drop: Arc<Block>,
-    undecided: Arc<Block>,
-    forward: Arc<Block>,
-    /// A profile nobody defined: it drops, as Felix's stand-in does.
-    unknown_profile: Arc<Block>,
-}
-
-impl Programs {
-    pub(super) fn new() -> Self {
-        Self {
-            built: FxHashMap::default(),
-            tier_defaults: FxHashMap::default(),
-            drop: Block::everything(RuleId::NO_PROFILE, Action::Deny),
-            undecided: Block::everything(RuleId::UNDECIDED, Action::Allow),
-            forward: Block::everything(RuleId::FORWARD, Action::Allow),
-            unknown_profile: Block::everything(RuleId::NO_PROFILE, Action::Deny),
-        }
-    }
-
-    fn tier_default(
-        &mut self,
-        tier: &Name,
-        direction: Direction,
-        registry: &mut Registry,
-    ) -> Arc<Block> {
-        let key = (tier.clone(), direction);
-        let build = || {
-            let info = RuleInfo {
-                kind: RuleKind::TierDefault,
-                tier: Some(tier.clone()),
-                policy: None,
-                profile: None,
-                index: None,
-                direction,
-                action: Action::Deny,
-                staged: false,
-            };
-            let ids = registry.assign(Owner::TierDefault(tier.clone()), direction, vec![info]);
-            Block::everything(ids[0], Action::Deny)
-        };
-        self.tier_defaults.entry(key).or_insert_with(build).clone()
-    }
-
-    /// The program of these parts and this end, built if it is not there.
-    fn share(&mut self, parts: &[Part], last: &Arc<Block>) -> Arc<Program> {
-        let identity: Vec<usize> = parts
-            .iter()
-            .map(Part::identity)
-            .chain([address(last)])
-            .collect();
-        if let Some(program) = self.built.get(&identity).and_then(Weak::upgrade) {
-            return program;
-        }
-        let mut layout = Layout::default();
-        for part in parts {
-            match part {
-                Part::Rules(block, staged) => layout.rules(block, *staged),
-                Part::End(default) => layout.end(default.as_ref()),
-            }
-        }
-        let program = Arc::new(layout.finish(last));
-        self.built.insert(identity, Arc::downgrade(&program));
-        program
-    }
-}
+use super::program::Program;
+use super::programs::Part;
+use super::registry::{DIRECTIONS, side};
+use super::snapshot::{EndpointPrograms, HostPrograms};
+use crate::model::{Direction, Hook, Name, Policy, TierDefault};
 
 impl Graph {
     pub(super) fn build_programs(&mut self) -> bool {
@@ -96,12 +25,9 @@ impl Graph {
                 .is_some()
                 .then(|| Arc::new(self.endpoint(index, &mut built)));
         }
+        self.work.entries = self.programs.laid_out();
         let live = endpoints.iter().flatten().count();
-        if self.programs.built.len() > 64 + live * 16 {
-            self.programs
-                .built
-                .retain(|_, program| program.strong_count() > 0);
-        }
+        self.programs.forget_unused(64 + live * 16);
         self.endpoints = Arc::new(endpoints);
         true
     }
@@ -238,26 +164,4 @@ impl Kind {
             Self::Untracked | Self::PreDnat => false,
         }
     }
-}
-
-/// A step of a program's layout.
-enum Part {
-    Rules(Arc<Block>, bool),
-    End(Option<Arc<Block>>),
-}
-
-impl Part {
-    /// What tells this part from others: its block's address, which nothing else can have while a
-    /// program that holds the block lives, and whether it ends a tier.
-    fn identity(&self) -> usize {
-        match self {
-            Self::Rules(block, _) => address(block),
-            Self::End(None) => 1,
-            Self::End(Some(block)) => address(block) | 1,
-        }
-    }
-}
-
-fn address(block: &Arc<Block>) -> usize {
-    Arc::as_ptr(block).addr()
 }

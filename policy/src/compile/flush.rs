@@ -8,18 +8,15 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
 
-use super::addresses::SetId;
 use super::graph::{Graph, PolicyState};
 use super::matching::Matcher;
+use super::membership::SetId;
 use super::program::Block;
-use super::registry::{Owner, RuleInfo, RuleKind};
+use super::registry::{DIRECTIONS, Owner, RuleInfo, RuleKind};
 use super::rule::CompiledRule;
 use super::snapshot::{Compiled, EndpointIndex};
 use super::symbols::{Pair, Symbol};
 use crate::model::{Direction, Rule, Tier};
-
-/// In the order that `snapshot::side` numbers them.
-pub(super) const DIRECTIONS: [Direction; 2] = [Direction::Ingress, Direction::Egress];
 
 impl Graph {
     /// Does the work that the updates since the last call ask for. True when there is a new
@@ -128,6 +125,7 @@ impl Graph {
             self.policy_index.insert(slot, matcher);
             self.policies.get_mut(slot).blocks = None;
         }
+        self.work.policies += (changed.len() * self.locals.len()) as u64;
         let mut labels = Vec::new();
         for index in 0..self.locals.len() {
             let Some(item) = self.locals[index].as_ref().map(|local| local.item) else {
@@ -161,7 +159,7 @@ impl Graph {
         }
     }
 
-    /// Numbers all policies in the order they are met: tier order, tier name, order, key. A
+    /// Numbers all policies in the order they are met: tier order, tier name, order, tie break. A
     /// policy that moved is marked itself; the others keep their order among each other.
     fn rank_policies(&mut self) {
         let mut order: Vec<u32> = self.policies.iter().map(|(slot, _)| slot).collect();
@@ -172,9 +170,11 @@ impl Graph {
                 tier,
                 policy.tier().clone(),
                 policy.order(),
+                policy.tie_break(self.tie_break),
                 policy.key().clone(),
             )
         };
+        self.work.policies += order.len() as u64;
         order.sort_by_cached_key(|&slot| key(self.policies.get(slot)));
         for (rank, slot) in (0..).zip(order) {
             self.policies.get_mut(slot).rank = rank;
@@ -267,6 +267,7 @@ impl Graph {
         info: impl Fn(usize, &Rule) -> RuleInfo,
         held: &mut Vec<SetId>,
     ) -> Arc<Block> {
+        self.work.rules += rules.len() as u64;
         let infos = rules
             .iter()
             .enumerate()

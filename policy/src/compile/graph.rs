@@ -11,11 +11,13 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::addresses::{Addresses, Membership, SetId};
-use super::build::Programs;
+use super::addresses::Addresses;
 use super::matching::MatchIndex;
+use super::membership::{GroupId, Membership, SetId};
+use super::owners::Owners;
 use super::postings::Postings;
 use super::program::Block;
+use super::programs::Programs;
 use super::registry::Registry;
 use super::rule::SetKey;
 use super::slots::Slots;
@@ -23,7 +25,7 @@ use super::snapshot::{Compiled, EndpointPrograms, Failsafes};
 use super::symbols::{Pair, Symbol, Symbols};
 use crate::model::{
     Endpoint, EndpointKey, Name, NetworkSet, NetworkSetKey, Policy, PolicyKey, Profile, Service,
-    ServiceKey, Tier,
+    ServiceKey, TieBreak, Tier,
 };
 
 /// One change of the resources: a new or changed one, or the key of one that is gone.
@@ -55,6 +57,8 @@ pub enum Update {
     RemoveService(ServiceKey),
     /// The failsafe ports of host endpoints.
     Failsafes(Failsafes),
+    /// The text that orders policies of equal order.
+    TieBreak(TieBreak),
 }
 
 impl From<Policy> for Update {
@@ -108,7 +112,10 @@ pub struct Graph {
     pub(super) item_labels: Postings,
     pub(super) profile_labels: Postings,
     pub(super) services: FxHashMap<ServiceKey, Vec<IpAddr>>,
-    pub(super) owners: FxHashMap<IpNet, Owners>,
+    pub(super) owners: Owners,
+    /// Numbers of groups that no item has, and how many there are.
+    pub(super) free_groups: Vec<GroupId>,
+    pub(super) groups: u32,
     pub(super) sets: Sets,
     pub(super) policy_index: MatchIndex<u32>,
     pub(super) locals: Vec<Option<Local>>,
@@ -119,9 +126,35 @@ pub struct Graph {
     pub(super) memberships: FxHashSet<Membership>,
     pub(super) memberships_limit: usize,
     pub(super) failsafes: Arc<Failsafes>,
+    pub(super) tie_break: TieBreak,
     pub(super) dirty: Dirty,
+    pub(super) work: Work,
     pub(super) endpoints: Arc<Vec<Option<Arc<EndpointPrograms>>>>,
     pub(super) published: Arc<Compiled>,
+}
+
+/// Steps of the compiler since it was made: what a change costs, whatever the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Endpoints, network sets and service addresses matched against selectors.
+    pub items: u64,
+    /// Policies put in order, and matched against local endpoints one by one.
+    pub policies: u64,
+    /// Prefixes of items compared that are not at equal ends of the old and new list, and
+    /// prefixes filed or cleared in the table of addresses.
+    pub prefixes: u64,
+    /// Rules compiled.
+    pub rules: u64,
+    /// Rules laid out in programs.
+    pub entries: u64,
+}
+
+impl Work {
+    /// All steps.
+    #[must_use]
+    pub fn total(self) -> u64 {
+        self.items + self.policies + self.prefixes + self.rules + self.entries
+    }
 }
 
 /// What changed since the last flush.
@@ -133,6 +166,8 @@ pub(super) struct Dirty {
     pub(super) profiles: FxHashSet<u32>,
     /// Prefixes whose owners, or the owners' memberships, changed.
     pub(super) nets: FxHashSet<IpNet>,
+    /// Memberships of groups.
+    pub(super) groups: bool,
     /// Local endpoints whose programs must be built again.
     pub(super) locals: FxHashSet<u32>,
     /// Places of policies.
@@ -178,7 +213,10 @@ pub(super) enum ItemKey {
 pub(super) struct Item {
     pub(super) own: Box<[Pair]>,
     pub(super) parents: Box<[u32]>,
-    pub(super) nets: Box<[IpNet]>,
+    /// Sorted, each once.
+    pub(super) nets: Arc<[IpNet]>,
+    /// Of an item that has, or had, many prefixes.
+    pub(super) group: Option<Box<Group>>,
     /// Name, protocol, number. The name is unused in services.
     pub(super) ports: Box<[(Symbol, u8, u16)]>,
     pub(super) membership: Membership,
@@ -188,19 +226,13 @@ pub(super) struct Item {
     pub(super) dirty: bool,
 }
 
-/// The items that have a prefix: one, nearly always.
-pub(super) enum Owners {
-    One(u32),
-    Many(Vec<u32>),
-}
-
-impl Owners {
-    pub(super) fn as_slice(&self) -> &[u32] {
-        match self {
-            Self::One(item) => std::slice::from_ref(item),
-            Self::Many(items) => items,
-        }
-    }
+/// What the many prefixes of one item have in common.
+pub(super) struct Group {
+    pub(super) id: GroupId,
+    /// What its prefixes have in the table of addresses.
+    pub(super) reference: Membership,
+    /// Prefixes that other items have too, which have memberships of their own.
+    pub(super) shared: FxHashSet<IpNet>,
 }
 
 pub(super) struct Local {
@@ -257,7 +289,9 @@ impl Graph {
             item_labels: Postings::default(),
             profile_labels: Postings::default(),
             services: FxHashMap::default(),
-            owners: FxHashMap::default(),
+            owners: Owners::default(),
+            free_groups: Vec::new(),
+            groups: 0,
             sets: Sets::default(),
             policy_index: MatchIndex::default(),
             locals: Vec::new(),
@@ -268,7 +302,9 @@ impl Graph {
             memberships: FxHashSet::default(),
             memberships_limit: 1024,
             failsafes,
+            tie_break: TieBreak::default(),
             dirty: Dirty::default(),
+            work: Work::default(),
             endpoints: Arc::default(),
             published: Arc::new(published),
         }
@@ -278,6 +314,12 @@ impl Graph {
     #[must_use]
     pub fn snapshot(&self) -> Arc<Compiled> {
         self.published.clone()
+    }
+
+    /// The steps taken so far.
+    #[must_use]
+    pub fn work(&self) -> Work {
+        self.work
     }
 
     /// Records a change. Nothing is visible before [`Self::flush`]; call that after a batch.
@@ -303,6 +345,12 @@ impl Graph {
             Update::Failsafes(failsafes) => {
                 self.failsafes = Arc::new(failsafes);
                 self.dirty.failsafes = true;
+            }
+            Update::TieBreak(by) => {
+                if by != self.tie_break {
+                    self.tie_break = by;
+                    (self.dirty.order, self.dirty.tiers) = (true, true);
+                }
             }
         }
     }

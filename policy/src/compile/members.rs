@@ -3,9 +3,9 @@
 
 use rustc_hash::FxHashSet;
 
-use super::addresses::{Membership, SetId};
 use super::graph::{Graph, Item, ItemKey, SetState, Sets};
 use super::matching::{MatchIndex, Matcher, Need};
+use super::membership::{Membership, SetId};
 use super::rule::SetKey;
 use super::symbols::{Pair, Symbols, value};
 
@@ -79,6 +79,7 @@ impl Graph {
 
     /// Makes those of the items that match members of the sets in the index.
     fn join_matching(&mut self, items: &[u32], index: &MatchIndex<SetId>) {
+        self.work.items += items.len() as u64;
         let mut labels = Vec::new();
         for &slot in items {
             let Some(item) = &self.items.values[slot as usize] else {
@@ -103,6 +104,7 @@ impl Graph {
     }
 
     pub(super) fn refresh_items(&mut self, items: &[u32]) {
+        self.work.items += items.len() as u64;
         let mut labels = Vec::new();
         for &slot in items {
             self.items.get_mut(slot).dirty = false;
@@ -117,8 +119,19 @@ impl Graph {
         }
         let membership = self.intern(membership);
         let item = self.items.get_mut(slot);
-        item.membership = membership;
-        self.dirty.nets.extend(item.nets.iter().copied());
+        let before = std::mem::replace(&mut item.membership, membership);
+        match &item.group {
+            // Prefixes of no set at all are not in the table.
+            Some(group) if before.is_empty() == item.membership.is_empty() => {
+                self.dirty.nets.extend(&group.shared);
+            }
+            Some(_) | None => self.dirty.nets.extend(&*item.nets),
+        }
+        if let Some(group) = &item.group {
+            let membership = item.membership.clone();
+            self.addresses.set_group(group.id, membership);
+            self.dirty.groups = true;
+        }
     }
 
     /// The sets that an item is in, of those in the index.
@@ -205,21 +218,25 @@ impl Graph {
 
     pub(super) fn refresh_addresses(&mut self) -> bool {
         let nets = std::mem::take(&mut self.dirty.nets);
-        let mut changed = false;
+        self.work.prefixes += nets.len() as u64;
+        let mut changed = std::mem::take(&mut self.dirty.groups);
         for net in nets {
-            let owners = self.owners.get(&net).map_or(&[][..], |o| o.as_slice());
-            let membership = match owners {
+            let membership = match self.owners.find(&net) {
                 [] => None,
-                [one] => Some(self.items.get(*one).membership.clone()),
+                [one] => {
+                    let item = self.items.get(*one);
+                    let membership = &item.membership;
+                    let stored = item.group.as_ref().map_or(membership, |g| &g.reference);
+                    (!membership.is_empty()).then(|| stored.clone())
+                }
                 many => {
                     let many = many.iter().map(|&slot| &self.items.get(slot).membership);
                     let union = Membership::union(many);
-                    Some(self.intern(union))
+                    let union = self.intern(union);
+                    (!union.is_empty()).then_some(union)
                 }
             };
-            changed |= self
-                .addresses
-                .set(net, membership.filter(|m| !m.is_empty()));
+            changed |= self.addresses.set(net, membership);
         }
         changed
     }

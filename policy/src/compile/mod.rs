@@ -5,40 +5,46 @@
 //! out [`Compiled`], which is immutable and shares with its predecessor all that did not change.
 //!
 //! What is where:
-//! - `symbols`, `matching`: labels as numbers; which selectors match an item, by an index over
-//!   the labels they need.
-//! - `addresses`: address → the sets it is a member of. Rules name sets, never members, so a
-//!   member that comes or goes recompiles nothing.
-//! - `rule`, `classifier`, `program`: one ordered list of rules per endpoint, direction and
-//!   chain, with bit sets per dimension that find the first match without walking the list.
-//! - `registry`: rule numbers that stay with a policy's rule while the policy lives.
-//! - `listing`: what applies to an endpoint, for people.
-//! - `graph`, `resources`, `flush`: the resources, what a change of them touches, and the work
-//!   that follows.
+//! | file | |
+//! |---|---|
+//! | `symbols`, `matching`, `postings` | labels as numbers; which selectors match an item |
+//! | `membership`, `addresses`, `pages` | address → the sets that have it. Rules name sets, never members, so a member that comes or goes recompiles nothing |
+//! | `owners`, `members` | prefix → the items that have it; item → the sets that have it |
+//! | `rule`, `index`, `program`, `programs` | one ordered list of rules per endpoint, direction and chain; the first match without walking the list |
+//! | `registry` | rule numbers that stay with a policy's rule while the policy lives |
+//! | `listing` | the policies and profiles that apply to an endpoint, for people |
+//! | `snapshot`, `verdict` | what the packet path reads, and its answer |
+//! | `graph`, `resources`, `flush`, `build` | the resources, what a change of them touches, and the work that follows |
 
 #![forbid(unsafe_code)]
 
 mod addresses;
 mod build;
-mod classifier;
 mod flush;
 mod graph;
+mod index;
 mod listing;
 mod matching;
 mod members;
+mod membership;
+mod owners;
+mod pages;
 mod postings;
 mod program;
+mod programs;
 mod registry;
 mod resources;
 mod rule;
 mod slots;
 mod snapshot;
 mod symbols;
+mod verdict;
 
-pub use graph::{Graph, Update};
+pub use graph::{Graph, Update, Work};
 pub use listing::{Applied, AppliedPolicy, AppliedProfile, AppliedTier};
 pub use registry::{RuleId, RuleInfo, RuleKind};
-pub use snapshot::{Chain, Compiled, EndpointIndex, Failsafe, Failsafes, Hits, Verdict};
+pub use snapshot::{Chain, Compiled, EndpointIndex, Failsafe, Failsafes};
+pub use verdict::{NotedRules, Verdict};
 
 #[cfg(test)]
 mod tests;

@@ -5,25 +5,16 @@
 //! built: `Pass` names the entry where the next tier begins, a match in a staged policy the entry
 //! behind that policy.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::classifier::{Classifier, SEGMENT, Scratch};
+use super::index::Index;
 use super::registry::RuleId;
 use super::rule::{CompiledRule, Packet};
-use super::snapshot::Verdict;
+use super::verdict::Verdict;
 use crate::model::Action;
 
 /// Programs up to this length are walked: their entries' headers lie in a few cache lines.
-const WALKED: usize = 24;
-
-/// Candidates by headers that fail to match before the packet's addresses are looked up to narrow
-/// the rest.
-const PATIENCE: usize = 1;
-
-thread_local! {
-    static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch::new()) };
-}
+const WALKED: usize = if cfg!(test) { 3 } else { 24 };
 
 /// The compiled rules of one policy or profile in one direction.
 #[derive(Debug)]
@@ -44,7 +35,8 @@ impl Block {
 pub(super) struct Program {
     blocks: Box<[Arc<Block>]>,
     entries: Box<[Entry]>,
-    segments: Box<[Classifier]>,
+    /// Of a program that is too long to walk.
+    index: Option<Index>,
 }
 
 /// One rule in its place, with enough of it to refuse most packets at once.
@@ -87,97 +79,71 @@ impl Program {
         self.entries.len() <= 1
     }
 
+    /// Rules, the end included.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Adds to `verdict` what this program says, which decides, if only with its last entry.
     pub(super) fn evaluate(&self, packet: &Packet<'_>, verdict: &mut Verdict) {
-        if self.segments.is_empty() {
-            self.walk(packet, verdict);
-        } else {
-            SCRATCH.with_borrow_mut(|scratch| self.classify(packet, verdict, scratch));
+        match &self.index {
+            None => self.walk(packet, verdict),
+            Some(index) => self.search(index, packet, verdict),
         }
     }
 
     fn walk(&self, packet: &Packet<'_>, verdict: &mut Verdict) {
         let mut at = 0;
         while at < self.entries.len() {
-            match self.try_entry(at, packet, verdict) {
-                Step::Miss => at += 1,
-                Step::To(next) => at = next,
-                Step::Done => return,
-            }
-        }
-    }
-
-    fn classify(&self, packet: &Packet<'_>, verdict: &mut Verdict, scratch: &mut Scratch) {
-        let mut at = 0;
-        for (i, segment) in self.segments.iter().enumerate() {
-            let base = i * SEGMENT;
-            if at >= base + SEGMENT {
+            if !(self.entries[at].may_match(packet) && self.rule(at).matches(packet)) {
+                at += 1;
                 continue;
             }
-            segment.by_headers(packet, scratch);
-            let mut misses = 0;
-            while let Some(found) = segment.next(at - base, scratch) {
-                match self.try_entry(base + found, packet, verdict) {
-                    Step::Miss => {
-                        at = base + found + 1;
-                        misses += 1;
-                        if misses == PATIENCE {
-                            segment.by_addresses(packet, scratch);
-                        }
-                    }
-                    Step::To(next) => at = next,
-                    Step::Done => return,
-                }
-                if at >= base + SEGMENT {
-                    break;
-                }
+            match self.act(at, verdict) {
+                Some(next) => at = next,
+                None => return,
             }
-            at = at.max(base + SEGMENT);
         }
     }
 
-    fn try_entry(&self, at: usize, packet: &Packet<'_>, verdict: &mut Verdict) -> Step {
+    fn search(&self, index: &Index, packet: &Packet<'_>, verdict: &mut Verdict) {
+        let mut at = 0;
+        while let Some(found) =
+            index.first(at, packet, |rule| self.rule(rule as usize).matches(packet))
+        {
+            match self.act(found as usize, verdict) {
+                Some(next) => at = small(next),
+                None => return,
+            }
+        }
+    }
+
+    fn rule(&self, at: usize) -> &CompiledRule {
         let entry = &self.entries[at];
-        if !entry.may_match(packet) {
-            return Step::Miss;
-        }
-        let rule = &self.blocks[entry.block as usize].rules[usize::from(entry.rule)];
-        if !rule.matches(packet) {
-            return Step::Miss;
-        }
-        match entry.then {
-            Then::Allow => {
-                verdict.decide(true, rule.id);
-                Step::Done
-            }
-            Then::Deny => {
-                verdict.decide(false, rule.id);
-                Step::Done
-            }
+        &self.blocks[entry.block as usize].rules[usize::from(entry.rule)]
+    }
+
+    /// Adds a match to the verdict. The entry to go on with; none when the verdict is final.
+    fn act(&self, at: usize, verdict: &mut Verdict) -> Option<usize> {
+        let id = self.rule(at).id;
+        match self.entries[at].then {
+            Then::Allow => verdict.decide(true, id),
+            Then::Deny => verdict.decide(false, id),
             Then::Log => {
-                verdict.logged.push(rule.id);
-                Step::To(at + 1)
+                verdict.logged.push(id);
+                return Some(at + 1);
             }
             Then::Skip(to) => {
-                verdict.passed.push(rule.id);
-                Step::To(to as usize)
+                verdict.passed.push(id);
+                return Some(to as usize);
             }
             Then::Staged(to) => {
-                verdict.staged.push(rule.id);
-                Step::To(to as usize)
+                verdict.staged.push(id);
+                return Some(to as usize);
             }
         }
+        None
     }
-}
-
-/// What trying an entry led to.
-enum Step {
-    /// The rule does not match: the next entry.
-    Miss,
-    /// Go on with this entry.
-    To(usize),
-    /// The verdict is final.
-    Done,
 }
 
 /// Lays out a program, tier by tier.
@@ -237,13 +203,9 @@ impl Layout {
             .iter()
             .map(|e| &self.blocks[e.block as usize].rules[usize::from(e.rule)])
             .collect();
-        let segments = if rules.len() <= WALKED {
-            Box::default()
-        } else {
-            rules.chunks(SEGMENT).map(Classifier::new).collect()
-        };
+        let index = (rules.len() > WALKED).then(|| Index::new(&rules));
         Program {
-            segments,
+            index,
             entries: self.entries.into(),
             blocks: self.blocks.into(),
         }

@@ -15,6 +15,17 @@ use crate::model::{Action, Direction, Name, PolicyKey};
 /// Freed numbers that wait before the oldest is used again.
 const QUARANTINE: usize = 1024;
 
+/// Both directions, in the order of [`side`].
+pub(super) const DIRECTIONS: [Direction; 2] = [Direction::Ingress, Direction::Egress];
+
+/// The place of a direction's half in pairs of tables.
+pub(super) fn side(direction: Direction) -> usize {
+    match direction {
+        Direction::Ingress => 0,
+        Direction::Egress => 1,
+    }
+}
+
 /// The number of a rule, or of one of the fixed outcomes below. Small and dense: index counters
 /// with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::graph::{Graph, Item, ItemKey, Local, Owners, PolicyState, ProfileState};
+use super::graph::{Graph, Group, Item, ItemKey, Local, PolicyState, ProfileState};
+use super::membership::{GroupId, Membership};
 use super::registry::Owner;
 use super::symbols::{Pair, Symbol};
 use crate::model::{
@@ -16,6 +17,8 @@ use crate::selector::Labels;
 
 /// Indexes of departed local endpoints that wait before the oldest is used again.
 const LOCAL_QUARANTINE: usize = 64;
+/// Prefixes of an item that make them a group.
+const MANY_NETS: usize = if cfg!(test) { 2 } else { 64 };
 
 impl Graph {
     pub(super) fn put_tier(&mut self, tier: Tier) {
@@ -163,7 +166,7 @@ impl Graph {
         self.put_item(
             &ItemKey::NetworkSet(set.key().clone()),
             item,
-            set.nets(),
+            set.shared_nets(),
             false,
         );
     }
@@ -172,7 +175,10 @@ impl Graph {
         let item = self.labelled(endpoint.labels(), endpoint.profiles(), endpoint.ports());
         let local = *endpoint.node() == self.node;
         let key = ItemKey::Endpoint(endpoint.key().clone());
-        self.put_item(&key, item, endpoint.addresses(), local);
+        let mut nets = endpoint.addresses().to_vec();
+        nets.sort_unstable();
+        nets.dedup();
+        self.put_item(&key, item, &nets.into(), local);
     }
 
     pub(super) fn put_service(&mut self, service: &Service) {
@@ -202,7 +208,7 @@ impl Graph {
                 ..Item::default()
             };
             let key = ItemKey::Service(service.key.clone(), address);
-            self.put_item(&key, item, &[IpNet::from(address)], false);
+            self.put_item(&key, item, &[IpNet::from(address)].into(), false);
         }
     }
 
@@ -226,8 +232,8 @@ impl Graph {
         }
     }
 
-    /// Records an item: `new` with these prefixes.
-    fn put_item(&mut self, key: &ItemKey, new: Item, nets: &[IpNet], local: bool) {
+    /// Records an item: `new` with these prefixes, sorted, each once.
+    fn put_item(&mut self, key: &ItemKey, new: Item, nets: &Arc<[IpNet]>, local: bool) {
         let Some(slot) = self.items.find(key) else {
             let (parents, labels) = (new.parents.clone(), new.own.clone());
             let slot = self.items.insert(key.clone(), new);
@@ -276,11 +282,12 @@ impl Graph {
         let Some(slot) = self.items.find(key) else {
             return;
         };
-        self.move_item(slot, &[]);
+        self.move_item(slot, &Arc::default());
         self.remove_local(slot);
         let Some((_, item)) = self.items.remove(key) else {
             return;
         };
+        self.free_groups.extend(item.group.map(|group| group.id));
         self.relabel_item(slot, &item.own, &[]);
         for &parent in &item.parents {
             self.leave_profile(parent, slot);
@@ -305,49 +312,61 @@ impl Graph {
     }
 
     /// Gives an item other prefixes.
-    fn move_item(&mut self, slot: u32, nets: &[IpNet]) {
-        if *self.items.get(slot).nets == *nets {
+    fn move_item(&mut self, slot: u32, nets: &Arc<[IpNet]>) {
+        let item = self.items.get_mut(slot);
+        if Arc::ptr_eq(&item.nets, nets) {
             return;
         }
-        let before = std::mem::replace(&mut self.items.get_mut(slot).nets, nets.into());
-        for net in before.iter().filter(|net| !nets.contains(net)) {
-            self.disown(*net, slot);
-            self.dirty.nets.insert(*net);
+        let before = std::mem::replace(&mut item.nets, nets.clone());
+        if nets.len() >= MANY_NETS && item.group.is_none() {
+            self.group_item(slot, &before);
         }
-        for net in nets.iter().filter(|net| !before.contains(net)) {
-            self.own(*net, slot);
-            self.dirty.nets.insert(*net);
-        }
-    }
-
-    fn own(&mut self, net: IpNet, slot: u32) {
-        match self.owners.get_mut(&net) {
-            None => {
-                self.owners.insert(net, Owners::One(slot));
+        let (before, nets) = differing(&before, nets);
+        self.work.prefixes += (before.len() + nets.len()) as u64;
+        for net in without(before, nets) {
+            self.dirty.nets.insert(net);
+            if let Some(group) = &mut self.items.get_mut(slot).group {
+                group.shared.remove(&net);
             }
-            Some(owners) => {
-                if !owners.as_slice().contains(&slot) {
-                    let mut items = owners.as_slice().to_vec();
-                    items.push(slot);
-                    *owners = Owners::Many(items);
+            if let Some(only) = self.owners.remove(net, slot)
+                && let Some(group) = &mut self.items.get_mut(only).group
+            {
+                group.shared.remove(&net);
+            }
+        }
+        for net in without(nets, before) {
+            self.dirty.nets.insert(net);
+            let owners = self.owners.insert(net, slot);
+            let newly_shared = match owners {
+                [_] => continue,
+                [_, _] => owners,
+                _ => &[slot],
+            };
+            for &owner in newly_shared {
+                if let Some(group) = &mut self.items.get_mut(owner).group {
+                    group.shared.insert(net);
                 }
             }
         }
     }
 
-    fn disown(&mut self, net: IpNet, slot: u32) {
-        let Some(owners) = self.owners.get_mut(&net) else {
-            return;
-        };
-        let mut items = owners.as_slice().to_vec();
-        items.retain(|&item| item != slot);
-        match items[..] {
-            [] => {
-                self.owners.remove(&net);
-            }
-            [one] => *owners = Owners::One(one),
-            [_, _, ..] => *owners = Owners::Many(items),
-        }
+    /// Lets an item's prefixes have one membership in common; it had few, `nets`, until now.
+    fn group_item(&mut self, slot: u32, nets: &[IpNet]) {
+        let id = self.free_groups.pop().unwrap_or_else(|| {
+            self.groups += 1;
+            GroupId(self.groups - 1)
+        });
+        let is_shared = |net: &&IpNet| self.owners.find(net).len() > 1;
+        let shared = nets.iter().filter(is_shared).copied().collect();
+        self.dirty.nets.extend(nets);
+        self.dirty.groups = true;
+        let item = self.items.get_mut(slot);
+        self.addresses.set_group(id, item.membership.clone());
+        item.group = Some(Box::new(Group {
+            id,
+            reference: Membership::group(id),
+            shared,
+        }));
     }
 
     fn insert_local(&mut self, key: &ItemKey, slot: u32) {
@@ -400,5 +419,38 @@ impl Graph {
             item.dirty = true;
             self.dirty.items.push(slot);
         }
+    }
+}
+
+/// What two sorted lists have between the equal elements at their beginnings and ends.
+fn differing<'a, T: PartialEq>(a: &'a [T], b: &'a [T]) -> (&'a [T], &'a [T]) {
+    let same = |(a, b): &(&T, &T)| a == b;
+    let front = a.iter().zip(b).take_while(same).count();
+    let (a, b) = (&a[front..], &b[front..]);
+    let back = a.iter().rev().zip(b.iter().rev()).take_while(same).count();
+    (&a[..a.len() - back], &b[..b.len() - back])
+}
+
+/// The elements of one sorted list that another does not have.
+fn without<'a, T: Copy + Ord>(list: &'a [T], other: &'a [T]) -> impl Iterator<Item = T> + 'a {
+    let mut other = other.iter().peekable();
+    list.iter().copied().filter(move |element| {
+        while other.next_if(|next| *next < element).is_some() {}
+        other.peek() != Some(&element)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sorted_lists_differ() {
+        let (a, b) = ([1, 2, 4, 5, 7, 9], [1, 3, 4, 6, 7, 8, 9]);
+        let (a, b) = differing(&a, &b);
+        assert_eq!((a, b), (&[2, 4, 5, 7][..], &[3, 4, 6, 7, 8][..]));
+        assert_eq!(without(a, b).collect::<Vec<_>>(), [2, 5]);
+        assert_eq!(without(b, a).collect::<Vec<_>>(), [3, 6, 8]);
+        assert_eq!(differing(&[1, 1], &[1]), (&[1][..], &[][..]));
     }
 }

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::addresses::{Addresses, Members, SetId};
+use super::addresses::{Addresses, Members};
+use super::membership::SetId;
 use super::registry::RuleId;
 use crate::model::{
     Action, EntityRule, IcmpMatch, IpVersion, PacketTuple, PortMatch, PortName, PortRange,
@@ -57,6 +58,8 @@ impl<'a> Packet<'a> {
 
 #[derive(Debug)]
 pub(super) struct CompiledRule {
+    /// Whether no packet matches, whatever the rest says.
+    nothing: bool,
     pub(super) id: RuleId,
     pub(super) action: Action,
     version: Option<IpVersion>,
@@ -97,7 +100,7 @@ struct Rest {
     /// A service by address.
     service: Option<SetId>,
     not_set: Option<SetId>,
-    /// The prefixes as written, for the classifier.
+    /// The prefixes as written, for the index.
     prefixes: Box<[IpNet]>,
     nets: Nets,
     not_nets: Nets,
@@ -124,6 +127,7 @@ impl CompiledRule {
     /// A rule that matches everything.
     pub(super) fn everything(id: RuleId, action: Action) -> Self {
         Self {
+            nothing: false,
             id,
             action,
             version: None,
@@ -137,7 +141,7 @@ impl CompiledRule {
     }
 
     pub(super) fn new(id: RuleId, rule: &Rule, set: &mut impl FnMut(SetKey) -> SetId) -> Self {
-        let protocol = rule.protocol();
+        let protocol = rule.named_port_protocol();
         let mut destination = Side::new(rule.destination(), protocol, set);
         if let Some(service) = rule.destination().service() {
             destination.rest.get_or_insert_default().port_set =
@@ -149,10 +153,11 @@ impl CompiledRule {
                 Some(set(SetKey::Service(service.clone())));
         }
         Self {
+            nothing: rule.matches_nothing(),
             id,
             action: rule.action(),
             version: rule.ip_version(),
-            protocol: protocol.map(Protocol::number),
+            protocol: rule.protocol().map(Protocol::number),
             not_protocol: rule.not_protocol().map(Protocol::number),
             icmp: rule.icmp(),
             not_icmp: rule.not_icmp(),
@@ -163,7 +168,8 @@ impl CompiledRule {
 
     pub(super) fn matches(&self, packet: &Packet<'_>) -> bool {
         let tuple = packet.tuple;
-        self.version.is_none_or(|v| v == tuple.ip_version())
+        !self.nothing
+            && self.version.is_none_or(|v| v == tuple.ip_version())
             && self.protocol.is_none_or(|p| p == tuple.protocol)
             && self.not_protocol.is_none_or(|p| p != tuple.protocol)
             && self
@@ -171,7 +177,7 @@ impl CompiledRule {
                 .is_none_or(|i| i.matches(tuple.icmp_type, tuple.icmp_code))
             && self
                 .not_icmp
-                .is_none_or(|i| !i.matches(tuple.icmp_type, tuple.icmp_code))
+                .is_none_or(|i| !(tuple.is_icmp() && i.matches(tuple.icmp_type, tuple.icmp_code)))
             && self.destination.matches(
                 tuple.destination,
                 tuple.protocol,
@@ -187,11 +193,7 @@ impl CompiledRule {
 }
 
 impl Side {
-    fn new(
-        entity: &EntityRule,
-        protocol: Option<Protocol>,
-        set: &mut impl FnMut(SetKey) -> SetId,
-    ) -> Self {
+    fn new(entity: &EntityRule, protocol: Protocol, set: &mut impl FnMut(SetKey) -> SetId) -> Self {
         let named_by = entity.selector().cloned().unwrap_or_else(Selector::all);
         let ports = Ports::new(entity.ports(), protocol, &named_by, set);
         let not_ports = Ports::new(entity.not_ports(), protocol, &Selector::all(), set);
@@ -306,7 +308,7 @@ impl Ports {
 impl Ports {
     fn new(
         ports: &[PortMatch],
-        protocol: Option<Protocol>,
+        protocol: Protocol,
         named_by: &Selector,
         set: &mut impl FnMut(SetKey) -> SetId,
     ) -> Option<Self> {
@@ -315,13 +317,11 @@ impl Ports {
         }
         let (mut ranges, mut named) = (Vec::new(), Vec::new());
         for port in ports {
-            match (port, protocol) {
-                (PortMatch::Range(range), _) => ranges.push(*range),
-                (PortMatch::Named(name), Some(protocol)) => {
+            match port {
+                PortMatch::Range(range) => ranges.push(*range),
+                PortMatch::Named(name) => {
                     named.push(set(SetKey::Named(named_by.clone(), name.clone(), protocol)));
                 }
-                // The model refuses ports without a protocol; such a port could match nothing.
-                (PortMatch::Named(_), None) => {}
             }
         }
         ranges.sort_unstable();

@@ -1,4 +1,4 @@
-//! What the packet path reads: immutable tables, and the verdicts they give.
+//! What the packet path reads: immutable tables that give verdicts.
 
 use std::sync::Arc;
 
@@ -8,8 +8,9 @@ use serde::Serialize;
 
 use super::addresses::Addresses;
 use super::program::Program;
-use super::registry::{RuleId, RuleInfo};
+use super::registry::{RuleId, RuleInfo, side};
 use super::rule::Packet;
+use super::verdict::Verdict;
 use crate::model::{Direction, EndpointKey, PacketTuple, Protocol};
 
 /// A local endpoint's place in the tables. It stays with the endpoint while that is local; ask
@@ -38,96 +39,6 @@ pub enum Chain {
     Untracked,
     /// `preDNAT` policies of a host endpoint, ingress only; never ends in drop.
     PreDnat,
-}
-
-/// Rule numbers noted along the way, in order; what does not fit is counted alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hits {
-    ids: [RuleId; Self::ROOM],
-    len: u8,
-    lost: u8,
-}
-
-impl Hits {
-    /// Hits that are kept.
-    pub const ROOM: usize = 6;
-
-    const NONE: Self = Self {
-        ids: [RuleId::NO_ENDPOINT; Self::ROOM],
-        len: 0,
-        lost: 0,
-    };
-
-    pub(super) fn push(&mut self, id: RuleId) {
-        if usize::from(self.len) < Self::ROOM {
-            self.ids[usize::from(self.len)] = id;
-            self.len += 1;
-        } else {
-            self.lost = self.lost.saturating_add(1);
-        }
-    }
-
-    /// The hits that were kept.
-    #[must_use]
-    pub fn as_slice(&self) -> &[RuleId] {
-        &self.ids[..usize::from(self.len)]
-    }
-
-    /// How many were not.
-    #[must_use]
-    pub fn lost(&self) -> u8 {
-        self.lost
-    }
-}
-
-/// What policy says of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub struct Verdict {
-    /// Whether the packet may pass.
-    pub allow: bool,
-    /// The rule that decided.
-    pub rule: RuleId,
-    /// Rules of staged policies that matched: what they would have done. Count them, enforce
-    /// nothing.
-    pub staged: Hits,
-    /// `Log` rules that matched on the way.
-    pub logged: Hits,
-    /// `Pass` rules that matched on the way.
-    pub passed: Hits,
-}
-
-impl Verdict {
-    pub(super) const fn drop(rule: RuleId) -> Self {
-        Self {
-            allow: false,
-            rule,
-            staged: Hits::NONE,
-            logged: Hits::NONE,
-            passed: Hits::NONE,
-        }
-    }
-
-    pub(super) fn decide(&mut self, allow: bool, rule: RuleId) {
-        (self.allow, self.rule) = (allow, rule);
-    }
-
-    const fn allow(rule: RuleId) -> Self {
-        Self {
-            allow: true,
-            rule,
-            staged: Hits::NONE,
-            logged: Hits::NONE,
-            passed: Hits::NONE,
-        }
-    }
-
-    /// Whether a rule or default decided; false when a `doNotTrack` or `preDNAT` chain had no
-    /// match and the packet goes on to the next chain.
-    #[must_use]
-    pub fn is_decided(&self) -> bool {
-        self.rule != RuleId::UNDECIDED
-    }
 }
 
 /// Ports that host endpoints never close, so that no policy locks its author out.
@@ -233,13 +144,6 @@ impl EndpointPrograms {
             (Chain::PreDnat, Some(_))
             | (Chain::Forward | Chain::Untracked | Chain::PreDnat, None) => None,
         }
-    }
-}
-
-pub(super) fn side(direction: Direction) -> usize {
-    match direction {
-        Direction::Ingress => 0,
-        Direction::Egress => 1,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tests of the compiler by example; `against_reference` compares it with the slow evaluator.
 
 mod against_reference;
+mod closed;
 mod hosts;
 mod listing;
 mod long_programs;

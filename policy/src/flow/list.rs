@@ -2,7 +2,7 @@
 
 use super::activity::Activity;
 use super::key::FlowKey;
-use super::session::Verdict;
+use super::new_session::Verdict;
 use super::slot::{ALIAS, BYTES, DENY, OWNERS, PACKETS, REWRITTEN, RULES, STATE, SessionId};
 use super::sync::Ordering;
 use super::table::FlowTable;

@@ -18,6 +18,7 @@
 //! | `slot` | records, their life word, the free list |
 //! | `index` | hash buckets |
 //! | `table` | lookup, insert |
+//! | `new_session` | a session to insert |
 //! | `session` | read, refresh, touch, remove |
 //! | `age` | sweep, eviction |
 //! | `tcp`, `activity` | state tracking, times |
@@ -30,6 +31,7 @@ mod index;
 mod key;
 mod limits;
 mod list;
+mod new_session;
 mod session;
 mod slot;
 mod statistics;
@@ -46,7 +48,8 @@ pub use config::{Admission, Config, MidStream, Timeouts};
 pub use key::{FlowKey, protocol};
 pub use limits::NO_ENDPOINT;
 pub use list::{Flow, Page};
-pub use session::{NewSession, Refresh, Seen, Session, Touch, Verdict};
+pub use new_session::{NewSession, Seen, Verdict};
+pub use session::{Refresh, Session, Touch};
 pub use slot::SessionId;
 pub use statistics::Statistics;
 pub use table::{FlowTable, Hit, InsertError};

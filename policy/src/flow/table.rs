@@ -11,7 +11,7 @@ use super::config::{Config, MidStream, Timeouts};
 use super::index::{Index, Place};
 use super::key::{FlowKey, hash_canonical, protocol};
 use super::limits::Limits;
-use super::session::{NewSession, Verdict};
+use super::new_session::{NewSession, Verdict};
 use super::slot::{
     ALIAS, BYTES, DENY, Life, LifeState, OWNERS, PACKETS, REWRITTEN, RULES, STATE, SWAPPED,
     SessionId, Slots,

@@ -1,6 +1,7 @@
 //! Endpoints, network sets and services: what selectors and rules speak about.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -151,25 +152,37 @@ pub struct NetworkSet {
     key: NetworkSetKey,
     labels: Labels,
     profiles: Vec<Name>,
-    nets: Vec<IpNet>,
+    nets: Arc<[IpNet]>,
 }
 
 impl NetworkSet {
+    /// A network set of prefixes in text form.
+    pub fn new(key: NetworkSetKey, labels: &Labels, nets: &[String]) -> Result<Self, Invalid> {
+        let nets = super::rule::nets(nets).map_err(|e| e.within("spec.nets"))?;
+        Self::with_nets(key, labels, nets)
+    }
+
     /// A network set. A namespaced one gets the label `projectcalico.org/namespace` and inherits
     /// from its namespace's profile `kns.<namespace>`, as in Calico.
-    pub fn new(key: NetworkSetKey, labels: &Labels, nets: &[String]) -> Result<Self, Invalid> {
+    pub fn with_nets(
+        key: NetworkSetKey,
+        labels: &Labels,
+        mut nets: Vec<IpNet>,
+    ) -> Result<Self, Invalid> {
         let mut labels = labels.clone();
         let mut profiles = Vec::new();
         if let Some(namespace) = key.namespace() {
             labels.insert(LABEL_NAMESPACE, namespace)?;
             profiles.push(Name::new(&format!("kns.{namespace}"))?);
         }
-        let nets = super::rule::nets(nets).map_err(|e| e.within("spec.nets"))?;
+        nets.iter_mut().for_each(|net| *net = net.trunc());
+        nets.sort_unstable();
+        nets.dedup();
         Ok(Self {
             key,
             labels,
             profiles,
-            nets,
+            nets: nets.into(),
         })
     }
 
@@ -191,9 +204,13 @@ impl NetworkSet {
         &self.profiles
     }
 
-    /// Its prefixes.
+    /// Its prefixes, sorted, each once.
     #[must_use]
     pub fn nets(&self) -> &[IpNet] {
+        &self.nets
+    }
+
+    pub(crate) fn shared_nets(&self) -> &Arc<[IpNet]> {
         &self.nets
     }
 }

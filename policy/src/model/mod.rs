@@ -20,9 +20,9 @@ pub use endpoint::{Endpoint, EndpointSpec, NamedPort, NetworkSet, Service};
 pub use invalid::Invalid;
 pub use name::{EndpointKey, Name, NetworkSetKey, PolicyKey, PolicyKind, ScopedName, ServiceKey};
 pub use packet::PacketTuple;
-pub use policy::{Hook, MAX_RULES, Order, Policy, Profile, Tier, TierDefault};
+pub use policy::{Hook, MAX_RULES, Order, Policy, Profile, TieBreak, Tier, TierDefault};
 pub use protocol::{IcmpMatch, IpVersion, PortMatch, PortName, PortRange, Protocol};
-pub use rule::{Action, Direction, EntityRule, Rule, RuleContext};
+pub use rule::{Action, Direction, EntityRule, Rule, RuleContext, Unenforced};
 
 #[cfg(test)]
 mod tests;

@@ -131,8 +131,7 @@ impl fmt::Display for PolicyKind {
     }
 }
 
-/// Identifies a policy. The order of keys is the tie break between policies of equal order:
-/// name, then namespace, then kind.
+/// Identifies a policy.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct PolicyKey {
     name: Name,

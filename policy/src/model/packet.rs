@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::IpVersion;
+use super::{IpVersion, Protocol};
 
 /// The fields of a packet's headers that rules can match. Both addresses are of one version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -54,6 +54,14 @@ impl PacketTuple {
     pub fn with_icmp(mut self, kind: u8, code: u8) -> Self {
         (self.icmp_type, self.icmp_code) = (kind, code);
         self
+    }
+
+    /// Whether its protocol is ICMP or ICMPv6.
+    #[must_use]
+    pub fn is_icmp(&self) -> bool {
+        [Protocol::ICMP, Protocol::ICMPV6]
+            .map(Protocol::number)
+            .contains(&self.protocol)
     }
 
     /// The version of its addresses.

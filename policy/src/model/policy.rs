@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::rule::{each, optional_selector};
 use super::spec::{PolicySpec, ProfileSpec, RuleSpec, TierSpec};
-use super::{Direction, Invalid, Name, PolicyKey, Rule, RuleContext};
+use super::{Direction, Invalid, Name, PolicyKey, PolicyKind, Rule, RuleContext};
 use crate::selector::{Labels, Selector, effective_policy_selector};
 
 /// Calico's limit on the rules of one direction of a policy.
@@ -142,6 +142,17 @@ impl Tier {
     }
 }
 
+/// The text that decides between policies of one tier and order: the lesser, byte by byte, is met
+/// first. Calico changed it once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+pub enum TieBreak {
+    /// Since Calico 3.32: `name/namespace/kind`.
+    #[default]
+    NameFirst,
+    /// Up to Calico 3.31: `namespace/tier.name`.
+    NamespaceFirst,
+}
+
 /// Which hook of a host endpoint a policy belongs to. Workloads know only `Normal`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Hook {
@@ -247,7 +258,37 @@ impl Policy {
         &self.tier
     }
 
-    /// Its place in the tier; ties are broken by the key.
+    /// The text that decides between this policy and others of its tier and order.
+    #[must_use]
+    pub fn tie_break(&self, by: TieBreak) -> String {
+        let (name, kind) = (self.key.name().as_str(), self.key.kind());
+        let namespace = self.key.namespace().map_or("", Name::as_str);
+        match by {
+            TieBreak::NameFirst => {
+                let name = match kind {
+                    PolicyKind::KubernetesNetworkPolicy
+                    | PolicyKind::StagedKubernetesNetworkPolicy => {
+                        name.strip_prefix("knp.default.").unwrap_or(name)
+                    }
+                    PolicyKind::NetworkPolicy
+                    | PolicyKind::GlobalNetworkPolicy
+                    | PolicyKind::StagedNetworkPolicy
+                    | PolicyKind::StagedGlobalNetworkPolicy => name,
+                };
+                format!("{name}/{namespace}/{kind}")
+            }
+            TieBreak::NamespaceFirst => {
+                let slash = if namespace.is_empty() { "" } else { "/" };
+                let staged = if kind.is_staged() { "staged:" } else { "" };
+                let prefix = format!("{}.", self.tier);
+                let has_tier = name.starts_with(&prefix) || name.starts_with("knp.default.");
+                let tier = if has_tier { "" } else { &prefix };
+                format!("{namespace}{slash}{staged}{tier}{name}")
+            }
+        }
+    }
+
+    /// Its place in the tier; see [`Self::tie_break`] for ties.
     #[must_use]
     pub fn order(&self) -> Order {
         self.order

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::spec::{EntitySpec, IcmpSpec, NumberOrText, RuleSpec, ServiceAccountSpec};
 use super::{IcmpMatch, Invalid, IpVersion, Name, PortMatch, Protocol, ServiceKey};
-use crate::selector::{Selector, effective_entity_selector};
+use crate::selector::{Expr, Selector, effective_entity_selector};
 
 /// What a matching rule does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -89,20 +89,32 @@ pub struct Rule {
     not_icmp: Option<IcmpMatch>,
     source: EntityRule,
     destination: EntityRule,
+    unenforced: Option<Unenforced>,
+}
+
+/// Criteria of a rule that no packet is compared with. The rule errs on the closed side: one that
+/// denies matches whatever its other criteria match, any other matches nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unenforced {
+    /// HTTP, which takes a layer 7 proxy.
+    Http,
+    /// Fields that the reader of the resource did not know.
+    UnknownFields,
+}
+
+impl fmt::Display for Unenforced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http => "HTTP is not inspected here",
+            Self::UnknownFields => "it has fields that are not understood here",
+        })
+    }
 }
 
 impl Rule {
-    /// Parses a rule. Layer 7 matches are refused, as are ports without a protocol that has
-    /// ports, ICMP matches without an ICMP protocol, and a protocol that contradicts `ipVersion`.
+    /// Parses a rule. Refused are ports by number without a protocol that has ports, ICMP types
+    /// without an ICMP protocol, and a protocol that contradicts `ipVersion`.
     pub fn new(spec: &RuleSpec, context: RuleContext<'_>) -> Result<Self, Invalid> {
-        if spec.http.is_some() {
-            return Err(Invalid::new(
-                "http",
-                "",
-                "HTTP matches need a layer 7 proxy, which this dataplane does not have; \
-                 remove the match",
-            ));
-        }
         let protocol = optional(spec.protocol.as_ref(), protocol, "protocol")?;
         let rule = Self {
             action: spec
@@ -122,22 +134,32 @@ impl Rule {
                 .map_err(|e| e.within("source"))?,
             destination: EntityRule::new(&spec.destination, context, Side::Destination)
                 .map_err(|e| e.within("destination"))?,
+            unenforced: match (spec.http.is_some(), spec.has_unknown_fields) {
+                (true, _) => Some(Unenforced::Http),
+                (false, true) => Some(Unenforced::UnknownFields),
+                (false, false) => None,
+            },
         };
         rule.consistent()
     }
 
     fn consistent(self) -> Result<Self, Invalid> {
         let protocol_text = self.protocol.map(|p| p.to_string()).unwrap_or_default();
-        for (field, given) in [
-            ("source.ports", !self.source.ports.is_empty()),
-            ("source.notPorts", !self.source.not_ports.is_empty()),
-            ("destination.ports", !self.destination.ports.is_empty()),
-            (
-                "destination.notPorts",
-                !self.destination.not_ports.is_empty(),
-            ),
+        for (field, ports) in [
+            ("source.ports", &self.source.ports),
+            ("source.notPorts", &self.source.not_ports),
+            ("destination.ports", &self.destination.ports),
+            ("destination.notPorts", &self.destination.not_ports),
         ] {
-            if given && !self.protocol.is_some_and(Protocol::has_ports) {
+            let by_number = |port: &PortMatch| match port {
+                PortMatch::Range(_) => true,
+                PortMatch::Named(_) => false,
+            };
+            let refused = match self.protocol {
+                None => ports.iter().any(by_number),
+                Some(protocol) => !ports.is_empty() && !protocol.has_ports(),
+            };
+            if refused {
                 return Err(Invalid::new(
                     field,
                     protocol_text,
@@ -145,17 +167,12 @@ impl Rule {
                 ));
             }
         }
-        for (field, given) in [
-            ("icmp", self.icmp.is_some()),
-            ("notICMP", self.not_icmp.is_some()),
-        ] {
-            if given && !self.protocol.is_some_and(Protocol::is_icmp) {
-                return Err(Invalid::new(
-                    field,
-                    protocol_text,
-                    "rules that name ICMP types must have protocol ICMP or ICMPv6",
-                ));
-            }
+        if self.icmp.is_some() && !self.protocol.is_some_and(Protocol::is_icmp) {
+            return Err(Invalid::new(
+                "icmp",
+                protocol_text,
+                "rules that name ICMP types must have protocol ICMP or ICMPv6",
+            ));
         }
         match (self.protocol, self.ip_version) {
             (Some(Protocol::ICMP), Some(IpVersion::V6)) => Err(Invalid::new(
@@ -208,6 +225,27 @@ impl Rule {
         self.not_icmp
     }
 
+    /// The protocol of ports by name: the rule's, or TCP as in Felix.
+    #[must_use]
+    pub fn named_port_protocol(&self) -> Protocol {
+        self.protocol.unwrap_or(Protocol::TCP)
+    }
+
+    /// Criteria that are not compared.
+    #[must_use]
+    pub fn unenforced(&self) -> Option<Unenforced> {
+        self.unenforced
+    }
+
+    /// Whether no packet matches, because of criteria that are not compared.
+    #[must_use]
+    pub fn matches_nothing(&self) -> bool {
+        match self.action {
+            Action::Deny => false,
+            Action::Allow | Action::Pass | Action::Log => self.unenforced.is_some(),
+        }
+    }
+
     /// What the packet's source must be.
     #[must_use]
     pub fn source(&self) -> &EntityRule {
@@ -247,8 +285,18 @@ impl EntityRule {
             optional_selector(spec.namespace_selector.as_deref(), "namespaceSelector")?;
         let none = ServiceAccountSpec::default();
         let accounts = spec.service_accounts.as_ref().unwrap_or(&none);
-        let account_names = each(&accounts.names, |name| Name::new(name))
-            .map_err(|e| e.within("names").within("serviceAccounts"))?;
+        // No service account has a name that is none.
+        let names = accounts.names.iter();
+        let account_names: Vec<Name> = names.filter_map(|name| Name::new(name).ok()).collect();
+        let is_nobody = account_names.is_empty() && !accounts.names.is_empty();
+        let nothing = || Expr::Not(Box::new(Expr::All));
+        let selector = match (selector, is_nobody) {
+            (selector, false) => selector,
+            (None, true) => Some(nothing().into()),
+            (Some(selector), true) => {
+                Some(Expr::And(vec![selector.expr().clone(), nothing()]).into())
+            }
+        };
         let account_selector = optional_selector(accounts.selector.as_deref(), "selector")
             .map_err(|e| e.within("serviceAccounts"))?;
         let entity = Self {

@@ -109,7 +109,7 @@ pub struct RuleSpec {
     /// ICMP type and code that must not be.
     #[serde(default, rename = "notICMP", skip_serializing_if = "Option::is_none")]
     pub not_icmp: Option<IcmpSpec>,
-    /// Layer 7 match; always refused.
+    /// Layer 7 match, which is not inspected here: see [`super::Unenforced`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpSpec>,
     /// Where packets come from.
@@ -121,6 +121,9 @@ pub struct RuleSpec {
     /// Notes of other tools; no meaning here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<RuleMetadataSpec>,
+    /// Whether the resource had fields in this rule that the reader did not know.
+    #[serde(skip)]
+    pub has_unknown_fields: bool,
 }
 
 /// ICMP type and code.

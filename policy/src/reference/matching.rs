@@ -28,6 +28,7 @@ struct End<'a> {
     address: IpAddr,
     port: u16,
     known: &'a [Known<'a>],
+    named_port_protocol: Protocol,
 }
 
 /// Reasons collected while a rule matches; an error is why it does not.
@@ -37,18 +38,25 @@ impl Parties<'_> {
     /// Ok with what matched, or an error with the first thing that did not.
     pub(super) fn try_rule(&self, rule: &Rule) -> Result<String, String> {
         let mut reasons = Vec::new();
+        if rule.matches_nothing()
+            && let Some(unenforced) = rule.unenforced()
+        {
+            return Err(format!("the rule matches nothing: {unenforced}"));
+        }
         self.headers(rule, &mut reasons)?;
         let source = End {
             side: "source",
             address: self.tuple.source,
             port: self.tuple.source_port,
             known: &self.source,
+            named_port_protocol: rule.named_port_protocol(),
         };
         let destination = End {
             side: "destination",
             address: self.tuple.destination,
             port: self.tuple.destination_port,
             known: &self.destination,
+            named_port_protocol: rule.named_port_protocol(),
         };
         self.entity(rule.source(), &source, &mut reasons)?;
         self.entity(rule.destination(), &destination, &mut reasons)?;
@@ -84,6 +92,9 @@ impl Parties<'_> {
         }
         if reasons.is_empty() {
             reasons.push("the rule matches everything".into());
+        }
+        if let Some(unenforced) = rule.unenforced() {
+            reasons.push(format!("{unenforced}, so it denies all of that"));
         }
         Ok(reasons.join("; "))
     }
@@ -122,7 +133,7 @@ impl Parties<'_> {
         }
         if let Some(refused) = rule.not_icmp() {
             check(
-                !equal(refused),
+                !(tuple.is_icmp() && equal(refused)),
                 "ICMP",
                 &icmp,
                 &format!("other than {refused}"),
@@ -214,6 +225,7 @@ impl Parties<'_> {
                     && known.ports.iter().any(|p| {
                         p.name == *name
                             && p.port == end.port
+                            && p.protocol == end.named_port_protocol
                             && p.protocol.number() == self.tuple.protocol
                     })
             }),

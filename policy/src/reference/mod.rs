@@ -1,7 +1,7 @@
 //! The slow evaluator, written straight from the model's text, and the one that explains itself.
 //!
 //! [`Resources`] holds everything as told and walks all of it for each packet: tiers by order and
-//! name; in each the policies that select the endpoint, by order and key, staged ones evaluated
+//! name; in each the policies that select the endpoint, by order and tie break, staged ones evaluated
 //! in place without effect; the first rule that matches; the tier's default when an enforced
 //! policy of it applies in this direction; then the endpoint's profiles; then drop. It is the
 //! oracle of the compiler's property tests and the engine of `policy explain`. It shares with the
@@ -25,7 +25,7 @@ pub use passage::{Passage, Passed, Side, ToHost};
 use crate::compile::{Chain, Failsafes, RuleInfo, RuleKind, Update};
 use crate::model::{
     Action, Direction, Endpoint, EndpointKey, Hook, Name, NetworkSet, NetworkSetKey, Order,
-    PacketTuple, Policy, PolicyKey, Profile, Service, ServiceKey, Tier, TierDefault,
+    PacketTuple, Policy, PolicyKey, Profile, Service, ServiceKey, TieBreak, Tier, TierDefault,
 };
 use crate::selector::Inherited;
 use matching::{Known, Parties};
@@ -40,6 +40,7 @@ pub struct Resources {
     endpoints: BTreeMap<EndpointKey, Endpoint>,
     services: BTreeMap<ServiceKey, Service>,
     failsafes: Failsafes,
+    tie_break: TieBreak,
 }
 
 /// What the model says of a packet.
@@ -65,6 +66,7 @@ impl Default for Resources {
             endpoints: BTreeMap::new(),
             services: BTreeMap::new(),
             failsafes: Failsafes::default(),
+            tie_break: TieBreak::default(),
         }
     }
 }
@@ -106,6 +108,7 @@ impl Resources {
             Update::Service(service) => drop(self.services.insert(service.key.clone(), service)),
             Update::RemoveService(key) => drop(self.services.remove(&key)),
             Update::Failsafes(failsafes) => self.failsafes = failsafes,
+            Update::TieBreak(by) => self.tie_break = by,
         }
     }
 
@@ -203,7 +206,10 @@ impl Resources {
             .filter(|p| p.tier() == tier.name())
             .map(|p| &**p)
             .collect();
-        policies.sort_by(|a, b| (a.order(), a.key()).cmp(&(b.order(), b.key())));
+        policies.sort_by_cached_key(|policy| {
+            let tie_break = policy.tie_break(self.tie_break);
+            (policy.order(), tie_break, policy.key().clone())
+        });
         let labels = self.labels(endpoint);
         let mut enforced = false;
         let mut end = None;

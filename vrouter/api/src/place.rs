@@ -31,6 +31,8 @@ pub(crate) struct Report<'a> {
     key: RefCell<Option<Key>>,
     errors: RefCell<Vec<ParseError>>,
     notices: RefCell<Vec<Notice>>,
+    /// Unknown fields that were no errors.
+    unknown: Cell<usize>,
     /// Unknown fields are no errors: whoever wrote them knows more than we.
     lenient: bool,
 }
@@ -44,6 +46,7 @@ impl<'a> Report<'a> {
             key: RefCell::default(),
             errors: RefCell::default(),
             notices: RefCell::default(),
+            unknown: Cell::default(),
         }
     }
 
@@ -476,10 +479,16 @@ impl<'a> Fields<'a> {
             .collect()
     }
 
+    /// How many unknown fields of the resource were no errors so far.
+    pub(crate) fn unknown_so_far(&self) -> usize {
+        self.report.unknown.get()
+    }
+
     /// Ends the reading: what nobody read is unknown.
     pub(crate) fn finish(&self) {
         for (_, place) in self.rest() {
             if self.report.lenient {
+                self.report.unknown.update(|unknown| unknown + 1);
                 let text = "not understood, not acted on: unknown field";
                 self.report.notice(place.line, &place.path, "", text);
             } else {

@@ -166,8 +166,6 @@ fn every_problem_of_a_policy_at_once() {
             "f:21: ….ingress[5].source: must not mix IPv4 and IPv6 nets in one rule",
             "f:24: ….ingress[6].ipVersion: 4: contradicts the protocol: ICMP is 4, ICMPv6 is 6",
             "f:26: ….ingress[7].destination: services are allowed in source only",
-            "f:27: ….ingress[7].http: cannot be enforced: HTTP is not inspected here",
-            "f:28: ….egress: must be empty when types lacks Egress",
         ]
     );
     assert_eq!(
@@ -209,15 +207,86 @@ fn what_only_the_model_knows_has_a_line_too() {
 }
 
 #[test]
-fn a_rule_about_http_is_refused() {
-    let spec = "  ingress:\n  - action: Allow\n    http: {methods: [GET]}\n  - action: Deny";
-    assert_eq!(
-        errors(&calico("GlobalNetworkPolicy", "name: p", spec)),
-        [
-            "f:7: GlobalNetworkPolicy(p).spec.ingress[0].http: cannot be enforced: HTTP is not \
-          inspected here"
-        ]
+fn what_is_not_enforced_is_kept_and_said() {
+    const REST: &str = "a rule that denies matches whatever";
+    for (spec, written, notice) in [
+        (
+            "  ingress:\n  - action: Allow\n    http: {methods: [GET], paths: [{exact: /a}]}",
+            r#""http":{"methods":["GET"],"paths":[{"exact":"/a"}]}"#,
+            "spec.ingress[0].http: acted on in part: HTTP is not inspected here: ",
+        ),
+        (
+            "  egress:\n  - action: Deny\n    destination: {services: {name: a, namespace: b}}",
+            r#""services":{"name":"a","namespace":"b"}"#,
+            "spec.egress[0].destination.services: acted on in part: there are no Services yet: ",
+        ),
+        (
+            "  ingress:\n  - action: Allow\n    source: {serviceAccounts: {names: ['A b']}}",
+            r#""serviceAccounts":{"names":["A b"]}"#,
+            "serviceAccounts.names[0]: A b: stored, not acted on: no service account can have",
+        ),
+        (
+            "  types: [Ingress]\n  egress:\n  - action: Allow",
+            r#""egress":[{"action":"Allow"}]"#,
+            "spec.egress: stored, not acted on: types lacks Egress",
+        ),
+        (
+            "  ingress:\n  - action: Allow\n    destination: {ports: [web]}",
+            r#""ports":["web"]"#,
+            "",
+        ),
+        (
+            "  ingress:\n  - action: Allow\n    notICMP: {type: 8}",
+            r#""notICMP":{"type":8}"#,
+            "",
+        ),
+    ] {
+        let text = calico("GlobalNetworkPolicy", "name: p", spec);
+        let parsed = vrouter_api::parse(text.as_bytes(), "f");
+        assert!(parsed.errors.is_empty(), "{spec}: {:?}", parsed.errors);
+        let resource = &parsed.resources[0].value;
+        let json: String = to_json(resource).split('\n').map(str::trim_start).collect();
+        assert!(json.replace("\": ", "\":").contains(written), "{json}");
+        reprints(resource);
+        assert!(model::policy(resource).unwrap().is_some());
+        let notices: Vec<String> = parsed.notices.iter().map(ToString::to_string).collect();
+        let said = notices.iter().any(|text| text.contains(notice));
+        assert!(
+            notices.is_empty() == notice.is_empty() && (said || notice.is_empty()),
+            "{notices:?}"
+        );
+        assert!(
+            !notice.ends_with(": ") || notices[0].contains(REST),
+            "{notices:?}"
+        );
+    }
+}
+
+#[test]
+fn a_rule_with_a_field_that_only_a_newer_calico_knows_is_closed() {
+    let spec = "  ingress:\n  - action: Allow\n    source: {domains: [example.com]}\n  - action: Allow\n    metadata: {annotations: {a: b}, owner: x}";
+    let text = calico("GlobalNetworkPolicy", "name: p", spec);
+    let parsed = vrouter_api::parse_stored(text.as_bytes(), "f");
+    assert!(parsed.errors.is_empty(), "{:?}", parsed.errors);
+    let policy = model::policy(&parsed.resources[0].value).unwrap().unwrap();
+    let rules = policy.rules(Direction::Ingress).unwrap();
+    assert!(rules[0].matches_nothing() && !rules[1].matches_nothing());
+    let notices: Vec<String> = parsed.notices.iter().map(ToString::to_string).collect();
+    let notice = "spec.ingress[0]: acted on in part: a field of this rule is not understood";
+    assert!(
+        notices.iter().any(|text| text.contains(notice)),
+        "{notices:?}"
     );
+}
+
+#[test]
+fn a_denying_rule_about_services_denies_without_them() {
+    let spec = "  egress:\n  - action: Deny\n    destination: {services: {name: a, namespace: b}}\n  - action: Allow\n    destination: {services: {name: a, namespace: b}}";
+    let policy = model::policy(&one(&calico("GlobalNetworkPolicy", "name: p", spec)));
+    let policy = policy.unwrap().unwrap();
+    let rules = policy.rules(Direction::Egress).unwrap();
+    assert!(rules[0].destination().service().is_none());
+    assert!(rules[1].destination().service().is_some());
 }
 
 const KUBERNETES: &str = "\

@@ -12,7 +12,7 @@
 //!
 //! `doNotTrack` policies come before sessions are looked at: see `flow`.
 
-use policy::compile::{Chain, EndpointIndex, Hits, RuleId, RuleKind, Verdict as Opinion};
+use policy::compile::{Chain, EndpointIndex, NotedRules, RuleId, RuleKind, Verdict as Opinion};
 use policy::model::{Direction, PacketTuple};
 
 use crate::adjacency::Adjacency;
@@ -169,7 +169,8 @@ impl Asked {
                     }
                 }
             }
-            let aside = [&opinion.staged, &opinion.logged, &opinion.passed].map(Hits::as_slice);
+            let aside =
+                [&opinion.staged, &opinion.logged, &opinion.passed].map(NotedRules::as_slice);
             for rule in aside.into_iter().flatten() {
                 if let Some(hit) = core.counters.rules.of(rule.index() as u32) {
                     add(hit, true);

@@ -10,12 +10,13 @@ use proptest::sample::{select, subsequence};
 
 use crate::compile::{Chain, Compiled, Graph, Update};
 use crate::model::spec::{
-    EntitySpec, IcmpSpec, NumberOrText, PolicySpec, ProfileSpec, RuleSpec, ServiceAccountSpec,
-    ServiceSpec, TierSpec,
+    EntitySpec, HttpSpec, IcmpSpec, NumberOrText, PolicySpec, ProfileSpec, RuleSpec,
+    ServiceAccountSpec, ServiceSpec, TierSpec,
 };
 use crate::model::{
     Direction, Endpoint, EndpointKey, EndpointSpec, Name, NamedPort, NetworkSet, NetworkSetKey,
-    PacketTuple, Policy, PolicyKey, PolicyKind, Profile, Protocol, Service, ServiceKey, Tier,
+    PacketTuple, Policy, PolicyKey, PolicyKind, Profile, Protocol, Service, ServiceKey, TieBreak,
+    Tier,
 };
 use crate::reference::Resources;
 use crate::selector::Labels;
@@ -161,7 +162,11 @@ fn rule() -> impl Strategy<Value = RuleSpec> {
             })
     };
     (
-        text(&["Allow", "Deny", "Pass", "Log"]),
+        (
+            text(&["Allow", "Deny", "Pass", "Log"]),
+            prop::bool::weighted(0.05),
+            prop::bool::weighted(0.05),
+        ),
         sometimes(0.2, select(vec![4u8, 6])),
         sometimes(0.7, protocol()),
         sometimes(0.1, protocol()),
@@ -171,7 +176,16 @@ fn rule() -> impl Strategy<Value = RuleSpec> {
         entity(),
     )
         .prop_map(
-            |(action, ip_version, protocol, not_protocol, icmp, not_icmp, from, to)| {
+            |(
+                (action, http, unknown),
+                ip_version,
+                protocol,
+                not_protocol,
+                icmp,
+                not_icmp,
+                from,
+                to,
+            )| {
                 let name = protocol
                     .as_ref()
                     .map(ToString::to_string)
@@ -179,8 +193,12 @@ fn rule() -> impl Strategy<Value = RuleSpec> {
                 let is_icmp = name.starts_with("ICMP");
                 let has_ports = matches!(name.as_str(), "TCP" | "UDP" | "132");
                 let keep = |mut entity: EntitySpec| {
-                    if !has_ports {
-                        (entity.ports, entity.not_ports) = (Vec::new(), Vec::new());
+                    let is_named = |port: &NumberOrText| match port {
+                        NumberOrText::Text(text) => !text.contains(':'),
+                        NumberOrText::Number(_) => false,
+                    };
+                    for ports in [&mut entity.ports, &mut entity.not_ports] {
+                        ports.retain(|port| has_ports || name.is_empty() && is_named(port));
                     }
                     entity
                 };
@@ -190,9 +208,11 @@ fn rule() -> impl Strategy<Value = RuleSpec> {
                     protocol,
                     not_protocol,
                     icmp: icmp.filter(|_| is_icmp),
-                    not_icmp: not_icmp.filter(|_| is_icmp),
+                    not_icmp,
                     source: keep(from),
                     destination: keep(to),
+                    http: http.then(HttpSpec::default),
+                    has_unknown_fields: unknown,
                     ..RuleSpec::default()
                 }
             },
@@ -408,6 +428,8 @@ fn update() -> impl Strategy<Value = Update> {
         2 => set,
         6 => endpoint(),
         1 => service,
+        1 => select(vec![TieBreak::NameFirst, TieBreak::NamespaceFirst])
+            .prop_map(Update::TieBreak),
         3 => prop_oneof![policy(), profile(), endpoint()].prop_map(removed),
     ]
 }
@@ -516,6 +538,7 @@ fn subject(update: &Update) -> String {
         Update::Service(service) => format!("service {}", service.key),
         Update::RemoveService(key) => format!("service {key}"),
         Update::Failsafes(_) => "failsafes".into(),
+        Update::TieBreak(_) => "tie break".into(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Programs of thousands of rules, over the classifier's segments, against plain matching.
+//! Programs of thousands of rules, found through the index, against plain matching.
 
 use crate::compile::{Graph, Update};
 use crate::model::spec::{EntitySpec, NumberOrText, PolicySpec, RuleSpec};

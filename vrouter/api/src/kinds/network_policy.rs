@@ -264,8 +264,11 @@ fn policy(fields: &Fields<'_>) -> NetworkPolicySpec {
         (PolicyType::Ingress, "ingress", &ingress),
         (PolicyType::Egress, "egress", &egress),
     ] {
-        if !types.contains(&kind) && !rules.is_empty() {
-            fields.error_at(name, format!("must be empty when types lacks {kind:?}"));
+        if !types.contains(&kind)
+            && !rules.is_empty()
+            && let Some(place) = fields.optional(name)
+        {
+            place.not_acted_on(&format!("types lacks {kind:?}"));
         }
     }
     let selecting = |name| {

@@ -146,8 +146,8 @@ pub(crate) fn network_set(
     nets: &[Written<IpNet>],
 ) -> Result<NetworkSet, Invalid> {
     let key = NetworkSetKey::new(namespace, &metadata.name)?;
-    let nets: Vec<String> = nets.iter().map(|net| (**net).to_string()).collect();
-    NetworkSet::new(key, &labels(metadata)?, &nets)
+    let nets = nets.iter().map(|net| **net).collect();
+    NetworkSet::with_nets(key, &labels(metadata)?, nets)
 }
 
 fn labels(metadata: &Metadata) -> Result<Labels, Invalid> {

@@ -1,10 +1,12 @@
 //! Rules into the model's text form.
 
 use policy::model::spec::{
-    EntitySpec, IcmpSpec, NumberOrText, RuleSpec, ServiceAccountSpec, ServiceSpec,
+    EntitySpec, HttpSpec, IcmpSpec, NumberOrText, RuleSpec, ServiceAccountSpec, ServiceSpec,
 };
 
-use crate::kinds::{Action, Entity, Icmp, IpVersion, PortMatch, Protocol, Rule};
+use crate::kinds::{
+    Action, Entity, HttpMatch, HttpPath, Icmp, IpVersion, PortMatch, Protocol, Rule,
+};
 use crate::written::Written;
 
 pub(super) fn specs(rules: &[Rule]) -> Vec<RuleSpec> {
@@ -22,10 +24,25 @@ fn spec(rule: &Rule) -> RuleSpec {
         icmp: rule.icmp.map(icmp),
         not_protocol: rule.not_protocol.map(protocol),
         not_icmp: rule.not_icmp.map(icmp),
-        http: None,
-        source: entity(&rule.source),
-        destination: entity(&rule.destination),
+        http: rule.http.as_ref().map(http),
+        source: entity(&rule.source, rule.action),
+        destination: entity(&rule.destination, rule.action),
         metadata: None,
+        has_unknown_fields: rule.has_unknown_fields,
+    }
+}
+
+fn http(http: &HttpMatch) -> HttpSpec {
+    let path = |path: &HttpPath| {
+        let (kind, text) = match path {
+            HttpPath::Exact(text) => ("exact", text),
+            HttpPath::Prefix(text) => ("prefix", text),
+        };
+        [(kind.to_owned(), text.clone())].into()
+    };
+    HttpSpec {
+        methods: http.methods.clone(),
+        paths: http.paths.iter().map(path).collect(),
     }
 }
 
@@ -58,7 +75,13 @@ fn icmp(icmp: Icmp) -> IcmpSpec {
     }
 }
 
-fn entity(entity: &Entity) -> EntitySpec {
+fn entity(entity: &Entity, action: Action) -> EntitySpec {
+    // Nobody tells the compiler of Services yet, so that one has no members: right for a rule
+    // that allows, but one that denies must not match less than its author means.
+    let services = match action {
+        Action::Deny => None,
+        Action::Allow | Action::Pass | Action::Log => entity.services.as_ref(),
+    };
     let nets =
         |nets: &[Written<ipnet::IpNet>]| nets.iter().map(|net| (**net).to_string()).collect();
     EntitySpec {
@@ -76,7 +99,7 @@ fn entity(entity: &Entity) -> EntitySpec {
                 names: accounts.names.clone(),
                 selector: accounts.selector.clone(),
             }),
-        services: entity.services.as_ref().map(|service| ServiceSpec {
+        services: services.map(|service| ServiceSpec {
             name: service.name.clone(),
             namespace: service.namespace.clone(),
         }),

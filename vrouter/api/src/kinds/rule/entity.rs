@@ -84,6 +84,15 @@ impl Entity {
         !self.ports.is_empty() || !self.not_ports.is_empty()
     }
 
+    /// Whether a port stands there by number.
+    pub(crate) fn numbers_ports(&self) -> bool {
+        let by_number = |port: &PortMatch| match port {
+            PortMatch::Range(..) => true,
+            PortMatch::Named(_) => false,
+        };
+        self.ports.iter().chain(&self.not_ports).any(by_number)
+    }
+
     pub(crate) fn read(place: &Place<'_>) -> Option<Entity> {
         let fields = place.fields()?;
         let selecting = |name| {
@@ -122,7 +131,10 @@ impl Entity {
 impl ServiceMatch {
     fn read(place: &Place<'_>) -> Option<ServiceMatch> {
         let fields = place.fields()?;
-        place.not_acted_on("there are no Services yet: the rule matches no packet");
+        place.partly(
+            "there are no Services yet: a rule that denies matches whatever its other criteria \
+             match, any other rule matches no packet",
+        );
         let name = fields
             .required("name")
             .and_then(|place| place.checked(check_label));
@@ -140,7 +152,13 @@ impl ServiceMatch {
 impl ServiceAccountMatch {
     fn read(place: &Place<'_>) -> Option<ServiceAccountMatch> {
         let fields = place.fields()?;
-        let names = fields.list("names", |place| place.checked(check_subdomain));
+        let names = fields.list("names", |place| {
+            let name = place.string()?;
+            if check_subdomain(&name).is_err() {
+                place.not_acted_on("no service account can have this name");
+            }
+            Some(name)
+        });
         let selector = fields
             .optional("selector")
             .and_then(|place| selector(&place));

@@ -1,6 +1,7 @@
 //! Rules in Calico's shape: an action and what a packet must match for it.
 
 mod entity;
+mod http;
 mod protocol;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use crate::place::{Fields, Place};
 use crate::written::Written;
 
 pub use entity::*;
+pub use http::*;
 pub use protocol::*;
 
 /// Most rules a policy may have in one direction.
@@ -38,6 +40,9 @@ pub struct Rule {
     /// Only ICMP packets of another type and code.
     #[serde(rename = "notICMP", skip_serializing_if = "Option::is_none")]
     pub not_icmp: Option<Icmp>,
+    /// Only HTTP requests like these, which are not inspected here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpMatch>,
     /// Only packets from there.
     #[serde(skip_serializing_if = "Entity::is_any")]
     pub source: Entity,
@@ -47,6 +52,9 @@ pub struct Rule {
     /// Annotations of the rule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<RuleMetadata>,
+    /// Whether the rule has fields that a newer Calico knows and we do not.
+    #[serde(skip)]
+    pub has_unknown_fields: bool,
 }
 
 /// What happens to a packet that matches.
@@ -129,14 +137,19 @@ impl Rule {
             icmp: None,
             not_protocol: None,
             not_icmp: None,
+            http: None,
             source: Entity::default(),
             destination: Entity::default(),
             metadata: None,
+            has_unknown_fields: false,
         }
     }
 
     fn read(place: &Place<'_>, direction: Direction) -> Option<Rule> {
         let fields = place.fields()?;
+        let metadata = fields.optional("metadata");
+        let metadata = metadata.and_then(|place| RuleMetadata::read(&place));
+        let unknown_before = fields.unknown_so_far();
         let action = fields.required("action").and_then(|place| {
             place.choice(&[
                 ("Allow", Action::Allow),
@@ -154,9 +167,10 @@ impl Rule {
             .and_then(|p| Protocol::read(&p));
         let icmp = fields.optional("icmp").and_then(|p| Icmp::read(&p));
         let not_icmp = fields.optional("notICMP").and_then(|p| Icmp::read(&p));
+        let http = fields.optional("http");
         let source = fields.optional("source");
         let destination = fields.optional("destination");
-        let rule = Rule {
+        let mut rule = Rule {
             // With a faulty action the rule is lost, but its other faults are still to be found.
             action: action.unwrap_or(Action::Deny),
             ip_version,
@@ -164,17 +178,24 @@ impl Rule {
             icmp,
             not_protocol,
             not_icmp,
+            http: http.as_ref().and_then(HttpMatch::read),
             source: source.as_ref().and_then(Entity::read).unwrap_or_default(),
             destination: destination
                 .as_ref()
                 .and_then(Entity::read)
                 .unwrap_or_default(),
-            metadata: fields
-                .optional("metadata")
-                .and_then(|p| RuleMetadata::read(&p)),
+            metadata,
+            has_unknown_fields: false,
         };
         rule.check(&fields, direction);
         fields.finish();
+        if fields.unknown_so_far() > unknown_before {
+            place.partly(
+                "a field of this rule is not understood: a rule that denies matches whatever the \
+                 other fields match, any other rule matches no packet",
+            );
+            rule.has_unknown_fields = true;
+        }
         action.map(|_| rule)
     }
 
@@ -184,7 +205,12 @@ impl Rule {
         self.check_families(fields);
         let ported = self.protocol.is_some_and(Protocol::has_ports);
         for (name, entity) in [("source", &self.source), ("destination", &self.destination)] {
-            if entity.names_ports() && !ported {
+            // Named ports bring their protocol with them.
+            let needs_protocol = match self.protocol {
+                None => entity.numbers_ports(),
+                Some(_) => entity.names_ports() && !ported,
+            };
+            if needs_protocol {
                 let reason = "ports need protocol TCP, UDP or SCTP in the same rule";
                 fields.error_at(name, reason);
             }
@@ -197,21 +223,12 @@ impl Rule {
             let reason = format!("services are allowed in {} only", peer.0);
             fields.error_at(own.0, reason);
         }
-        // A rule without its criteria would allow, or deny, what its author did not mean.
-        if let Some(http) = fields.optional("http") {
-            http.error("cannot be enforced: HTTP is not inspected here");
-        }
     }
 
     fn check_icmp(&self, fields: &Fields<'_>) {
         let is_icmp = matches!(self.protocol, Some(Protocol::ICMP | Protocol::ICMPV6));
-        for (name, set) in [
-            ("icmp", self.icmp.is_some()),
-            ("notICMP", self.not_icmp.is_some()),
-        ] {
-            if set && !is_icmp {
-                fields.error_at(name, "needs protocol ICMP or ICMPv6 in the same rule");
-            }
+        if self.icmp.is_some() && !is_icmp {
+            fields.error_at("icmp", "needs protocol ICMP or ICMPv6 in the same rule");
         }
         let wrong = match self.protocol {
             Some(Protocol::ICMP) => self.ip_version == Some(IpVersion::V6),
