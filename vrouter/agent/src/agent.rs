@@ -130,6 +130,7 @@ impl Agent {
         start: Instant,
     ) -> Result<Self, AgentError> {
         let mut state = State::new(&settings.node).map_err(AgentError::NodeName)?;
+        state.policies.set_tie_break(settings.policy_tie_break);
         let observed = Observed::default();
         let desired = desired(&state.resources, &settings.node);
         let options = Options {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 pub use policy::flow::Admission;
+pub use policy::model::TieBreak;
 
 use crate::node_status::Sockets;
 use crate::registration::Registration;
@@ -28,6 +29,8 @@ pub struct Settings {
     pub sysctl_record: PathBuf,
     /// The interface to the other nodes; `None`: the one that holds the node's address.
     pub underlay_interface: Option<String>,
+    /// The text that orders policies of one tier and order.
+    pub policy_tie_break: TieBreak,
     /// Sessions the flow table holds at most.
     pub flow_table_size: usize,
     /// Sessions one workload may own, as either end; `None`: no limit.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use policy::compile::{Applied, Compiled, Failsafe, Failsafes, Graph, Update};
-use policy::model::{Direction, EndpointKey, Invalid, Name, Profile};
+use policy::model::{Direction, EndpointKey, Invalid, Name, Profile, TieBreak};
 pub use policy::reference::Resources as Reference;
 use policy::selector::Labels;
 use vrouter_api::{FailsafePort, FelixSettings, Key, Kind, Resource};
@@ -20,6 +20,7 @@ pub struct Policies {
     /// The same resources for the evaluator that explains, once somebody has asked it.
     reference: Option<Box<Reference>>,
     failsafes: Failsafes,
+    tie_break: TieBreak,
     problems: BTreeMap<Key, String>,
 }
 
@@ -35,6 +36,7 @@ impl Policies {
             graph,
             reference: None,
             failsafes: Failsafes::default(),
+            tie_break: TieBreak::default(),
             problems: BTreeMap::new(),
         })
     }
@@ -78,6 +80,12 @@ impl Policies {
         }
     }
 
+    /// Chooses the text that orders policies of equal order.
+    pub fn set_tie_break(&mut self, by: TieBreak) {
+        self.tie_break = by;
+        self.apply(Update::TieBreak(by));
+    }
+
     /// Compiles what changed; the tables now.
     pub fn compile(&mut self) -> Arc<Compiled> {
         self.graph.flush();
@@ -94,6 +102,7 @@ impl Policies {
         self.reference.get_or_insert_with(|| {
             let mut reference = reference(resources);
             reference.apply(Update::Failsafes(self.failsafes.clone()));
+            reference.apply(Update::TieBreak(self.tie_break));
             Box::new(reference)
         })
     }

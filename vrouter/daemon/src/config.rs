@@ -10,7 +10,7 @@ use clap::Parser;
 use serde::Deserialize;
 use vrouter_agent::node_status::Sockets;
 use vrouter_agent::registration::{Choice, Registration};
-use vrouter_agent::settings::{Admission, Settings};
+use vrouter_agent::settings::{Admission, Settings, TieBreak};
 use vrouter_api::names::{check_interface, check_subdomain};
 use vrouter_datastore::{Connection, StoreError};
 
@@ -122,6 +122,10 @@ struct Values {
     /// Interface to the other nodes [default: the one with the node's address].
     #[arg(long, env = "VROUTER_UNDERLAY_INTERFACE", value_name = "NAME")]
     underlay_interface: Option<String>,
+    /// The text that orders policies of one tier and order: name-first as since Calico 3.32, or
+    /// namespace-first as before [default: name-first].
+    #[arg(long, env = "VROUTER_POLICY_TIE_BREAK", value_name = "TEXT")]
+    policy_tie_break: Option<String>,
     /// Sessions the flow table holds at most, 128 bytes each [default: 262144].
     #[arg(long, env = "VROUTER_FLOW_TABLE_SIZE", value_name = "N")]
     flow_table_size: Option<usize>,
@@ -256,6 +260,7 @@ impl Values {
             busy_poll_microseconds: self.busy_poll_microseconds.or(below.busy_poll_microseconds),
             tunnel_interface: self.tunnel_interface.or(below.tunnel_interface),
             underlay_interface: self.underlay_interface.or(below.underlay_interface),
+            policy_tie_break: self.policy_tie_break.or(below.policy_tie_break),
             flow_table_size: self.flow_table_size.or(below.flow_table_size),
             flows_per_endpoint: self.flows_per_endpoint.or(below.flows_per_endpoint),
             new_flows_per_second: self.new_flows_per_second.or(below.new_flows_per_second),
@@ -365,6 +370,14 @@ impl Values {
             0,
             1_000_000_000,
         )?;
+        let policy_tie_break = match self.policy_tie_break.as_deref() {
+            None | Some("name-first") => TieBreak::NameFirst,
+            Some("namespace-first") => TieBreak::NamespaceFirst,
+            Some(other) => {
+                let reason = "must be name-first or namespace-first".into();
+                return Err(bad("policyTieBreak", other)(reason));
+            }
+        };
         let flow_table_size = self.flow_table_size.unwrap_or(DEFAULT_FLOWS);
         range("flowTableSize", flow_table_size, 64, 1 << 28)?;
         let new_flows = admission(self.new_flows_per_second, self.new_flows_burst)?;
@@ -396,6 +409,7 @@ impl Values {
                 tunnel_interface: tunnel,
                 sysctl_record: sysctl_record.into(),
                 underlay_interface: self.underlay_interface,
+                policy_tie_break,
                 flow_table_size,
                 flows_per_endpoint: self.flows_per_endpoint.filter(|limit| *limit > 0),
                 new_flows,
@@ -468,6 +482,9 @@ mod tests {
         assert_eq!(config.agent.tunnel_interface, "tunl0");
         assert_eq!(config.agent.new_flows, None);
         assert!(!config.agent.reset_cut_connections);
+        assert_eq!(config.agent.policy_tie_break, TieBreak::NameFirst);
+        let older = resolve("nodeName: a\npolicyTieBreak: namespace-first\n", &[]).unwrap();
+        assert_eq!(older.agent.policy_tie_break, TieBreak::NamespaceFirst);
     }
 
     #[test]
@@ -498,6 +515,7 @@ mod tests {
             ("tunnelInterface: far-too-long-a-name\n", "tunnelInterface"),
             ("underlayInterface: tunl0\n", "underlayInterface"),
             ("logLevel: loud\n", "logLevel"),
+            ("policyTieBreak: '3.31'\n", "policyTieBreak"),
             ("flowTableSize: 1\n", "flowTableSize"),
             ("buffers: 1\n", "buffers"),
             ("ipAutodetectionMethod: best\n", "ipAutodetectionMethod"),

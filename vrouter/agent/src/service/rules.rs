@@ -27,6 +27,12 @@ pub(super) fn text(rule: &Rule) -> String {
     }
     entity(&mut line, "source", rule.source());
     entity(&mut line, "destination", rule.destination());
+    if rule.matches_nothing() {
+        line.part("matches nothing");
+    }
+    if let Some(unenforced) = rule.unenforced() {
+        line.part(unenforced);
+    }
     line.0
 }
 
