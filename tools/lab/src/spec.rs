@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use encap::Tunnel;
+pub use encap::Tunnel;
 use serde::{Deserialize, Serialize};
 
 use crate::addresses::blocks_per_node;
