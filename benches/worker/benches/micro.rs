@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
 #[path = "../src/cases.rs"]
+#[allow(dead_code, reason = "worker-bench also prints ways")]
 mod cases;
 #[path = "../src/repeating.rs"]
 mod repeating;
