@@ -72,11 +72,7 @@ impl<D: Device, R: FnMut() -> u32> Device for FaultInjector<D, R> {
             for buffer in packet.iter_mut() {
                 self.damage(buffer);
             }
-            let one = self.inner.transmit(packet);
-            done.sent += one.sent;
-            done.bytes += one.bytes;
-            done.full += one.full;
-            done.refused += one.refused;
+            done += self.inner.transmit(packet);
         }
         done
     }

@@ -5,6 +5,7 @@ mod pcap;
 mod tracer;
 
 use std::io;
+use std::ops::AddAssign;
 
 use crate::buffer::{Buffer, Pool};
 
@@ -62,6 +63,21 @@ pub struct Transmitted {
     pub full: usize,
     /// Packets it refused.
     pub refused: usize,
+}
+
+impl AddAssign for Transmitted {
+    fn add_assign(&mut self, other: Self) {
+        let Self {
+            sent,
+            bytes,
+            full,
+            refused,
+        } = other;
+        self.sent += sent;
+        self.bytes += bytes;
+        self.full += full;
+        self.refused += refused;
+    }
 }
 
 /// One worker's queue of one interface.
