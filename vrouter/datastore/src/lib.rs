@@ -12,6 +12,7 @@
 
 mod around;
 mod connection;
+pub mod departure;
 mod directory;
 mod error;
 mod etcd;
