@@ -115,6 +115,8 @@ pub fn spawn(lab: &Lab, node: &Node) -> Result<Process> {
         .args(["--node-name", &node.name])
         .arg("--control-socket")
         .arg(socket)
+        .arg("--cni-state-directory")
+        .arg(lab.state_directory.join(&node.name).join("cni"))
         .args(["--underlay-interface", UNDERLAY_INTERFACE]);
     match lab.spec.datastore {
         Store::Directory => command.arg("--directory").arg(&lab.resource_directory),

@@ -17,6 +17,7 @@ use vrouter_datastore::{Connection, StoreError};
 /// Where the configuration file is looked for when none is named; it need not exist.
 const DEFAULT_FILE: &str = "/etc/vrouter/vrouterd.yaml";
 const DEFAULT_CACHE: &str = "/var/lib/vrouter/etcd.cache";
+const DEFAULT_CNI_STATE: &str = "/var/lib/vrouter/cni";
 const DEFAULT_SOCKET: &str = "/run/vrouter/vrouterd.sock";
 const DEFAULT_TUNNEL: &str = "tunl0";
 const DEFAULT_BUSY_POLL_US: u64 = 1_500;
@@ -103,6 +104,10 @@ struct Values {
     /// Control socket [default: /run/vrouter/vrouterd.sock].
     #[arg(long, env = "VROUTER_CONTROL_SOCKET", value_name = "PATH")]
     control_socket: Option<PathBuf>,
+    /// Where the CNI plugin leaves notes of containers that left while the datastore was away
+    /// [default: /var/lib/vrouter/cni].
+    #[arg(long, env = "VROUTER_CNI_STATE_DIRECTORY", value_name = "DIR")]
+    cni_state_directory: Option<PathBuf>,
     /// Packet loops [default: cores less one, at least one].
     #[arg(long, env = "VROUTER_WORKERS", value_name = "N")]
     workers: Option<usize>,
@@ -191,6 +196,8 @@ pub(crate) struct Config {
     pub(crate) agent: Settings,
     /// The control socket.
     pub(crate) control_socket: PathBuf,
+    /// The CNI plugin's notes.
+    pub(crate) cni_state_directory: PathBuf,
     /// What to log.
     pub(crate) log_level: tracing::Level,
 }
@@ -255,6 +262,7 @@ impl Values {
                 .or(below.ip6_autodetection_method),
             bird_socket: self.bird_socket.or(below.bird_socket),
             control_socket: self.control_socket.or(below.control_socket),
+            cni_state_directory: self.cni_state_directory.or(below.cni_state_directory),
             workers: self.workers.or(below.workers),
             pin_workers: self.pin_workers.or(below.pin_workers),
             busy_poll_microseconds: self.busy_poll_microseconds.or(below.busy_poll_microseconds),
@@ -417,6 +425,9 @@ impl Values {
                 buffers,
             },
             control_socket,
+            cni_state_directory: self
+                .cni_state_directory
+                .unwrap_or_else(|| DEFAULT_CNI_STATE.into()),
             log_level,
         })
     }

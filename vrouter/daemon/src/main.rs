@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod departures;
 
 use std::io::IsTerminal;
 use std::os::linux::net::SocketAddrExt;
@@ -28,6 +29,7 @@ use vrouter_core::resources::Resources;
 use vrouter_datastore::{Connection, Event, StoreError};
 
 use crate::config::{Arguments, Config};
+use crate::departures::Departures;
 
 /// How long clients are given to take their answers at the end.
 const GRACE: Duration = Duration::from_millis(500);
@@ -158,6 +160,7 @@ fn run(
     let _only = only_here()?;
     let (inputs, inbox) = unbounded();
     let store = config.store.open_cached(config.cache.as_deref())?;
+    let departures = Departures::start(&config.cni_state_directory, Arc::clone(&store))?;
     let agent = Agent::start(config.agent.clone(), store, start)?;
     let reload = Arc::new(reloader(arguments, config, level));
     let by_signal = Arc::clone(&reload);
@@ -174,6 +177,7 @@ fn run(
     if let Some(serving) = serving {
         serving.stop(GRACE);
     }
+    drop(departures);
     tracing::info!("stopped");
     Ok(outcome?)
 }
