@@ -1,0 +1,454 @@
+//! The CNI plugin on real nodes, called as a runtime calls it: policy before packets, nothing left
+//! behind by whoever dies.
+//!
+//! `VROUTER_CNI_ROUNDS` makes the tests that repeat something longer than CI has time for.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use support::store::{apply, end, start_etcd};
+use support::{TestLab, eventually, said};
+use vrouter_api::{Kind, Resource};
+use vrouter_datastore::Scope;
+use vrouter_datastore::ipam::Ipam;
+use vrouter_lab::names::Netns;
+use vrouter_lab::{etcd, netns, vrouter};
+
+fn rounds(usual: usize) -> usize {
+    let more = std::env::var("VROUTER_CNI_ROUNDS").ok();
+    more.and_then(|it| it.parse().ok()).unwrap_or(usual)
+}
+
+/// What a runtime of one node knows.
+#[derive(Clone)]
+struct Runtime {
+    program: PathBuf,
+    node: Netns,
+    config: Value,
+}
+
+/// A container: a namespace and an identity.
+#[derive(Clone)]
+struct Container {
+    id: String,
+    netns: Netns,
+}
+
+impl Container {
+    /// A new namespace, removed with the lab.
+    fn new(lab: &TestLab, node: usize, number: usize) -> Container {
+        let netns = lab.lab.name.pod(node, number);
+        netns::create([&netns]).unwrap();
+        Container {
+            id: format!("{node:02x}{number:062x}"),
+            netns,
+        }
+    }
+}
+
+impl Runtime {
+    fn new(lab: &TestLab, node: usize) -> Runtime {
+        let state = lab.lab.state_directory.join(&lab.node(node).name);
+        let node = lab.node(node);
+        Runtime {
+            program: vrouter::beside_or_in_path("vrouter-cni").unwrap(),
+            node: node.namespace.clone(),
+            config: json!({
+                "cniVersion": "1.1.0",
+                "name": "net",
+                "type": "vrouter",
+                "etcd_endpoints": etcd::endpoint(),
+                "nodename": node.name,
+                "control_socket": node.control_socket,
+                "state_directory": state.join("cni"),
+                "ipam_lock_file": state.join("ipam.lock"),
+                "log_file_path": state.join("cni.log"),
+                "policy_setup_timeout_seconds": 60,
+                "ipam": { "type": "vrouter-ipam" },
+            }),
+        }
+    }
+
+    fn with_labels(&self, labels: &[(&str, &str)]) -> Runtime {
+        let labels = labels
+            .iter()
+            .map(|(key, value)| json!({ "key": key, "value": value }));
+        let mut runtime = self.clone();
+        runtime.config["args"] = json!({ "cni": { "labels": labels.collect::<Vec<_>>() } });
+        runtime
+    }
+
+    fn start(&self, operation: &str, container: Option<&Container>, more: &Value) -> Child {
+        let mut config = self.config.clone();
+        for (key, value) in more.as_object().into_iter().flatten() {
+            config[key] = value.clone();
+        }
+        netns::inside(&self.node, || {
+            let mut command = Command::new(&self.program);
+            command
+                .env("CNI_COMMAND", operation)
+                .env("CNI_PATH", "/opt/cni/bin");
+            if let Some(container) = container {
+                command
+                    .env("CNI_CONTAINERID", &container.id)
+                    .env("CNI_NETNS", container.netns.path())
+                    .env("CNI_IFNAME", "eth0");
+            }
+            let mut child = command
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let mut stdin = child.stdin.take().unwrap();
+            stdin.write_all(config.to_string().as_bytes()).unwrap();
+            child
+        })
+        .unwrap()
+    }
+
+    fn call(&self, operation: &str, container: Option<&Container>, more: &Value) -> Output {
+        self.start(operation, container, more)
+            .wait_with_output()
+            .unwrap()
+    }
+
+    /// ADD; its result.
+    #[track_caller]
+    fn add(&self, container: &Container) -> Value {
+        let output = self.call("ADD", Some(container), &json!({}));
+        assert!(output.status.success(), "{}", said(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    #[track_caller]
+    fn del(&self, container: &Container) {
+        let output = self.call("DEL", Some(container), &json!({}));
+        assert!(output.status.success(), "{}", said(&output));
+        assert!(output.stdout.is_empty(), "{}", said(&output));
+    }
+}
+
+/// The address that a result says.
+fn address(result: &Value) -> Ipv4Addr {
+    let text = result["ips"][0]["address"].as_str().unwrap();
+    text.strip_suffix("/32").unwrap().parse().unwrap()
+}
+
+fn policy(name: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {{name: {name}}}\n\
+         spec: {spec}\n"
+    )
+}
+
+/// What of the plugin's is in etcd, and what `ipam check` finds, in words.
+fn left(lab: &TestLab) -> Vec<String> {
+    etcd::with_store(&lab.lab, |store| {
+        let endpoints = store.list(Kind::WorkloadEndpoint, Scope::All)?.resources;
+        let of_plugin = endpoints.iter().filter(|it| match it {
+            Resource::WorkloadEndpoint(endpoint) => endpoint.spec.orchestrator == "cni",
+            _ => false,
+        });
+        let mut left: Vec<String> = of_plugin.map(|it| it.key().to_string()).collect();
+        let ipam = Ipam::new(Arc::clone(store));
+        let handles = ipam.handles()?.into_iter().map(|(name, _)| name);
+        left.extend(handles.filter(|it| it.starts_with("net.")));
+        let problems = ipam.check()?.problems.into_iter();
+        left.extend(problems.map(|it| format!("{it:?}")));
+        Ok(left)
+    })
+    .unwrap()
+}
+
+fn has_device(container: &Container) -> bool {
+    let find = || nix::net::if_::if_nametoindex("eth0").is_ok();
+    netns::inside(&container.netns, find).unwrap()
+}
+
+fn reaches(from: &Container, to: Ipv4Addr, port: u16) -> bool {
+    let address = SocketAddr::from((to, port));
+    netns::inside(&from.netns, || {
+        TcpStream::connect_timeout(&address, Duration::from_millis(700)).is_ok()
+    })
+    .unwrap()
+}
+
+#[test]
+#[ignore = "needs root"]
+fn containers_of_two_nodes_reach_whom_policy_allows_and_leave_nothing() {
+    let lab = TestLab::up("--datastore etcd --pods 1");
+    let before = left(&lab);
+    let deny = "{selector: has(app), types: [Ingress, Egress], order: 2}";
+    let allow = "{selector: app == 'web', types: [Ingress], order: 1, ingress: [{action: Allow, \
+                 protocol: TCP, source: {selector: app == 'client'}}]}";
+    let leave = "{selector: app == 'client', types: [Egress], order: 1, egress: [{action: Allow}]}";
+    for (name, spec) in [("deny", deny), ("web", allow), ("leave", leave)] {
+        apply(&lab, &policy(name, spec));
+    }
+    let one = Runtime::new(&lab, 1);
+    let two = Runtime::new(&lab, 2);
+    let status = one.call("STATUS", None, &json!({}));
+    assert!(status.status.success(), "{}", said(&status));
+
+    let (client, web, other) = (
+        Container::new(&lab, 1, 101),
+        Container::new(&lab, 2, 101),
+        Container::new(&lab, 1, 102),
+    );
+    let client_runtime = one.with_labels(&[("app", "client")]);
+    let result = client_runtime.add(&client);
+    let of_web = two.with_labels(&[("app", "web")]).add(&web);
+    let other_runtime = one.with_labels(&[("app", "other")]);
+    other_runtime.add(&other);
+    let inside = &result["interfaces"][1];
+    assert_eq!(inside["name"], "eth0", "{result}");
+    assert_eq!(inside["sandbox"], client.netns.path().display().to_string());
+    assert_eq!(result["ips"][0]["interface"], 1);
+    assert!(result["interfaces"][0].get("sandbox").is_none(), "{result}");
+
+    let target = SocketAddr::from((address(&of_web), 80));
+    let _server = netns::inside(&web.netns, || TcpListener::bind(target))
+        .unwrap()
+        .unwrap();
+    assert!(reaches(&client, address(&of_web), 80), "allowed by label");
+    assert!(!reaches(&other, address(&of_web), 80), "denied by default");
+
+    // CHECK compares with what is there.
+    let previous = json!({ "prevResult": result });
+    let check = client_runtime.call("CHECK", Some(&client), &previous);
+    assert!(check.status.success(), "{}", said(&check));
+    lab.ok(
+        "node1",
+        &format!("ip -n {} route del default", client.netns),
+    );
+    let check = client_runtime.call("CHECK", Some(&client), &previous);
+    assert!(
+        said(&check).contains("no default route"),
+        "{}",
+        said(&check)
+    );
+
+    // An interface that is there is an error, and takes nothing away.
+    let again = client_runtime.call("ADD", Some(&client), &json!({}));
+    assert!(said(&again).contains("\"code\": 100"), "{}", said(&again));
+    assert!(has_device(&client));
+
+    // GC keeps who is named, on this node alone.
+    let valid = json!([{ "containerID": client.id, "ifname": "eth0" }]);
+    let gc = one.call("GC", None, &json!({ "cni.dev/valid-attachments": valid }));
+    assert!(gc.status.success(), "{}", said(&gc));
+    assert!(has_device(&client) && has_device(&web) && !has_device(&other));
+
+    // DEL without a namespace, twice, and for a container nobody knows.
+    for (runtime, container) in [(&one, &client), (&two, &web), (&one, &other)] {
+        netns::delete([&container.netns]).unwrap();
+        runtime.del(container);
+        runtime.del(container);
+    }
+    assert_eq!(left(&lab), before);
+}
+
+/// Sends from a namespace without a pause until it is told to stop.
+fn pester(from: Netns, to: Ipv4Addr, stop: Arc<AtomicBool>) -> thread::JoinHandle<u64> {
+    thread::spawn(move || {
+        netns::inside(&from, || {
+            let mut sent = 0;
+            while !stop.load(Ordering::Relaxed) {
+                if let Ok(socket) = UdpSocket::bind("0.0.0.0:0") {
+                    sent += u64::from(socket.send_to(b"first", (to, 5000)).is_ok());
+                }
+                let syn = SocketAddr::from((to, 5001));
+                let patience = Duration::from_millis(1);
+                drop(TcpStream::connect_timeout(&syn, patience));
+            }
+            sent
+        })
+        .unwrap()
+    })
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_first_packet_is_decided_by_policy() {
+    let lab = TestLab::up("--datastore etcd --pods 1");
+    let deny = "{selector: app == 'closed', types: [Ingress, Egress], order: 1}";
+    apply(&lab, &policy("closed", deny));
+    let open = "{selector: app == 'open', types: [Ingress, Egress], order: 1, ingress: [{action: \
+                Allow}], egress: [{action: Allow}]}";
+    apply(&lab, &policy("open", open));
+    let (one, two) = (Runtime::new(&lab, 1), Runtime::new(&lab, 2));
+    let server = Container::new(&lab, 2, 101);
+    let to = address(&two.with_labels(&[("app", "open")]).add(&server));
+    let (datagrams, connections) = netns::inside(&server.netns, || {
+        let udp = UdpSocket::bind((to, 5000)).unwrap();
+        let tcp = TcpListener::bind((to, 5001)).unwrap();
+        udp.set_nonblocking(true).unwrap();
+        tcp.set_nonblocking(true).unwrap();
+        (udp, tcp)
+    })
+    .unwrap();
+    let closed = one.with_labels(&[("app", "closed")]);
+    let open = one.with_labels(&[("app", "open")]);
+    let (mut sent, mut slowest, mut took) = (0, Duration::ZERO, Vec::new());
+    for round in 0..rounds(15) {
+        let container = Container::new(&lab, 1, 200 + round);
+        let stop = Arc::new(AtomicBool::new(false));
+        let sender = pester(container.netns.clone(), to, Arc::clone(&stop));
+        let start = Instant::now();
+        closed.add(&container);
+        took.push(start.elapsed());
+        thread::sleep(Duration::from_millis(50));
+        stop.store(true, Ordering::Relaxed);
+        sent += sender.join().unwrap();
+        closed.del(&container);
+        let mut buffer = [0; 16];
+        assert!(
+            datagrams.recv_from(&mut buffer).is_err(),
+            "round {round}: a datagram"
+        );
+        assert!(connections.accept().is_err(), "round {round}: a connection");
+
+        // Where policy allows, nothing is to be waited for.
+        let container = Container::new(&lab, 1, 600 + round);
+        open.add(&container);
+        let start = Instant::now();
+        assert!(reaches(&container, to, 5001), "round {round}");
+        slowest = slowest.max(start.elapsed());
+        // Its last segment may still be on its way.
+        eventually(2, "the connection arrives", || connections.accept().is_ok());
+        open.del(&container);
+        netns::delete([&container.netns]).unwrap();
+    }
+    took.sort();
+    println!(
+        "{sent} denied datagrams, slowest connection {slowest:?}, median ADD {:?}",
+        took[took.len() / 2]
+    );
+    assert!(sent > 0, "the denied container did send");
+    lab.assert_conserved(1);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn killed_at_any_moment_nothing_is_left_after_del() {
+    let lab = TestLab::up("--datastore etcd --pods 1");
+    let before = left(&lab);
+    let runtime = Runtime::new(&lab, 1);
+    let container = Container::new(&lab, 1, 101);
+    let start = Instant::now();
+    runtime.add(&container);
+    let whole = start.elapsed();
+    runtime.del(&container);
+    let rounds = rounds(15);
+    let mut finished = 0;
+    for round in 0..rounds {
+        // Every part of an ADD's time is hit, whatever the machine's speed.
+        let mut add = runtime.start("ADD", Some(&container), &json!({}));
+        thread::sleep(whole.mul_f64(round as f64 / rounds as f64));
+        finished += usize::from(add.try_wait().unwrap().is_some());
+        add.kill().unwrap();
+        add.wait().unwrap();
+        if round % 3 == 1 {
+            let mut del = runtime.start("DEL", Some(&container), &json!({}));
+            thread::sleep(whole.mul_f64(round as f64 / rounds as f64 / 2.0));
+            del.kill().unwrap();
+            del.wait().unwrap();
+        }
+        runtime.del(&container);
+        eventually(5, "the device goes", || !has_device(&container));
+        assert_eq!(left(&lab), before, "round {round}");
+    }
+    assert!(finished < rounds, "some were killed");
+    runtime.add(&container);
+    runtime.del(&container);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn many_at_once_while_etcd_restarts_lose_no_address() {
+    let mut lab = TestLab::up("--datastore etcd --pods 1");
+    let before = left(&lab);
+    let each = 16;
+    let all: Vec<(Runtime, Container)> = (1..=2)
+        .flat_map(|node| (0..each).map(move |number| (node, 101 + number)))
+        .map(|(node, number)| (Runtime::new(&lab, node), Container::new(&lab, node, number)))
+        .collect();
+    let start = |operation: &'static str| -> Vec<thread::JoinHandle<Output>> {
+        let calls = all.iter().cloned();
+        let calls = calls.map(|(runtime, container)| {
+            thread::spawn(move || runtime.call(operation, Some(&container), &json!({})))
+        });
+        calls.collect()
+    };
+    let calls = start("ADD");
+    thread::sleep(Duration::from_millis(400));
+    end(&lab, "etcd", Signal::SIGKILL);
+    thread::sleep(Duration::from_millis(500));
+    start_etcd(&mut lab);
+    let mut addresses = Vec::new();
+    for call in calls {
+        let output = call.join().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        addresses.push(address(&serde_json::from_slice(&output.stdout).unwrap()));
+    }
+    addresses.sort();
+    addresses.dedup();
+    assert_eq!(addresses.len(), all.len(), "no address twice");
+    let calls = start("DEL");
+    thread::sleep(Duration::from_millis(200));
+    end(&lab, "etcd", Signal::SIGKILL);
+    thread::sleep(Duration::from_millis(500));
+    start_etcd(&mut lab);
+    for call in calls {
+        let output = call.join().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+    }
+    // Some left notes, which vrouterd carries out.
+    eventually(30, "nothing is left", || left(&lab) == before);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_del_without_etcd_is_made_up_for_once() {
+    let mut lab = TestLab::up("--datastore etcd --pods 1");
+    let before = left(&lab);
+    let runtime = Runtime::new(&lab, 1);
+    let container = Container::new(&lab, 1, 101);
+    runtime.add(&container);
+    end(&lab, "etcd", Signal::SIGKILL);
+    runtime.del(&container);
+    let add = runtime.call("ADD", Some(&Container::new(&lab, 1, 102)), &json!({}));
+    assert!(said(&add).contains("\"code\": 11"), "{}", said(&add));
+    let notes = lab.lab.state_directory.join("node1/cni");
+    let note = notes.join(format!("{}-eth0.net.json", container.id));
+    assert!(note.exists());
+    start_etcd(&mut lab);
+    eventually(30, "vrouterd makes up for it", || !note.exists());
+    assert_eq!(left(&lab), before);
+    // The same container comes anew, with a note of its earlier life still there.
+    eventually(5, "the device goes", || !has_device(&container));
+    let text = json!({ "network": "net", "containerID": container.id, "interface": "eth0",
+        "endpoint": "ofContainer", "handles": [format!("net.{}", container.id)] });
+    std::fs::write(&note, text.to_string()).unwrap();
+    runtime.add(&container);
+    thread::sleep(Duration::from_secs(5));
+    assert!(has_device(&container) && !note.exists());
+    assert!(
+        left(&lab).iter().any(|it| it.ends_with(&container.id)),
+        "its handle"
+    );
+    runtime.del(&container);
+    assert_eq!(left(&lab), before);
+}
