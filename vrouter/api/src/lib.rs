@@ -23,6 +23,7 @@ mod parse;
 mod place;
 mod print;
 mod resource;
+mod similar;
 mod tree;
 mod written;
 
@@ -36,4 +37,5 @@ pub use object::{Object, Spec};
 pub use parse::{Located, MAX_FILE_BYTES, Parsed, parse, parse_in, parse_stored};
 pub use print::{to_json, to_value, to_yaml};
 pub use resource::{Other, Resource};
+pub use similar::similar;
 pub use written::Written;

@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::key::{Key, Kind};
-use crate::names::{check_label, check_label_pair, check_subdomain};
+use crate::names::{check_label, check_label_pair, check_policy, check_subdomain};
 use crate::place::Fields;
 
 /// Annotation naming the network namespace of a local pod: a path, or a bare name meaning
 /// `/run/netns/<name>`.
 pub(crate) const NETNS: &str = "vrouter.io/netns";
+
+/// The label that sets of networks have by themselves.
+const NAMESPACE_LABEL: &str = "projectcalico.org/namespace";
 
 /// Fields that Kubernetes' API machinery adds; they say nothing to a node and are not kept.
 const MACHINERY: &[&str] = &[
@@ -48,6 +51,16 @@ pub struct Metadata {
     /// When the store created it, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub creation_timestamp: Option<String>,
+}
+
+/// What a kind asks of names beyond what all do.
+fn check_name_of(kind: Kind, name: &str) -> Result<(), String> {
+    match kind {
+        Kind::NetworkPolicy | Kind::StagedNetworkPolicy => check_policy(name, true),
+        Kind::GlobalNetworkPolicy | Kind::StagedGlobalNetworkPolicy => check_policy(name, false),
+        Kind::Tier => check_label(name),
+        _ => Ok(()),
+    }
 }
 
 impl Metadata {
@@ -91,7 +104,15 @@ impl Metadata {
         fields: &Fields<'_>,
     ) -> Metadata {
         let name = match fields.optional("name") {
-            Some(place) => place.checked(check_subdomain).unwrap_or_default(),
+            Some(place) => {
+                let name = place.checked(check_subdomain).unwrap_or_default();
+                if !name.is_empty()
+                    && let Err(reason) = check_name_of(kind, &name)
+                {
+                    place.fault(reason);
+                }
+                name
+            }
             None if kind == Kind::WorkloadEndpoint => String::new(),
             None => {
                 fields.error_at("name", "must be set");
@@ -113,9 +134,18 @@ impl Metadata {
             }
             (false, _) => String::new(),
         };
-        let labels = fields
-            .optional("labels")
-            .and_then(|place| place.string_map(check_label_pair));
+        let labels = fields.optional("labels").and_then(|place| {
+            let reserved = matches!(kind, Kind::NetworkSet | Kind::GlobalNetworkSet);
+            let labels = place.string_map(check_label_pair);
+            if reserved
+                && labels
+                    .as_ref()
+                    .is_some_and(|it| it.contains_key(NAMESPACE_LABEL))
+            {
+                place.fault(format!("{NAMESPACE_LABEL} is not a valid label name"));
+            }
+            labels
+        });
         let annotations = fields
             .optional("annotations")
             .and_then(|place| place.string_map(|_, _| Ok(())));

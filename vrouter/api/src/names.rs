@@ -76,6 +76,28 @@ pub fn check_label(text: &str) -> Result<(), String> {
     )
 }
 
+/// A policy's name: one or two labels, or what comes from Kubernetes or OpenStack.
+///
+/// # Errors
+/// The sentence to show.
+pub fn check_policy(text: &str, namespaced: bool) -> Result<(), String> {
+    let mut parts = text.split('.');
+    let short = parts.by_ref().take(2).all(is_label) && parts.next().is_none();
+    let of_others = namespaced
+        && ["knp.default.", "ossg.default."].iter().any(|prefix| {
+            let rest = text.strip_prefix(prefix);
+            rest.is_some_and(|rest| check_subdomain(rest).is_ok())
+        });
+    if text.len() <= 253 && (short || of_others) {
+        return Ok(());
+    }
+    Err(
+        "must be a policy's name: a-z, 0-9 and '-', with one '.' at most, each part starting and \
+         ending with a letter or digit, at most 253 characters"
+            .to_owned(),
+    )
+}
+
 /// A Linux interface name: 1–15 characters of `a-z A-Z 0-9 : . _ + -`, not `.` or `..`.
 ///
 /// # Errors
@@ -91,26 +113,34 @@ pub fn check_interface(text: &str) -> Result<(), String> {
     )
 }
 
+/// At most 63 characters that start and end with a letter or digit; nothing is fine.
+fn is_label_value(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
+    let edge = |b: Option<&u8>| b.is_none_or(u8::is_ascii_alphanumeric);
+    let bytes = text.as_bytes();
+    text.len() <= 63 && text.bytes().all(inner) && edge(bytes.first()) && edge(bytes.last())
+}
+
 /// A label's key and value as Calico takes them.
 ///
 /// # Errors
 /// The sentence to show.
 pub fn check_label_pair(key: &str, value: &str) -> Result<(), String> {
-    let key_byte = |b: u8| b.is_ascii_alphanumeric() || b"_./-".contains(&b);
-    if !(1..=512).contains(&key.len()) || !key.bytes().all(key_byte) {
+    let (prefix, name) = match key.rsplit_once('/') {
+        Some((prefix, name)) => (Some(prefix), name),
+        None => (None, key),
+    };
+    if name.is_empty()
+        || !is_label_value(name)
+        || prefix.is_some_and(|prefix| check_subdomain(prefix).is_err())
+    {
         return Err(
-            "a label's key must be 1–512 characters of a-z, A-Z, 0-9, '_', '.', '/', '-'"
+            "a label's key must be at most 63 characters of a-z, A-Z, 0-9, '_', '.', '-', starting \
+             and ending with a letter or digit, after a DNS subdomain and '/' or alone"
                 .to_owned(),
         );
     }
-    let value_byte = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
-    let edge = |b: Option<&u8>| b.is_none_or(u8::is_ascii_alphanumeric);
-    let bytes = value.as_bytes();
-    if value.len() > 63
-        || !value.bytes().all(value_byte)
-        || !edge(bytes.first())
-        || !edge(bytes.last())
-    {
+    if !is_label_value(value) {
         return Err(
             "a label's value must be at most 63 characters of a-z, A-Z, 0-9, '_', '.', \
                     '-', starting and ending with a letter or digit"

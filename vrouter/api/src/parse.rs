@@ -10,6 +10,7 @@ use crate::metadata::Metadata;
 use crate::object::{Object, Read};
 use crate::place::{Fields, Place, Report};
 use crate::resource::{Other, Resource};
+use crate::similar::similar;
 use crate::tree::{Tree, Value, documents};
 
 /// Files larger than this are refused unread, 32 MiB: some 50,000 endpoints.
@@ -181,7 +182,11 @@ fn read_resource(
     let kind = match Kind::find(kind_name, api_version.text()?) {
         Ok(kind) => kind,
         Err(WrongKind::Name) => {
-            kind_place?.error("unknown kind");
+            let names = Kind::ALL.iter().map(|kind| kind.name());
+            kind_place?.error(match similar(kind_name, names) {
+                Some(meant) => format!("unknown kind: did you mean {meant}?"),
+                None => "unknown kind".to_owned(),
+            });
             return None;
         }
         Err(WrongKind::Version(kind)) => {

@@ -14,6 +14,7 @@ use ipnet::IpNet;
 
 use crate::error::{Notice, ParseError, one_line};
 use crate::key::Key;
+use crate::similar::similar;
 use crate::tree::{Entry, Tree, Value, boolean, number};
 use crate::written::Written;
 
@@ -139,6 +140,23 @@ impl<'a> Place<'a> {
     pub(crate) fn error(&self, reason: impl Into<String>) {
         self.report
             .error(self.line, &self.path, self.written(), reason);
+    }
+
+    /// Reports a value that nothing here reads and Calico refuses: an error, or a notice of what a
+    /// store holds already.
+    pub(crate) fn fault(&self, reason: impl Into<String>) {
+        if self.report.lenient {
+            let text = format!("not as Calico takes it: {}", reason.into());
+            self.report
+                .notice(self.line, &self.path, self.written(), text);
+        } else {
+            self.error(reason);
+        }
+    }
+
+    /// Whether it is true or false, without quotes.
+    pub(crate) fn is_boolean(&self) -> bool {
+        matches!(&self.tree.value, Value::Scalar { text, plain: true } if boolean(text).is_some())
     }
 
     /// Reports that this node has no effect, and why.
@@ -309,6 +327,7 @@ impl<'a> Place<'a> {
             line: self.line,
             entries,
             read: entries.iter().map(|_| Cell::new(false)).collect(),
+            absent: RefCell::default(),
         };
         fields.refuse_duplicates();
         Some(fields)
@@ -344,6 +363,9 @@ pub(crate) struct Fields<'a> {
     line: u32,
     entries: &'a [Entry],
     read: Vec<Cell<bool>>,
+    /// The fields that were asked for and are not there: one of them may have been meant by an
+    /// unknown one.
+    absent: RefCell<Vec<&'static str>>,
 }
 
 impl<'a> Fields<'a> {
@@ -355,6 +377,7 @@ impl<'a> Fields<'a> {
             line,
             entries: &[],
             read: Vec::new(),
+            absent: RefCell::default(),
         }
     }
 
@@ -403,8 +426,12 @@ impl<'a> Fields<'a> {
     }
 
     /// The field when it is there and not null.
-    pub(crate) fn optional(&self, name: &str) -> Option<Place<'a>> {
-        let index = self.entries.iter().position(|entry| &*entry.key == name)?;
+    pub(crate) fn optional(&self, name: &'static str) -> Option<Place<'a>> {
+        let index = self.entries.iter().position(|entry| &*entry.key == name);
+        let Some(index) = index else {
+            self.absent.borrow_mut().push(name);
+            return None;
+        };
         self.read[index].set(true);
         let entry = &self.entries[index];
         if entry.value.is_null() {
@@ -421,7 +448,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The field; its absence is reported.
-    pub(crate) fn required(&self, name: &str) -> Option<Place<'a>> {
+    pub(crate) fn required(&self, name: &'static str) -> Option<Place<'a>> {
         let place = self.optional(name);
         if place.is_none() {
             self.report
@@ -431,29 +458,37 @@ impl<'a> Fields<'a> {
     }
 
     /// A list field; absent means empty.
-    pub(crate) fn list<T>(&self, name: &str, read: impl Fn(&Place<'a>) -> Option<T>) -> Vec<T> {
+    pub(crate) fn list<T>(
+        &self,
+        name: &'static str,
+        read: impl Fn(&Place<'a>) -> Option<T>,
+    ) -> Vec<T> {
         self.optional(name)
             .map(|place| place.list(read))
             .unwrap_or_default()
     }
 
     /// A string field that is kept as it is; absent, null or empty means none.
-    pub(crate) fn string(&self, name: &str) -> Option<String> {
+    pub(crate) fn string(&self, name: &'static str) -> Option<String> {
         self.optional(name)
             .and_then(|place| place.string())
             .filter(|text| !text.is_empty())
     }
 
     /// A boolean field; absent means `default`.
-    pub(crate) fn boolean(&self, name: &str, default: bool) -> bool {
+    pub(crate) fn boolean(&self, name: &'static str, default: bool) -> bool {
         self.optional(name)
             .and_then(|place| place.boolean())
             .unwrap_or(default)
     }
 
     /// A field nobody has read, kept verbatim, that has no effect.
-    pub(crate) fn verbatim(&self, name: &str, why: &str) -> Option<serde_json::Value> {
-        let index = self.entries.iter().position(|entry| &*entry.key == name)?;
+    pub(crate) fn verbatim(&self, name: &'static str, why: &str) -> Option<serde_json::Value> {
+        let index = self.entries.iter().position(|entry| &*entry.key == name);
+        let Some(index) = index else {
+            self.absent.borrow_mut().push(name);
+            return None;
+        };
         if self.read[index].get() {
             return None;
         }
@@ -462,8 +497,20 @@ impl<'a> Fields<'a> {
         Some(place.tree.to_json())
     }
 
+    /// Whether a field was asked for already.
+    pub(crate) fn was_read(&self, name: &str) -> bool {
+        let index = self.entries.iter().position(|entry| &*entry.key == name);
+        index.is_some_and(|index| self.read[index].get())
+    }
+
+    /// Reports that the whole map has no effect, and why.
+    pub(crate) fn not_acted_on(&self, why: &str) {
+        let text = format!("stored, not acted on: {why}");
+        self.report.notice(self.line, &self.path, "", text);
+    }
+
     /// Marks a field as known without looking at it.
-    pub(crate) fn ignore(&self, name: &str) {
+    pub(crate) fn ignore(&self, name: &'static str) {
         let _ = self.optional(name);
     }
 
@@ -492,8 +539,13 @@ impl<'a> Fields<'a> {
                 let text = "not understood, not acted on: unknown field";
                 self.report.notice(place.line, &place.path, "", text);
             } else {
-                self.report
-                    .error(place.line, &place.path, "", "unknown field");
+                let absent = self.absent.borrow();
+                let name = place.path.rsplit('.').next().unwrap_or_default();
+                let reason = match similar(name, absent.iter().copied()) {
+                    Some(meant) => format!("unknown field: did you mean {meant}?"),
+                    None => "unknown field".to_owned(),
+                };
+                self.report.error(place.line, &place.path, "", reason);
             }
         }
     }

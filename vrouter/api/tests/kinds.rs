@@ -103,7 +103,8 @@ spec:
             "f.yaml:10: IPPool(default).spec.vxlanMode: Always: must be Never when ipipMode is \
              set: a pool has one",
             "f.yaml:11: IPPool(default).spec.disabled: no: must be true or false",
-            "f.yaml:12: IPPool(default).spec.nodeSelecter: unknown field",
+            "f.yaml:12: IPPool(default).spec.nodeSelecter: unknown field: did you mean \
+             nodeSelector?",
         ]
     );
     let text = POOL.replace("10.244.0.0/16", "10.0.0.0/8") + "  blockSize: 12\n";
@@ -293,8 +294,6 @@ items:
                 spec: {vxlanVNI: 16777216, vxlanMTUV6: 1000, removeExternalRoutes: 1, nope: 1}}"
         ),
         [
-            "f.yaml:1: FelixConfiguration(x).spec: metadata.name is x, must be default or \
-             node.<name>",
             "f.yaml:1: FelixConfiguration(x).spec.vxlanVNI: 16777216: must be an integer in \
              1–16777215",
             "f.yaml:1: FelixConfiguration(x).spec.vxlanMTUV6: 1000: must be 0 (automatic) or at \

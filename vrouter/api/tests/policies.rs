@@ -154,15 +154,15 @@ fn every_problem_of_a_policy_at_once() {
             "f:11: ….ingress[1].protocol: TPC: must be TCP, UDP, ICMP, ICMPv6, SCTP, UDPLite or a \
              number in 1–255",
             "f:13: ….ingress[2].destination: ports need protocol TCP, UDP or SCTP in the same rule",
-            "f:16: ….ingress[3].destination.ports[0]: 70000: must be a port in 0–65535, a range \
+            "f:16: ….ingress[3].destination.ports[0]: 70000: must be a port in 1–65535, a range \
              such as 8000:8080, or a port's name",
-            "f:16: ….ingress[3].destination.ports[1]: 9:8: must be a port in 0–65535, a range \
+            "f:16: ….ingress[3].destination.ports[1]: 9:8: must be a port in 1–65535, a range \
              such as 8000:8080, or a port's name",
             "f:19: ….ingress[4].icmp.code: 3: needs a type beside it",
             "f:19: ….ingress[4].icmp: needs protocol ICMP or ICMPv6 in the same rule",
             "f:21: ….ingress[5].source.nets[2]: nonsense: must be an address or a CIDR such as \
              10.0.0.0/8 or fd00::/8",
-            "f:21: ….ingress[5].source.selektor: unknown field",
+            "f:21: ….ingress[5].source.selektor: unknown field: did you mean selector?",
             "f:21: ….ingress[5].source: must not mix IPv4 and IPv6 nets in one rule",
             "f:24: ….ingress[6].ipVersion: 4: contradicts the protocol: ICMP is 4, ICMPv6 is 6",
             "f:26: ….ingress[7].destination: services are allowed in source only",

@@ -133,6 +133,16 @@ impl Read for IpPoolSpec {
             ])
         });
         let block_size = block_size(fields, cidr);
+        let tunnels = allowed_uses.is_empty() || allowed_uses.contains(&AllowedUse::Tunnel);
+        if tunnels
+            && let Some(place) = fields.optional("namespaceSelector")
+            && place.text() != Some("")
+        {
+            place.fault("IP Pool with AllowedUse Tunnel cannot have namespaceSelector");
+        }
+        if allowed_uses.contains(&AllowedUse::LoadBalancer) {
+            for_balancers(fields, ipip_mode, vxlan_mode);
+        }
         let spec = IpPoolSpec {
             block_size,
             ipip_mode,
@@ -161,8 +171,33 @@ impl Read for IpPoolSpec {
     }
 }
 
+/// What a pool of load balancers' addresses cannot have.
+fn for_balancers(fields: &Fields<'_>, ipip: EncapsulationMode, vxlan: EncapsulationMode) {
+    let never = EncapsulationMode::Never;
+    let encapsulated = if ipip == never {
+        "vxlanMode"
+    } else {
+        "ipipMode"
+    };
+    if (ipip != never || vxlan != never)
+        && let Some(place) = fields.optional(encapsulated)
+    {
+        place.fault("LoadBalancer IP pool cannot have IPIP or VXLAN enabled");
+    }
+    if let Some(place) = fields.optional("disableBGPExport")
+        && place.boolean() == Some(true)
+    {
+        place.fault("LoadBalancer IP pools cannot disable BGP export");
+    }
+    if let Some(place) = fields.optional("nodeSelector")
+        && !matches!(place.text(), Some("" | "all()"))
+    {
+        place.fault("IP Pool with AllowedUse LoadBalancer must have nodeSelector set to all()");
+    }
+}
+
 /// A boolean that has no effect when true.
-fn noticed(fields: &Fields<'_>, name: &str, why: &str) -> bool {
+fn noticed(fields: &Fields<'_>, name: &'static str, why: &str) -> bool {
     let Some(place) = fields.optional(name) else {
         return false;
     };

@@ -5,7 +5,7 @@ use policy::model::{Invalid, PolicyKind};
 use serde::Serialize;
 
 use crate::key::{Key, Kind};
-use crate::kinds::rule::{Direction, Rule, rules, selector};
+use crate::kinds::rule::{Direction, Rule, local_selector, rules};
 use crate::metadata::Metadata;
 use crate::model;
 use crate::names::check_label;
@@ -29,6 +29,15 @@ pub enum PolicyType {
     Ingress,
     /// Packets from the endpoint.
     Egress,
+}
+
+impl PolicyType {
+    fn name(self) -> &'static str {
+        match self {
+            PolicyType::Ingress => "Ingress",
+            PolicyType::Egress => "Egress",
+        }
+    }
 }
 
 /// What will become of a staged policy.
@@ -246,7 +255,7 @@ fn policy(fields: &Fields<'_>) -> NetworkPolicySpec {
         });
         for kind in [PolicyType::Ingress, PolicyType::Egress] {
             if types.iter().filter(|other| **other == kind).count() > 1 {
-                place.error(format!("has {kind:?} twice"));
+                place.error(format!("has {} twice", kind.name()));
             }
         }
         types
@@ -268,11 +277,13 @@ fn policy(fields: &Fields<'_>) -> NetworkPolicySpec {
             && !rules.is_empty()
             && let Some(place) = fields.optional(name)
         {
-            place.not_acted_on(&format!("types lacks {kind:?}"));
+            place.not_acted_on(&format!("types lacks {}", kind.name()));
         }
     }
     let selecting = |name| {
-        let text = fields.optional(name).and_then(|place| selector(&place));
+        let text = fields
+            .optional(name)
+            .and_then(|place| local_selector(&place));
         text.filter(|text| !text.is_empty())
     };
     let accounts = selecting("serviceAccountSelector");
@@ -295,7 +306,7 @@ fn global_policy(fields: &Fields<'_>) -> GlobalNetworkPolicySpec {
     const BEFORE: &str = "asked for packets that pass vrouterd alone, not for those the host sends \
                           and receives by its own interfaces";
     let policy = policy(fields);
-    let flag = |name: &str| {
+    let flag = |name: &'static str| {
         let Some(place) = fields.optional(name) else {
             return false;
         };
@@ -321,7 +332,7 @@ fn global_policy(fields: &Fields<'_>) -> GlobalNetworkPolicySpec {
     }
     let namespaces = fields
         .optional("namespaceSelector")
-        .and_then(|place| selector(&place));
+        .and_then(|place| local_selector(&place));
     GlobalNetworkPolicySpec {
         policy,
         namespace_selector: namespaces.filter(|text| !text.is_empty()),

@@ -124,7 +124,7 @@ const BGP_FILTER: &[(&str, Shape)] = &[
 const IPAM_CONFIGURATION: &[(&str, Shape)] = &[
     ("strictAffinity", Boolean),
     ("autoAllocateBlocks", Boolean),
-    ("maxBlocksPerHost", Integer(0, 1 << 31)),
+    ("maxBlocksPerHost", Integer(0, 1_000_000)),
     ("ipCooldownSeconds", Integer(0, 1200)),
     ("kubeVirtVMAddressPersistence", SWITCH),
 ];
@@ -138,13 +138,53 @@ const CLUSTER_INFORMATION: &[(&str, Shape)] = &[
 ];
 
 const KUBE_CONTROLLERS: &[(&str, Shape)] = &[
-    ("logSeverityScreen", SEVERITY),
+    (
+        "logSeverityScreen",
+        Choice(&[
+            "None", "Debug", "Info", "Warning", "Error", "Fatal", "Panic",
+        ]),
+    ),
     ("healthChecks", SWITCH),
     ("etcdV3CompactionPeriod", Duration),
     ("prometheusMetricsPort", Integer(0, 65_535)),
     ("debugProfilePort", Integer(0, 65_535)),
-    ("controllers", Any),
+    ("controllers", CONTROLLERS),
 ];
+
+const CONTROLLERS: Shape = Shape::Fields(&[
+    (
+        "node",
+        Shape::Fields(&[
+            ("reconcilerPeriod", Duration),
+            ("syncLabels", SWITCH),
+            ("leakGracePeriod", Duration),
+            (
+                "hostEndpoint",
+                Shape::Fields(&[
+                    ("autoCreate", SWITCH),
+                    ("createDefaultHostEndpoint", SWITCH),
+                    ("templates", Any),
+                ]),
+            ),
+        ]),
+    ),
+    ("policy", RECONCILED),
+    ("workloadEndpoint", RECONCILED),
+    ("serviceAccount", RECONCILED),
+    ("namespace", RECONCILED),
+    (
+        "loadBalancer",
+        Shape::Fields(&[(
+            "assignIPs",
+            Choice(&["AllServices", "RequestedServicesOnly"]),
+        )]),
+    ),
+    (
+        "migration",
+        Shape::Fields(&[("policyNameMigrator", SWITCH)]),
+    ),
+]);
+const RECONCILED: Shape = Shape::Fields(&[("reconcilerPeriod", Duration)]);
 
 const NODE_STATUS: &[(&str, Shape)] = &[
     ("node", Name),

@@ -3,6 +3,7 @@
 
 mod keys;
 mod settings;
+mod table;
 mod values;
 
 use std::collections::BTreeMap;
@@ -119,10 +120,18 @@ impl Spec for FelixConfigurationSpec {
 impl Read for FelixConfigurationSpec {
     fn read(fields: &Fields<'_>, metadata: &mut Metadata) -> Option<FelixConfigurationSpec> {
         let name = metadata.name.as_str();
-        if !name.is_empty() && name != "default" && node_of(name).is_none() {
-            fields.error(format!(
-                "metadata.name is {name}, must be default or node.<name>"
-            ));
+        let known = name.is_empty() || name == "default" || node_of(name).is_some();
+        match fields.optional("nodeSelector") {
+            Some(place) if known => place.error(
+                "must not be set on the 'default' or per-node ('node.*') FelixConfiguration",
+            ),
+            Some(place) => {
+                place.not_acted_on("configurations of other names than default and node.<name>");
+            }
+            None if !known => fields.not_acted_on(
+                "only default and node.<name> are read: no node is named by this one",
+            ),
+            None => {}
         }
         let flag = |name| fields.optional(name).and_then(|place| place.boolean());
         let mtu = |name, least| fields.optional(name).and_then(|place| mtu(&place, least));
@@ -178,7 +187,13 @@ impl Read for FelixConfigurationSpec {
             }
         }
         for name in keys::KEYS {
-            if let Some(value) = fields.verbatim(name, "the packet path does not use it") {
+            if fields.peek(name)
+                && !fields.was_read(name)
+                && let Some(place) = fields.optional(name)
+            {
+                place.not_acted_on("the packet path does not use it");
+                table::check(name, &place);
+                let value = place.tree().to_json();
                 spec.other.insert((*name).to_owned(), value);
             }
         }

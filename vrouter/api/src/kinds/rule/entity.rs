@@ -9,6 +9,11 @@ use crate::names::{check_label, check_subdomain};
 use crate::place::Place;
 use crate::written::Written;
 
+/// How selectors name what is in no namespace.
+const GLOBAL: &str = "global(";
+/// Calico's limits.
+const LONGEST_SELECTOR: usize = 1024;
+
 /// Criteria on one side of a packet; all of them must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -73,6 +78,36 @@ pub(crate) fn selector(place: &Place<'_>) -> Option<String> {
     Some(text.to_owned())
 }
 
+/// A selector in which `global()` has no meaning.
+pub(crate) fn local_selector(place: &Place<'_>) -> Option<String> {
+    let text = selector(place)?;
+    if text.contains(GLOBAL) {
+        place.fault("global() can only be used in an EntityRule namespaceSelector");
+    } else if text.chars().count() > LONGEST_SELECTOR {
+        place.fault(format!("must be at most {LONGEST_SELECTOR} characters"));
+    }
+    Some(text)
+}
+
+/// The selector of a rule's namespaces, in which `global()` stands alone.
+fn namespaces(place: &Place<'_>) -> Option<String> {
+    let text = selector(place)?;
+    if text.contains(GLOBAL) && text.trim() != "global()" {
+        place.fault("global() cannot be combined with other selectors");
+    }
+    Some(text)
+}
+
+/// A prefix that a rule's packets must not be in: not all of them.
+fn excluded(place: &Place<'_>) -> Option<Written<IpNet>> {
+    let net = place.written_net()?;
+    if place.written() == "0.0.0.0/0" || net.prefix_len() == 0 && net.addr().is_ipv6() {
+        place
+            .fault("catch-all CIDR in negation creates logical contradiction (matches no traffic)");
+    }
+    Some(net)
+}
+
 impl Entity {
     /// Whether every packet matches.
     #[must_use]
@@ -102,11 +137,17 @@ impl Entity {
         let services = fields.optional("services");
         let entity = Entity {
             nets: fields.list("nets", Place::written_net),
-            selector: selecting("selector"),
-            namespace_selector: selecting("namespaceSelector"),
+            selector: fields
+                .optional("selector")
+                .and_then(|place| local_selector(&place))
+                .filter(|text| !text.is_empty()),
+            namespace_selector: fields
+                .optional("namespaceSelector")
+                .and_then(|place| namespaces(&place))
+                .filter(|text| !text.is_empty()),
             services: services.as_ref().and_then(ServiceMatch::read),
             ports: fields.list("ports", PortMatch::read),
-            not_nets: fields.list("notNets", Place::written_net),
+            not_nets: fields.list("notNets", excluded),
             not_selector: selecting("notSelector"),
             not_ports: fields.list("notPorts", PortMatch::read),
             service_accounts: fields

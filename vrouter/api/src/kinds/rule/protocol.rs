@@ -102,18 +102,24 @@ impl PortMatch {
     pub(crate) fn read(place: &Place<'_>) -> Option<PortMatch> {
         let text = place.text()?;
         if let Ok(port) = text.parse() {
+            if port == 0 {
+                place.fault("port range invalid, port number must be between 1 and 65535");
+            }
             return Some(PortMatch::Range(port, port));
         }
         if let Some((low, high)) = text.split_once(':') {
             if let (Ok(low), Ok(high)) = (low.parse::<u16>(), high.parse::<u16>())
                 && low <= high
             {
+                if low == 0 {
+                    place.fault("port range invalid, port number must be between 1 and 65535");
+                }
                 return Some(PortMatch::Range(low, high));
             }
         } else if !text.bytes().all(|b| b.is_ascii_digit()) && check_port_name(text).is_ok() {
             return Some(PortMatch::Named(text.to_owned()));
         }
-        place.error("must be a port in 0–65535, a range such as 8000:8080, or a port's name");
+        place.error("must be a port in 1–65535, a range such as 8000:8080, or a port's name");
         None
     }
 }
