@@ -180,9 +180,9 @@ pub(crate) fn delete(key: &Key, beside: &dyn Beside) -> Result<(), StoreError> {
         named += &format!(" and {more} more");
     }
     Err(StoreError::NotSupported {
-        operation: "Delete",
+        operation: "delete",
         key: key.clone(),
-        reason: format!("the tier is not empty: it has {named}"),
+        reason: format!("Cannot delete a non-empty tier: it has {named}"),
     })
 }
 
@@ -192,7 +192,7 @@ pub(crate) fn deletable(key: &Key) -> Result<(), StoreError> {
         return Err(StoreError::NotSupported {
             operation: "Delete",
             key: key.clone(),
-            reason: "the tier is built in".to_owned(),
+            reason: format!("Cannot delete {} tier", key.name),
         });
     }
     not_built_in("Delete", key)
@@ -204,7 +204,15 @@ pub(crate) fn not_built_in(operation: &'static str, key: &Key) -> Result<(), Sto
         Some(_) => Err(StoreError::NotSupported {
             operation,
             key: key.clone(),
-            reason: "the profile is built in and never stored".to_owned(),
+            reason: format!(
+                "The profile \"{}\" is a default provided by Calico and cannot be {}",
+                key.name,
+                if operation == "Delete" {
+                    "deleted"
+                } else {
+                    "updated"
+                }
+            ),
         }),
         None => Ok(()),
     }

@@ -76,22 +76,23 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
         );
         refused(
             store.delete(&Key::global(Kind::Tier, "default"), None),
-            "operation Delete is not supported on Tier(default): the tier is built in",
+            "operation Delete is not supported on Tier(default): Cannot delete default tier",
         );
         let mut profile: Resource = default_allow_profile().into();
         let name = "Profile(projectcalico-default-allow)";
-        let reason = "the profile is built in and never stored";
+        let reason = "The profile \"projectcalico-default-allow\" is a default provided by Calico and \
+                      cannot be";
         refused(
             store.create(&profile),
             &format!("resource already exists: {name}"),
         );
         refused(
             store.update(&profile),
-            &format!("operation Update is not supported on {name}: {reason}"),
+            &format!("operation Update is not supported on {name}: {reason} updated"),
         );
         refused(
             store.delete(&profile.key(), None),
-            &format!("operation Delete is not supported on {name}: {reason}"),
+            &format!("operation Delete is not supported on {name}: {reason} deleted"),
         );
 
         profile.metadata_mut().resource_version = Some("1".to_owned());
@@ -153,7 +154,7 @@ fn a_tier_with_policies_stays_and_no_policy_is_without_a_tier() {
                 "{error:?}"
             );
             let wanted = format!(
-                "operation Delete is not supported on Tier(t): the tier is not empty: it has {}",
+                "operation delete is not supported on Tier(t): Cannot delete a non-empty tier: it has {}",
                 new.key()
             );
             assert_eq!(error.to_string(), wanted);

@@ -1,9 +1,10 @@
 //! Changing one resource in the text of a file and leaving the rest as its author wrote it.
 //!
 //! A line that starts with `---` ends a document wherever it stands, so a file can be cut into
-//! documents without understanding them. Only the document that holds the resource is written
-//! anew.
+//! documents without understanding them. Only the document that holds the resource is touched: in
+//! one of a single resource only what differs is written, any other is written anew.
 
+use super::patch;
 use vrouter_api::{Key, ParseError, Resource, parse, to_json, to_yaml};
 
 /// What is to become of a resource.
@@ -44,6 +45,13 @@ pub(super) fn edit(
                 error
             });
             return Err(below.collect());
+        }
+        if let ([located], Edit::Replace(new)) = (&parsed.resources[..], edit)
+            && let Some(text) = patch::patched(document, &located.value, new)
+        {
+            resources += 1;
+            out.push_str(&text);
+            continue;
         }
         for located in &parsed.resources {
             let resource = match edit {

@@ -5,6 +5,7 @@
 
 mod documents;
 mod index;
+mod patch;
 mod scan;
 mod watch;
 mod write;

@@ -419,7 +419,8 @@ fn affinity(
         Some("confirmed") => AffinityState::Confirmed,
         Some("pending") => AffinityState::Pending,
         Some("pendingDeletion") => AffinityState::PendingDeletion,
-        other => return Err(format!("state: {other:?} is none of Calico's")),
+        Some(other) => return Err(format!("state: {other} is none of Calico's")),
+        None => return Err("state: must be set".to_owned()),
     };
     let deleted = value
         .get("deleted")
