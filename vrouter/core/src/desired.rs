@@ -82,7 +82,9 @@ impl Local {
     /// interface.
     pub fn is_called(&self, name: &str) -> bool {
         let Some((namespace, rest)) = name.split_once('/') else {
-            return name == self.interface;
+            let default = self.key.namespace == "default";
+            return name == self.interface
+                || default && (name == self.pod || name == self.key.name);
         };
         namespace == self.key.namespace && (rest == self.pod || rest == self.key.name)
     }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::IpNet;
+use vrouter_api::Resource;
 
 use super::detect::{self, Candidate, Method};
 
@@ -103,9 +104,37 @@ impl Choice {
     }
 }
 
+/// The other node that has this underlay address, if one has.
+pub(super) fn holder<'a>(nodes: &'a [Resource], own: &str, address: IpAddr) -> Option<&'a str> {
+    nodes.iter().find_map(|resource| {
+        let Resource::Node(node) = resource else {
+            return None;
+        };
+        let bgp = node.spec.bgp.as_ref()?;
+        let v4 = bgp.ipv4_address.as_ref().map(|net| IpAddr::V4(net.addr()));
+        let v6 = bgp.ipv6_address.as_ref().map(|net| IpAddr::V6(net.addr()));
+        let has = v4 == Some(address) || v6 == Some(address);
+        (has && node.metadata.name != own).then_some(node.metadata.name.as_str())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_other_node_of_an_address_is_named() {
+        let text = "apiVersion: projectcalico.org/v3\nkind: Node\nmetadata: {name: n1}\n\
+                    spec: {bgp: {ipv4Address: 172.16.1.1/24, ipv6Address: 'fd00::1/64'}}\n";
+        let nodes = [vrouter_api::parse(text.as_bytes(), "f").resources[0]
+            .value
+            .clone()];
+        let holder = |own, address: &str| holder(&nodes, own, address.parse().expect("an address"));
+        assert_eq!(holder("n2", "172.16.1.1"), Some("n1"));
+        assert_eq!(holder("n2", "fd00::1"), Some("n1"));
+        assert_eq!(holder("n2", "172.16.1.2"), None);
+        assert_eq!(holder("n1", "172.16.1.1"), None);
+    }
 
     #[test]
     fn words_are_calicos() {

@@ -19,7 +19,7 @@ use crossbeam::channel::{Receiver, Sender, TrySendError, after, bounded, never, 
 use ipnet::IpNet;
 use vrouter_api::{Key, Kind, Metadata, Node, NodeAddress, NodeBgp, NodeSpec, Resource};
 use vrouter_datastore::ipam::Ipam;
-use vrouter_datastore::{Datastore, EndpointStatuses, NodeReports, StoreError};
+use vrouter_datastore::{Datastore, EndpointStatuses, NodeReports, Scope, StoreError};
 
 pub use self::address::Choice;
 pub use self::detect::Method;
@@ -221,6 +221,7 @@ impl Work {
             let Some(address) = address.filter(|it| Some(*it) != now) else {
                 continue;
             };
+            self.alone_with(address)?;
             let bgp = node.spec.bgp.get_or_insert_with(NodeBgp::default);
             match address {
                 IpNet::V4(address) => bgp.ipv4_address = Some(address.into()),
@@ -246,6 +247,20 @@ impl Work {
             self.store.update(&resource)
         };
         written.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Refuses an address that another node has: packets for both would reach one of them.
+    fn alone_with(&self, address: IpNet) -> Result<(), String> {
+        let nodes = self.store.list(Kind::Node, Scope::All);
+        let nodes = nodes.map_err(|error| error.to_string())?.resources;
+        match address::holder(&nodes, &self.node, address.addr()) {
+            Some(other) => Err(format!(
+                "node {other} already has the address {}: give one of the two nodes another, or \
+                 delete the node that is gone",
+                address.addr()
+            )),
+            None => Ok(()),
+        }
     }
 
     /// Reports that the node lives.
