@@ -51,7 +51,7 @@ fn advice(error: &ClientError) -> String {
             let what = match source.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
                     let elsewhere = if path.as_os_str() == DEFAULT_SOCKET {
-                        "; --socket names another socket"
+                        "; --socket or VROUTER_CONTROL_SOCKET names another socket"
                     } else {
                         ""
                     };

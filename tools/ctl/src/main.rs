@@ -145,7 +145,9 @@ fn run(cli: &Cli, out: &mut Output<impl Write>, format: &Format) -> Result<(), F
                 thread::sleep(Duration::from_secs((*seconds).into()));
             }
         }
-        Command::Policy { command } => policy::run(out, command, || connect(cli)),
+        Command::Policy { command } => {
+            policy::run(out, cli.directory.as_deref(), command, || connect(cli))
+        }
         Command::Version { client: true } => show::client_version(out),
         Command::Version { client: false } => {
             // Ours is known even where the daemon does not answer.
@@ -172,6 +174,7 @@ fn run(cli: &Cli, out: &mut Output<impl Write>, format: &Format) -> Result<(), F
             let result = connect(cli)?.call_raw(method, params)?;
             explain::print_raw(out, &result)
         }
+        Command::Names { kind, namespace } => calico::names(cli, out, kind, namespace.as_deref()),
         Command::Completion { shell } => manual::completion(out, *shell),
         Command::Man { dir } => manual::pages(out, dir.as_deref()),
     }

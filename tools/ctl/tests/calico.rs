@@ -45,6 +45,14 @@ fn golden(name: &str, seen: &str) {
     );
 }
 
+/// The kinds of the cluster that have a namespace.
+const NAMESPACED: &[&str] = &[
+    "workloadendpoints",
+    "networkpolicies",
+    "stagednetworkpolicies",
+    "networksets",
+];
+
 /// What no command writes.
 fn cluster_information(store: &Store) {
     let text = "apiVersion: projectcalico.org/v3\nkind: ClusterInformation\n\
@@ -92,7 +100,12 @@ fn every_kind_in_every_format() {
             for alias in aliases.split(' ') {
                 assert_eq!(store.ok(&format!("get {alias}"), ""), expected, "{alias}");
             }
-            let all = store.ok(&format!("get {kind} -A -o json"), "");
+            let namespaces = if NAMESPACED.contains(&kind) {
+                " -A"
+            } else {
+                ""
+            };
+            let all = store.ok(&format!("get {kind}{namespaces} -o json"), "");
             let all: Value = serde_json::from_str(&all).unwrap();
             assert_eq!(all["apiVersion"], "projectcalico.org/v3");
             for line in expected.lines() {
@@ -132,6 +145,9 @@ fn every_kind_in_every_format() {
 const POOL: &str = "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: p}\n\
                     spec: {cidr: 10.1.0.0/16, blockSize: 26}\n";
 
+const SET: &str = "apiVersion: projectcalico.org/v3\nkind: NetworkSet\nmetadata: {name: s}\n\
+                   spec: {nets: [10.0.0.0/8]}\n";
+
 #[test]
 fn the_built_in_profile_is_there_and_stays() {
     for store in Store::both() {
@@ -165,7 +181,7 @@ fn resources_come_change_and_go() {
         );
         assert_eq!(
             said("create --skip-exists -f -", POOL),
-            "Successfully created 0 'IPPool' resource(s)\n"
+            "Successfully created 1 'IPPool' resource(s)\n"
         );
         let nat = POOL.replace("26}", "26, natOutgoing: true}");
         assert_eq!(
@@ -203,16 +219,16 @@ fn resources_come_change_and_go() {
         }
         assert_eq!(
             said("label pool p a=b", ""),
-            "Successfully set label a on pool p.\n"
+            "Successfully set label a on pool p\n"
         );
         assert_eq!(
             said("label pool p a=c --overwrite", ""),
-            "Successfully updated label a on pool p.\n"
+            "Successfully updated label a on pool p\n"
         );
         assert_eq!(field("/metadata/labels/a"), "c");
         assert_eq!(
             said("label pool p a --remove", ""),
-            "Successfully removed label a from pool p.\n"
+            "Successfully removed label a from pool p\n"
         );
         assert_eq!(field("/metadata/labels/a"), Value::Null);
         // What was read and not changed meanwhile may be written, and only that.
@@ -241,13 +257,11 @@ fn resources_come_change_and_go() {
         );
         assert_eq!(
             said("delete pool p --skip-not-exists", ""),
-            "Successfully deleted 0 'IPPool' resource(s)\n"
+            "Successfully deleted 1 'IPPool' resource(s)\n"
         );
         // Namespaces: the file's, else the one given, else default.
-        let set = "apiVersion: projectcalico.org/v3\nkind: NetworkSet\nmetadata: {name: s}\n\
-                   spec: {nets: [10.0.0.0/8]}\n";
-        said("apply -f -", set);
-        said("apply -n other -f -", set);
+        said("apply -f -", SET);
+        said("apply -n other -f -", SET);
         assert_eq!(
             said("get netsets -o custom-columns=NAMESPACE,NAME", "")
                 .lines()
@@ -256,7 +270,7 @@ fn resources_come_change_and_go() {
         );
         assert_eq!(said("get netsets -A", "").lines().count(), 4);
         assert_eq!(
-            said("delete -f - -n other", set),
+            said("delete -f - -n other", SET),
             "Successfully deleted 1 'NetworkSet' resource(s)\n"
         );
         // A directory of files, with what is in its directories when asked for.
@@ -334,7 +348,7 @@ fn bad_input_is_said_and_changes_nothing() {
             (
                 "create -f -",
                 POOL.to_owned(),
-                "Failed to create 'IPPool' resource: [resource already exists: IPPool(p)",
+                "failed to create 'IPPool' resource: [resource already exists: IPPool(p) with error: <nil>]",
             ),
             (
                 "create -f -",
@@ -354,17 +368,17 @@ fn bad_input_is_said_and_changes_nothing() {
             (
                 "replace -f -",
                 POOL.replace("name: p", "name: q"),
-                "Failed to replace 'IPPool' resource: [resource does not exist: IPPool(q)",
+                "hit error: resource does not exist: IPPool(q) with error: <nil>",
             ),
             (
                 "create -f -",
                 POOL[..60].to_owned(),
-                "Failed to execute command: -",
+                "failed to execute command: -",
             ),
             (
                 "create -f -",
                 "\u{0}".to_owned(),
-                "Failed to execute command: -",
+                "failed to execute command: -",
             ),
             ("create -f -", String::new(), "no resources specified"),
             (
@@ -374,23 +388,49 @@ fn bad_input_is_said_and_changes_nothing() {
             ),
             (
                 "delete -f - -n x",
+                POOL.to_owned(),
+                "IPPool is not namespaced",
+            ),
+            (
+                "apply -f - -n x",
+                POOL.to_owned(),
+                "failed to apply 'IPPool' resource: [IPPool is not namespaced]",
+            ),
+            (
+                "create -f - -n x",
+                SET.replace("name: s", "name: s, namespace: y"),
+                "resource namespace does not match client namespace. y != x",
+            ),
+            (
+                "get pools -A",
+                String::new(),
+                "failed to get resources: IPPool is not namespaced",
+            ),
+            ("get pool p -n x", String::new(), "IPPool is not namespaced"),
+            (
+                "get netsets s -A",
+                String::new(),
+                "cannot use --all-namespace flag for getting a single resource",
+            ),
+            (
+                "delete -f -",
                 POOL.replace("name: p", "name: q"),
-                "Failed to delete 'IPPool' resource: [resource does not exist: IPPool(q)",
+                "Failed to delete 'IPPool' resource: resource does not exist: IPPool(q) with error: <nil>",
             ),
             (
                 "delete pool q",
                 String::new(),
-                "Failed to delete 'IPPool' resource: [resource does not exist: IPPool(q)",
+                "Failed to delete 'IPPool' resource: resource does not exist: IPPool(q) with error: <nil>",
             ),
             (
                 "delete pool",
                 String::new(),
-                "resource name must be specified",
+                "resource name may not be empty",
             ),
             (
                 "delete tier default",
                 String::new(),
-                "operation Delete is not supported on Tier(default)",
+                "operation Delete is not supported on default: Cannot delete default tier",
             ),
             (
                 "get pod",
@@ -400,7 +440,7 @@ fn bad_input_is_said_and_changes_nothing() {
             (
                 "get pool q",
                 String::new(),
-                "Failed to get resources: resource does not exist: IPPool(q)",
+                "resource does not exist: IPPool(q) with error: <nil>",
             ),
             (
                 "get pool -o xml",
@@ -410,7 +450,7 @@ fn bad_input_is_said_and_changes_nothing() {
             (
                 "get pool -o custom-columns=X",
                 String::new(),
-                "Unknown output column: X",
+                "unknown heading X, valid values are: ",
             ),
             (
                 "get pool -o go-template={{.a|b}}",
@@ -421,13 +461,9 @@ fn bad_input_is_said_and_changes_nothing() {
             (
                 "label pool p a --remove",
                 String::new(),
-                "can not remove label of pool p, key a does not exist",
+                "cannot remove label of pool p, key a does not exist",
             ),
-            (
-                "patch pool p -p 1",
-                String::new(),
-                "Failed to patch 'IPPool' resource",
-            ),
+            ("patch pool p -p 1", String::new(), "hit error: "),
             (
                 "patch pool p -p {metadata:{name:q}}",
                 String::new(),
@@ -458,7 +494,7 @@ fn bad_input_is_said_and_changes_nothing() {
         store.ok("label pool p a=b", "");
         let said = store.fails(&["label", "pool", "p", "a=c"], "");
         assert!(
-            said.contains("please use '--overwrite' flag to set a new value."),
+            said.contains("please use '--overwrite' to set a new value"),
             "{said}"
         );
         // Several at once: the good ones before the fault stay, and it is said.
@@ -469,13 +505,11 @@ fn bad_input_is_said_and_changes_nothing() {
         let output = store.feed(&["create", "-f", "-"], &two);
         assert_eq!(output.status.code(), Some(1));
         let said = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(
-            said,
-            "Partial success: created the first 1 out of 2 'IPPool' resources:\n"
-        );
+        // As many faults as successes are no partial success.
+        assert_eq!(said, "");
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(
-            said.starts_with("Hit error: resource already exists: IPPool(p)"),
+            said.starts_with("hit error: [resource already exists: IPPool(p) with error: <nil>]"),
             "{said}"
         );
         // Faults in one resource keep all of a file out.
@@ -486,6 +520,200 @@ fn bad_input_is_said_and_changes_nothing() {
         );
         store.fails(&["create", "-f", "-"], &faulty);
     }
+}
+
+#[test]
+fn what_calicoctl_leaves_to_others_is_refused() {
+    for store in Store::both() {
+        let information = "apiVersion: projectcalico.org/v3\nkind: ClusterInformation\n\
+                           metadata: {name: default}\nspec: {datastoreReady: true}\n";
+        let policy = "apiVersion: projectcalico.org/v3\nkind: NetworkPolicy\n\
+                      metadata: {name: knp.default.web, namespace: prod}\n\
+                      spec: {selector: all()}\n";
+        for (line, input, words) in [
+            (
+                "create -f -",
+                information,
+                "failed to create 'ClusterInformation' resource: [operation create or apply is not \
+                 supported on ClusterInformation]\n",
+            ),
+            (
+                "apply -f -",
+                information,
+                "operation apply is not supported on ClusterInformation: resource is readonly]\n",
+            ),
+            (
+                "replace -f -",
+                information,
+                "hit error: operation apply or replace is not supported on ClusterInformation\n",
+            ),
+            (
+                "delete clusterinfo default",
+                "",
+                "operation delete is not supported on ClusterInformation\n",
+            ),
+            (
+                "create -f -",
+                policy,
+                "kubernetes network policies must be managed through the kubernetes API]\n",
+            ),
+            (
+                "apply -f -",
+                policy,
+                "resource does not exist: NetworkPolicy(prod/knp.default.web)",
+            ),
+            (
+                "replace -f -",
+                policy,
+                "resource does not exist: NetworkPolicy(prod/knp.default.web)",
+            ),
+            (
+                "delete -f -",
+                policy,
+                "operation delete is not supported on NetworkPolicy(prod/knp.default.web): \
+                 kubernetes network policies must be managed through the kubernetes API\n",
+            ),
+        ] {
+            let said = store.fails(&line.split(' ').collect::<Vec<_>>(), input);
+            assert!(said.contains(words), "{line}: {said}");
+        }
+        // What kube-controllers wrote is shown, and still not changed.
+        let parsed = vrouter_api::parse(policy.as_bytes(), "test");
+        store.open().create(&parsed.resources[0].value).unwrap();
+        let said = store.fails(&["apply", "-f", "-"], policy);
+        assert!(
+            said.contains("operation apply or replace is not supported on NetworkPolicy"),
+            "{said}"
+        );
+        assert!(store.ok("get np -n prod", "").contains("knp.default.web"));
+    }
+}
+
+#[test]
+fn a_file_may_name_a_resource_twice() {
+    for store in Store::both() {
+        let twice = format!("{SET}---\n{}", SET.replace("10.0.0.0/8", "10.9.0.0/16"));
+        let said = store.ok("apply -f -", &twice);
+        assert_eq!(said, "Successfully applied 2 'NetworkSet' resource(s)\n");
+        let shown = store.ok("get netsets s -o yaml", "");
+        assert!(
+            shown.contains("10.9.0.0/16") && !shown.contains("10.0.0.0/8"),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
+fn lists_carry_the_stores_revision() {
+    for store in Store::both() {
+        store.ok("create -f -", POOL);
+        let listed: Value = serde_json::from_str(&store.ok("get pools -o json", "")).unwrap();
+        let revision = listed["metadata"]["resourceVersion"].as_str().unwrap();
+        assert!(revision.parse::<u64>().unwrap() >= 1);
+    }
+}
+
+#[test]
+fn the_word_that_was_meant_is_offered() {
+    let store = Store::directory();
+    store.ok("create -f -", POOL);
+    for (line, input, words) in [
+        (
+            "get ippol",
+            String::new(),
+            "is not supported; did you mean 'ippool'?",
+        ),
+        (
+            "get pool -o yalm",
+            String::new(),
+            "unrecognized output format 'yalm'; did you mean 'yaml'?",
+        ),
+        (
+            "apply -f -",
+            POOL.replace("blockSize", "blocksize"),
+            "unknown field: did you mean blockSize?",
+        ),
+        (
+            "apply -f -",
+            POOL.replace("IPPool", "IPPol"),
+            "unknown kind: did you mean IPPool?",
+        ),
+    ] {
+        let said = store.fails(&line.split(' ').collect::<Vec<_>>(), &input);
+        assert!(said.contains(words), "{line}: {said}");
+    }
+}
+
+#[test]
+fn a_directory_is_named_the_same_way_everywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::directory();
+    let at = folder.path().display();
+    assert_eq!(
+        store.ok(&format!("create -f - --directory {at}"), POOL),
+        "Successfully created 1 'IPPool' resource(s)\n"
+    );
+    assert!(
+        store
+            .ok(&format!("--directory {at} get pools"), "")
+            .contains("10.1.0.0/16")
+    );
+    assert!(
+        store
+            .ok(&format!("ipam show --directory {at}"), "")
+            .contains("10.1.0.0/16")
+    );
+    let pods = "apiVersion: projectcalico.org/v3\nkind: WorkloadEndpoint\nmetadata: {namespace: default}\n\
+                spec: {orchestrator: k8s, node: n1, pod: web, endpoint: eth0, ipNetworks: [10.1.0.1/32], \
+                interfaceName: cali1}\n";
+    store.ok(&format!("create -f - --directory {at}"), pods);
+    let said = store.ok(
+        &format!("policy explain web 10.2.0.1 tcp/80 --directory {at}"),
+        "",
+    );
+    assert!(
+        said.starts_with("Packet:   default/web (10.1.0.1) -> 10.2.0.1 tcp/80\nVerdict:  Deny\n"),
+        "{said}"
+    );
+    assert!(said.lines().count() <= 10, "{said}");
+    let yaml = store.ok(
+        &format!("policy explain web 10.2.0.1 tcp/80 --directory {at} -o yaml"),
+        "",
+    );
+    assert!(yaml.contains("verdict: Deny"), "{yaml}");
+    let missing = store.feed(&["get", "pools", "--directory", "/nowhere"], "");
+    let said = String::from_utf8(missing.stderr).unwrap();
+    for word in [
+        "/nowhere",
+        "--directory",
+        "VROUTER_DIRECTORY",
+        "ETCD_ENDPOINTS",
+    ] {
+        assert!(said.contains(word), "{said}");
+    }
+}
+
+#[test]
+fn a_broken_file_hides_no_other() {
+    let store = Store::directory();
+    let Store::Directory(folder) = &store else {
+        panic!("it is one");
+    };
+    fs::write(folder.path().join("good.yaml"), POOL).unwrap();
+    fs::write(folder.path().join("bad.yaml"), "{").unwrap();
+    let seen = store.feed(&["get", "pools"], "");
+    let (shown, said) = (
+        String::from_utf8(seen.stdout).unwrap(),
+        String::from_utf8(seen.stderr).unwrap(),
+    );
+    assert!(shown.contains("10.1.0.0/16"), "{shown}");
+    assert!(said.contains("bad.yaml"), "{said}");
+    let seen = store.feed(&["get", "pool", "p"], "");
+    assert!(
+        String::from_utf8(seen.stdout)
+            .unwrap()
+            .contains("10.1.0.0/16")
+    );
 }
 
 #[test]
@@ -597,6 +825,9 @@ fn shells_and_man_know_the_commands() {
     for shell in ["bash", "zsh", "fish"] {
         let script = store.ok(&format!("completion {shell}"), "");
         assert!(script.contains("skip-exists"), "{shell}");
+        // Kinds are offered, and names asked for.
+        assert!(script.contains("globalnetworkpolicies"), "{shell}");
+        assert!(script.contains("vrouterctl names"), "{shell}");
     }
     assert!(store.ok("man", "").contains("vrouterctl"));
     let folder = tempfile::tempdir().unwrap();

@@ -1,10 +1,14 @@
 //! calicoctl's commands and flags.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::ipam::IpamCommand;
+use crate::calico::kinds;
+
 use super::node::{ClusterCommand, DatastoreCommand, NodeCommand};
 
 #[derive(Debug, Subcommand)]
@@ -54,6 +58,7 @@ pub(crate) enum Verb {
     /// Change parts of a resource
     Patch {
         /// Its kind
+        #[arg(value_parser = KindWord, hide_possible_values = true)]
         kind: String,
         /// Its name
         name: String,
@@ -70,6 +75,7 @@ pub(crate) enum Verb {
     /// Add, change or remove labels of a resource
     Label {
         /// Its kind
+        #[arg(value_parser = KindWord, hide_possible_values = true)]
         kind: String,
         /// Its name
         name: String,
@@ -114,6 +120,28 @@ pub(crate) enum Verb {
     },
 }
 
+/// Takes any word for a kind, which is judged later in calicoctl's words, and offers the kinds to
+/// shells.
+#[derive(Debug, Clone)]
+pub(crate) struct KindWord;
+
+impl TypedValueParser for KindWord {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        _command: &clap::Command,
+        _argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<String, clap::Error> {
+        Ok(value.to_string_lossy().into_owned())
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(kinds::offered().map(PossibleValue::new)))
+    }
+}
+
 /// Files of resources.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct FileArgs {
@@ -142,6 +170,7 @@ pub(crate) struct FileOptions {
 pub(crate) struct WhatArgs {
     /// The kind, such as node, ippool or gnp
     #[arg(required_unless_present = "filename", conflicts_with = "filename")]
+    #[arg(value_parser = KindWord, hide_possible_values = true)]
     pub(crate) kind: Option<String>,
     /// Names
     #[arg(value_name = "NAME")]

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use vrouter_api::similar;
+
 /// The formats of calicoctl.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Format {
@@ -17,6 +19,17 @@ pub(crate) enum Format {
     /// The same in a file.
     TemplateFile(PathBuf),
 }
+
+/// What stands before `=`.
+const NAMES: &[&str] = &[
+    "ps",
+    "wide",
+    "json",
+    "yaml",
+    "custom-columns",
+    "go-template",
+    "go-template-file",
+];
 
 impl FromStr for Format {
     type Err = String;
@@ -34,16 +47,21 @@ impl FromStr for Format {
             ("custom-columns", Some(of)) if !of.is_empty() => {
                 Ok(Self::Columns(of.split(',').map(str::to_owned).collect()))
             }
-            ("custom-columns", _) => {
-                Err("need to specify at least one column for custom-columns".to_owned())
-            }
+            ("custom-columns", _) => Err("need to specify at least one column".to_owned()),
             ("go-template", Some(of)) if !of.is_empty() => Ok(Self::Template(of.to_owned())),
             ("go-template-file", Some(of)) if !of.is_empty() => {
                 Ok(Self::TemplateFile(PathBuf::from(of)))
             }
             ("go-template", _) => Err("need to specify a template".to_owned()),
             ("go-template-file", _) => Err("need to specify a template file".to_owned()),
-            _ => Err(format!("unrecognized output format '{text}'")),
+            _ => {
+                let meant = similar(name, NAMES.iter().copied());
+                let meant = meant.map(|meant| format!("; did you mean '{meant}'?"));
+                Err(format!(
+                    "unrecognized output format '{text}'{}",
+                    meant.unwrap_or_default()
+                ))
+            }
         }
     }
 }

@@ -55,6 +55,11 @@ pub(crate) struct Cli {
     #[arg(short, long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
+    /// Resources of this directory, whatever file or environment say; for show, route and the like
+    /// a running vrouterd answers all the same
+    #[arg(long, global = true, value_name = "DIR", conflicts_with = "config")]
+    pub(crate) directory: Option<PathBuf>,
+
     /// Accepted as calicoctl does; there is no log
     #[arg(short, long, value_name = "LEVEL", hide_possible_values = true)]
     pub(crate) log_level: Option<LogLevel>,
@@ -127,6 +132,15 @@ pub(crate) enum Command {
         method: String,
         /// Its parameters, a JSON object
         params: Option<String>,
+    },
+    /// Print the names of the resources of a kind, for shells that complete them
+    #[command(hide = true)]
+    Names {
+        /// The kind
+        kind: String,
+        /// The namespace
+        #[arg(short, long)]
+        namespace: Option<String>,
     },
     /// Print a script that completes vrouterctl's words in a shell
     Completion {

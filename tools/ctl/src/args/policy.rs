@@ -40,19 +40,19 @@ Example:
 /// Where the policies are, if not in a running daemon.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct OfflineArgs {
-    /// Ask the resources in this directory, not vrouterd
-    #[arg(long, value_name = "DIR")]
+    /// The older name of --directory
+    #[arg(long, value_name = "DIR", hide = true, conflicts_with = "directory")]
     pub(crate) dir: Option<PathBuf>,
-    /// Only what this node decides; all nodes if not given
-    #[arg(long, value_name = "NAME", requires = "dir")]
+    /// With --directory only what this node decides; all nodes if not given
+    #[arg(long, value_name = "NAME")]
     pub(crate) node: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Packet {
-    /// Who sends: an address or an endpoint (NAMESPACE/NAME)
+    /// The sender: an address, an interface or an endpoint ([NAMESPACE/]NAME)
     source: String,
-    /// Who receives: an address or an endpoint (NAMESPACE/NAME)
+    /// The receiver: an address, an interface or an endpoint ([NAMESPACE/]NAME)
     destination: String,
     /// The protocol, with destination port or ICMP type: tcp/80, udp/53, icmp/8, 47
     #[arg(value_name = "PROTOCOL[/PORT]")]
@@ -104,6 +104,16 @@ impl Destined {
             icmp,
             family,
         }
+    }
+}
+
+/// What a packet is sent to, as it is written on the command line.
+pub(crate) fn service(packet: &Explain) -> String {
+    let protocol = packet.protocol;
+    match (packet.port, packet.icmp) {
+        (Some(port), _) => format!("{protocol}/{port}"),
+        (None, Some(icmp)) => format!("{protocol}/{}/{}", icmp.kind, icmp.code),
+        (None, None) => protocol.to_string(),
     }
 }
 

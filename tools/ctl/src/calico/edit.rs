@@ -23,12 +23,7 @@ pub(super) fn patch<W: Write>(
     text: &str,
     how: PatchType,
 ) -> Result<(), Failure> {
-    let failed = |reason: String| {
-        Failure::Calico(format!(
-            "Failed to patch '{}' resource: [{reason}]",
-            key.kind
-        ))
-    };
+    let failed = |reason: String| Failure::Calico(format!("hit error: {reason}"));
     if key.kind == Kind::ClusterInformation {
         let reason = "operation apply or replace is not supported on ClusterInformation";
         return Err(failed(reason.to_owned()));
@@ -64,7 +59,7 @@ fn change(
 ) -> Result<(), String> {
     let mut last = String::new();
     for _ in 0..TRIES {
-        let before = store.get(key).map_err(|error| error.to_string())?;
+        let before = store.get(key).map_err(|error| write::said(&error))?;
         let mut document = get::value(&before);
         edit(&mut document)?;
         let after = resource(&document, key)?;
@@ -121,42 +116,46 @@ pub(super) fn label<W: Write>(
             (None, Labels::Remove) => pairs.push((label.as_str(), "")),
             (None, Labels::Set { .. }) => {
                 return Err(Failure::Calico(format!(
-                    "invalid label {label}: it must be KEY=VALUE"
+                    "invalid label {label}: must be KEY=VALUE"
                 )));
             }
             (Some(_), Labels::Remove) => {
                 return Err(Failure::Calico(format!(
-                    "invalid label {label}: --remove takes the key alone"
+                    "invalid label {label}: must be the key alone beside --remove"
                 )));
             }
         }
     }
     // The words are made before the change, from what was there.
-    let before = store
-        .get(key)
-        .map_err(|error| failed(key, &error.to_string()))?;
+    let before = store.get(key).map_err(|error| match error {
+        StoreError::NotFound { .. } => Failure::Calico(format!("{kind} {name} not found")),
+        other => Failure::Calico(format!(
+            "failed to get {kind} {name}, error {}",
+            write::said(&other)
+        )),
+    })?;
     let there = &before.metadata().labels;
     for (label, value) in &pairs {
         let words = match (there.get(*label), how) {
             (Some(old), Labels::Set { overwrite: false }) if old != value => {
                 return Err(Failure::Calico(format!(
                     "failed to update label of {kind} {name}, key {label} is already present. \
-                     please use '--overwrite' flag to set a new value."
+                     please use '--overwrite' to set a new value"
                 )));
             }
             (Some(_), Labels::Set { .. }) => "updated label",
             (None, Labels::Set { .. }) => "set label",
             (Some(_), Labels::Remove) => {
-                said += &format!("Successfully removed label {label} from {kind} {name}.\n");
+                said += &format!("Successfully removed label {label} from {kind} {name}\n");
                 continue;
             }
             (None, Labels::Remove) => {
                 return Err(Failure::Calico(format!(
-                    "can not remove label of {kind} {name}, key {label} does not exist"
+                    "cannot remove label of {kind} {name}, key {label} does not exist"
                 )));
             }
         };
-        said += &format!("Successfully {words} {label} on {kind} {name}.\n");
+        said += &format!("Successfully {words} {label} on {kind} {name}\n");
     }
     change(store, key, |document| {
         let metadata = document.get_mut("metadata").and_then(Value::as_object_mut);
@@ -181,14 +180,12 @@ pub(super) fn label<W: Write>(
         }
         Ok(())
     })
-    .map_err(|reason| failed(key, &reason))?;
+    .map_err(|reason| {
+        Failure::Calico(format!(
+            "failed to update {kind} {name}, label not changed: {reason}"
+        ))
+    })?;
     out.text(&said)
-}
-
-fn failed(key: &Key, reason: &str) -> Failure {
-    Failure::Calico(format!(
-        "failed to update {key}, label not changed: {reason}"
-    ))
 }
 
 /// `convert`: every resource in its canonical form, a document each.

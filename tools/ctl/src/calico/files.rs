@@ -21,7 +21,7 @@ pub(super) fn load(
     how: FileOptions,
     namespace: Option<&str>,
 ) -> Result<Loaded, Failure> {
-    let refuse = |reason: String| Failure::Calico(format!("Failed to execute command: {reason}"));
+    let refuse = |reason: String| Failure::Calico(format!("failed to execute command: {reason}"));
     let mut files = Vec::new();
     if path.as_os_str() == "-" {
         files.push(path.to_owned());
@@ -50,6 +50,20 @@ pub(super) fn load(
     } else {
         Err(refuse(errors.join("\n")))
     }
+}
+
+/// Why a resource of a file cannot be in the namespace of the command line.
+pub(super) fn misplaced(resources: &[Resource], namespace: Option<&str>) -> Option<String> {
+    let namespace = namespace?;
+    resources.iter().find_map(|resource| {
+        let (kind, own) = (resource.kind(), &resource.metadata().namespace);
+        if !kind.namespaced() {
+            return Some(format!("{kind} is not namespaced"));
+        }
+        (own != namespace).then(|| {
+            format!("resource namespace does not match client namespace. {own} != {namespace}")
+        })
+    })
 }
 
 /// The files of a directory by name, those of its directories after them.

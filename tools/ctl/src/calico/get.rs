@@ -3,11 +3,11 @@
 use std::io::Write;
 
 use serde_json::{Value, json};
-use vrouter_api::{DEFAULT_ALLOW_PROFILE, Kind, Resource, to_value};
+use vrouter_api::{DEFAULT_ALLOW_PROFILE, Key, Kind, Resource, to_value};
 use vrouter_datastore::{Datastore, Scope, StoreError};
 
 use super::columns::{self, Cluster};
-use super::{go, kinds, template};
+use super::{go, kinds, template, write};
 use crate::args::calico::WhatArgs;
 use crate::args::format::Format;
 use crate::failure::Failure;
@@ -39,7 +39,11 @@ pub(super) fn run<W: Write>(
     if let Some(name) = &what.kind
         && what.names.is_empty()
     {
-        let kind = kinds::find(name)?;
+        let kind = kinds::find(name).map_err(before_reading)?;
+        if !kind.namespaced() && (all_namespaces || what.namespace.is_some()) {
+            let reason = Failure::Calico(format!("{kind} is not namespaced"));
+            return Err(before_reading(reason));
+        }
         let namespace = what.namespace.as_deref().unwrap_or("default");
         let scope = if kind.namespaced() && !all_namespaces {
             Scope::Namespace(namespace)
@@ -55,7 +59,12 @@ pub(super) fn run<W: Write>(
             revision: Some(list.revision),
         });
     } else {
-        for (key, _) in super::keys(what)? {
+        if all_namespaces && !what.names.is_empty() {
+            return Err(before_reading(Failure::Calico(
+                "cannot use --all-namespace flag for getting a single resource".to_owned(),
+            )));
+        }
+        for (key, _) in super::keys(what).map_err(before_reading)? {
             match store.get(&key) {
                 Ok(resource) => match groups.iter_mut().find(|group| group.kind == key.kind) {
                     Some(group) => {
@@ -70,7 +79,7 @@ pub(super) fn run<W: Write>(
                     }),
                 },
                 Err(error @ (StoreError::NotFound { .. } | StoreError::Invalid { .. })) => {
-                    errors.push(error.to_string());
+                    errors.push(write::said(&error));
                 }
                 Err(error) => return Err(failed(&error)),
             }
@@ -87,15 +96,22 @@ pub(super) fn run<W: Write>(
     print(out, groups, all_namespaces, format, &cluster)?;
     match errors[..] {
         [] => Ok(()),
-        _ => Err(Failure::Calico(format!(
-            "Failed to get resources: {}",
-            errors.join("\n")
-        ))),
+        _ => Err(Failure::Calico(errors.join("\n"))),
     }
 }
 
 fn failed(error: &StoreError) -> Failure {
-    Failure::Calico(format!("Failed to get resources: {error}"))
+    Failure::Calico(format!("failed to get resources: {}", write::said(error)))
+}
+
+/// What is wrong before anything is read, in calicoctl's words.
+fn before_reading(failure: Failure) -> Failure {
+    match failure {
+        Failure::Calico(reason) if !reason.starts_with("failed to ") => {
+            Failure::Calico(format!("failed to get resources: {reason}"))
+        }
+        other => other,
+    }
 }
 
 /// The resource as JSON, a policy of the default tier under the name it was given.
@@ -148,7 +164,7 @@ fn cluster(store: &dyn Datastore, groups: &[Group], format: &Format) -> Cluster 
     if !shown || !groups.iter().any(|group| group.kind == Kind::Node) {
         return Cluster::default();
     }
-    let key = super::key(Kind::BgpConfiguration, None, "default");
+    let key = Key::global(Kind::BgpConfiguration, "default");
     let configured = store.get(&key).ok().map(|resource| value(&resource));
     Cluster {
         as_number: configured
@@ -242,10 +258,7 @@ fn table<W: Write>(
             let cell = columns::cell(group.kind, name, resource, cluster);
             row.push(cell.ok_or_else(|| {
                 let known = columns::names(group.kind, true).join(", ");
-                Failure::Calico(format!(
-                    "Unknown output column: {name}; those of {} are {known}",
-                    group.kind
-                ))
+                Failure::Calico(format!("unknown heading {name}, valid values are: {known}"))
             })?);
         }
         rows.push(row);

@@ -1,6 +1,6 @@
 //! The kinds as users of calicoctl call them.
 
-use vrouter_api::Kind;
+use vrouter_api::{Kind, similar};
 
 use crate::failure::Failure;
 
@@ -168,17 +168,27 @@ const NAMES: &[(Kind, &[&str])] = &[
     ),
 ];
 
+/// The names that shells offer: the plurals, of each kind one.
+pub(crate) fn offered() -> impl Iterator<Item = &'static str> {
+    NAMES.iter().filter_map(|(_, names)| names.get(1).copied())
+}
+
 /// The kind of that name.
-pub(super) fn find(name: &str) -> Result<Kind, Failure> {
+pub(crate) fn find(name: &str) -> Result<Kind, Failure> {
     let lower = name.to_ascii_lowercase();
     let found = NAMES
         .iter()
         .find(|(_, names)| names.contains(&lower.as_str()));
     match found {
         Some((kind, _)) => Ok(*kind),
-        None => Err(Failure::Calico(format!(
-            "Failed to execute command: resource type '{name}' is not supported"
-        ))),
+        None => {
+            let all = NAMES.iter().flat_map(|(_, names)| names.iter().copied());
+            let meant = similar(&lower, all).map(|meant| format!("; did you mean '{meant}'?"));
+            Err(Failure::Calico(format!(
+                "resource type '{name}' is not supported{}",
+                meant.unwrap_or_default()
+            )))
+        }
     }
 }
 

@@ -10,7 +10,7 @@ mod files;
 mod get;
 mod go;
 mod ipam;
-mod kinds;
+pub(crate) mod kinds;
 mod migrate;
 mod node;
 mod template;
@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use vrouter_api::{Key, Kind};
-use vrouter_datastore::{Connection, Datastore, StoreError, initialize};
+use vrouter_datastore::{Connection, Datastore, Scope, StoreError, initialize};
 
 use crate::args::Cli;
 use crate::args::calico::{Verb, WhatArgs};
@@ -61,7 +61,7 @@ pub(crate) fn run<W: Write>(
             r#type,
             namespace,
         } => {
-            let key = key(kinds::find(kind)?, namespace.as_deref(), name);
+            let key = key(kinds::find(kind)?, namespace.as_deref(), name)?;
             edit::patch(out, &*open(cli)?, &key, patch, *r#type)
         }
         Verb::Label {
@@ -72,7 +72,7 @@ pub(crate) fn run<W: Write>(
             remove,
             namespace,
         } => {
-            let key = key(kinds::find(kind)?, namespace.as_deref(), name);
+            let key = key(kinds::find(kind)?, namespace.as_deref(), name)?;
             let how = if *remove {
                 edit::Labels::Remove
             } else {
@@ -102,17 +102,45 @@ pub(crate) fn run<W: Write>(
     }
 }
 
+/// The names of a kind's resources, a line each, for shells; they want no faults.
+pub(crate) fn names<W: Write>(
+    cli: &Cli,
+    out: &mut Output<W>,
+    kind: &str,
+    namespace: Option<&str>,
+) -> Result<(), Failure> {
+    let kind = kinds::find(kind)?;
+    let scope = match namespace {
+        _ if !kind.namespaced() => Scope::All,
+        namespace => Scope::Namespace(namespace.unwrap_or("default")),
+    };
+    let list = open(cli)?.list(kind, scope);
+    let list = list.map_err(|error| Failure::Calico(error.to_string()))?;
+    for resource in &list.resources {
+        out.text(&format!("{}\n", resource.metadata().name))?;
+    }
+    Ok(())
+}
+
 /// The datastore that file or environment name.
 pub(crate) fn open(cli: &Cli) -> Result<Arc<dyn Datastore>, Failure> {
-    let opened = Connection::of_process(cli.config.as_deref()).and_then(|it| it.open());
-    opened.map_err(|error| no_client(&error))
+    connection(cli)
+        .and_then(|it| it.open())
+        .map_err(|error| no_client(&error))
+}
+
+/// The datastore of the command line, else that of the file, else that of the environment.
+fn connection(cli: &Cli) -> Result<Connection, StoreError> {
+    match &cli.directory {
+        Some(directory) => Ok(Connection::Directory(directory.clone())),
+        None => Connection::of_process(cli.config.as_deref()),
+    }
 }
 
 /// The same to be written to: in an etcd, what every Calico cluster has is there first. As with
 /// calicoctl, a store that does not let us says so at the write itself.
 fn written(cli: &Cli) -> Result<Arc<dyn Datastore>, Failure> {
-    let connection =
-        Connection::of_process(cli.config.as_deref()).map_err(|error| no_client(&error))?;
+    let connection = connection(cli).map_err(|error| no_client(&error))?;
     let store = connection.open().map_err(|error| no_client(&error))?;
     if !matches!(connection, Connection::Directory(_)) {
         let _ = initialize(&*store);
@@ -120,16 +148,24 @@ fn written(cli: &Cli) -> Result<Arc<dyn Datastore>, Failure> {
     Ok(store)
 }
 
+/// As calicoctl begins, with the flag and the variables that name another store.
 fn no_client(error: &StoreError) -> Failure {
-    Failure::Calico(format!("Failed to create Calico API client: {error}"))
+    let cure = match error {
+        StoreError::Open { .. } | StoreError::NotADirectory { .. } => {
+            ": make it, or name another by --directory or VROUTER_DIRECTORY, or an etcd by \
+             ETCD_ENDPOINTS"
+        }
+        _ => "",
+    };
+    Failure::Calico(format!("Failed to create Calico API client: {error}{cure}"))
 }
 
 /// The key of a resource; namespaced ones are in `default` unless told otherwise.
-fn key(kind: Kind, namespace: Option<&str>, name: &str) -> Key {
-    if kind.namespaced() {
-        Key::namespaced(kind, namespace.unwrap_or("default"), name)
-    } else {
-        Key::global(kind, name)
+fn key(kind: Kind, namespace: Option<&str>, name: &str) -> Result<Key, Failure> {
+    match namespace {
+        _ if kind.namespaced() => Ok(Key::namespaced(kind, namespace.unwrap_or("default"), name)),
+        None => Ok(Key::global(kind, name)),
+        Some(_) => Err(Failure::Calico(format!("{kind} is not namespaced"))),
     }
 }
 
@@ -139,18 +175,19 @@ fn keys(what: &WhatArgs) -> Result<Vec<(Key, Option<String>)>, Failure> {
     match (&what.kind, &what.filename) {
         (Some(kind), _) => {
             let kind = kinds::find(kind)?;
-            if what.names.is_empty() {
-                return Err(Failure::Calico(
-                    "Failed to execute command: resource name must be specified".to_owned(),
-                ));
+            if what.names.is_empty() || what.names.iter().any(String::is_empty) {
+                return Err(Failure::Calico("resource name may not be empty".to_owned()));
             }
             let names = what.names.iter();
-            Ok(names
-                .map(|name| (key(kind, namespace, name), None))
-                .collect())
+            names
+                .map(|name| Ok((key(kind, namespace, name)?, None)))
+                .collect()
         }
         (None, Some(file)) => {
             let loaded = files::load(file, what.how, namespace)?;
+            if let Some(reason) = files::misplaced(&loaded.resources, namespace) {
+                return Err(Failure::Calico(reason));
+            }
             let resources = loaded.resources.into_iter();
             Ok(resources
                 .map(|it| (it.key(), it.metadata().resource_version.clone()))

@@ -71,7 +71,17 @@ pub(super) fn from_files<W: Write>(
     action: Action,
     from: &FileArgs,
 ) -> Result<(), Failure> {
-    let loaded = files::load(&from.filename, from.how, from.namespace.as_deref())?;
+    let namespace = from.namespace.as_deref();
+    let loaded = files::load(&from.filename, from.how, namespace)?;
+    if let Some(reason) = files::misplaced(&loaded.resources, namespace) {
+        let kinds: Vec<Kind> = loaded.resources.iter().map(Resource::kind).collect();
+        let of = single(&kinds).map(|kind| format!("'{kind}' "));
+        return Err(Failure::Calico(format!(
+            "failed to {} {}resource: [{reason}]",
+            action.verb(),
+            of.unwrap_or_default()
+        )));
+    }
     let tasks = loaded
         .resources
         .into_iter()
@@ -136,35 +146,52 @@ fn all<W: Write>(
     if kinds.is_empty() {
         return out.text("No resources specified\n");
     }
-    let mut handled = 0;
-    // As calicoctl does: the first that fails is the last that is tried, except where each stands
-    // for itself.
+    let total = kinds.len();
+    // One fault stops none of the others, as with calicoctl.
     let mut errors: Vec<String> = Vec::new();
     for task in tasks {
-        match one(store, action, task) {
-            Ok(true) => handled += 1,
-            Ok(false) => {}
-            Err(error) => {
-                errors.push(error);
-                if !matches!(action, Action::Delete { .. }) {
-                    break;
-                }
-            }
+        if let Err(error) = one(store, action, task) {
+            errors.push(error);
         }
     }
     let (verb, done) = (action.verb(), action.done());
+    let succeeded = total - errors.len();
     if errors.is_empty() {
-        return out.text(&format!("Successfully {done} {handled} {of}resource(s)\n"));
+        return out.text(&format!("Successfully {done} {total} {of}resource(s)\n"));
     }
-    let errors = errors.join(" ");
-    Err(Failure::Calico(match (handled, kinds.len()) {
-        (0, 1) => format!("Failed to {verb} {of}resource: [{errors}]"),
-        (0, _) => format!("Failed to {verb} any {of}resources: [{errors}]"),
-        (_, total) => {
+    let all = errors.join(" ");
+    Err(Failure::Calico(match action {
+        Action::Delete { .. } => {
+            if succeeded > 0 {
+                out.text(&format!(
+                    "Successfully {done} {succeeded} {of}resource(s)\n"
+                ))?;
+            }
+            let lines = errors
+                .iter()
+                .map(|error| format!("Failed to delete {of}resource: {error}\n"));
+            lines.collect()
+        }
+        Action::Replace => {
             out.text(&format!(
-                "Partial success: {done} the first {handled} out of {total} {of}resources:\n"
+                "Partial success: {done} the first {total} out of {total} {of}resources:\n"
             ))?;
-            format!("Hit error: {errors}")
+            let last = errors.last().map(String::as_str).unwrap_or_default();
+            format!("hit error: {last}")
+        }
+        Action::Create { .. } | Action::Apply if succeeded == 0 && total == 1 => {
+            format!("failed to {verb} {of}resource: [{all}]")
+        }
+        Action::Create { .. } | Action::Apply if succeeded == 0 => {
+            format!("failed to {verb} any {of}resources: [{all}]")
+        }
+        Action::Create { .. } | Action::Apply => {
+            if succeeded > errors.len() {
+                out.text(&format!(
+                    "Partial success: {done} the first {succeeded} out of {total} {of}resources:\n"
+                ))?;
+            }
+            format!("hit error: [{all}]")
         }
     }))
 }
@@ -209,14 +236,14 @@ fn refused(store: &dyn Datastore, action: Action, key: &Key) -> Option<String> {
     ))
 }
 
-/// Whether anything was done.
-fn one(store: &dyn Datastore, action: Action, task: Task) -> Result<bool, String> {
+/// Does one of them; what is left out counts as done.
+fn one(store: &dyn Datastore, action: Action, task: Task) -> Result<(), String> {
     if let Some(reason) = refused(store, action, &task.key()) {
         return Err(reason);
     }
     let result = match (task, action) {
         (Task::Write(resource), Action::Create { skip_exists }) => match store.create(&resource) {
-            Err(StoreError::AlreadyExists { .. }) if skip_exists => return Ok(false),
+            Err(StoreError::AlreadyExists { .. }) if skip_exists => return Ok(()),
             other => other,
         },
         (Task::Write(resource), Action::Apply) => apply(store, *resource),
@@ -232,23 +259,40 @@ fn one(store: &dyn Datastore, action: Action, task: Task) -> Result<bool, String
                     Action::Delete {
                         skip_not_exists: true,
                     },
-                ) => return Ok(false),
+                ) => return Ok(()),
                 (other, _) => other,
             }
         }
     };
-    result.map(|_| true).map_err(|error| said(&error))
+    result.map(drop).map_err(|error| said(&error))
 }
 
-/// An error of the store in calicoctl's words, which come after the resource's kind.
+/// An error of the store in calicoctl's words.
 pub(super) fn said(error: &StoreError) -> String {
     match error {
+        StoreError::NotFound { .. } | StoreError::AlreadyExists { .. } => {
+            format!("{error} with error: <nil>")
+        }
+        // It has no field there: the tier is said not to exist, as any resource.
+        StoreError::Refused {
+            field: "Spec.Tier",
+            reason,
+            ..
+        } => format!("{reason} with error: <nil>"),
         StoreError::Refused {
             key: _,
             field,
             value,
             reason,
         } => format!("error with field {field} = '{value}' ({reason})"),
+        StoreError::NotSupported {
+            operation,
+            key,
+            reason,
+        } => format!(
+            "operation {operation} is not supported on {}: {reason}",
+            key.name
+        ),
         other => other.to_string(),
     }
 }

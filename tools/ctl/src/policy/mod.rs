@@ -2,6 +2,7 @@
 
 mod offline;
 mod test;
+mod text;
 
 use std::io::Write;
 use std::path::Path;
@@ -32,10 +33,14 @@ struct Outcome {
 
 impl Source {
     fn open(
+        directory: Option<&Path>,
         from: &OfflineArgs,
         connect: impl FnOnce() -> Result<Client, Failure>,
     ) -> Result<Self, Failure> {
-        match &from.dir {
+        match directory.or(from.dir.as_deref()) {
+            None if from.node.is_some() => Err(Failure::Usage(
+                "--node is for resources of a directory: name it with --directory".to_owned(),
+            )),
             Some(directory) => Offline::read(directory, from.node.clone())
                 .map(|offline| Self::Files(Box::new(offline))),
             None => connect().map(|client| Self::Daemon(Box::new(client))),
@@ -62,17 +67,25 @@ fn cannot_read(file: &Path, error: &impl std::fmt::Display) -> Failure {
 
 pub(crate) fn run<W: Write>(
     out: &mut Output<W>,
+    directory: Option<&Path>,
     command: &PolicyCommand,
     connect: impl FnOnce() -> Result<Client, Failure>,
 ) -> Result<(), Failure> {
     match command {
         PolicyCommand::Explain { packet, from } => {
-            let explanation = Source::open(from, connect)?.explain(&packet.params())?;
-            explain::print(out, explanation.json())
+            let asked = packet.params();
+            let explanation = Source::open(directory, from, connect)?.explain(&asked)?;
+            let json = explanation.json();
+            if !out.is_table() {
+                return explain::print(out, json);
+            }
+            let walk = serde_json::from_str(json.get())
+                .map_err(|e| crate::failure::nonsense(&e.to_string()))?;
+            out.text(&text::lines(&asked, &walk))
         }
         PolicyCommand::Test { file, from } => {
             let expectations = test::read(file)?;
-            let mut source = Source::open(from, connect)?;
+            let mut source = Source::open(directory, from, connect)?;
             test::run(out, &expectations, |packet| {
                 let explanation = source.explain(packet)?;
                 serde_json::from_str(explanation.json().get())

@@ -21,11 +21,18 @@ struct Versions<'a> {
 #[derive(Serialize)]
 struct Ours {
     version: &'static str,
+    /// Empty where the build knew of none.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    commit: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    date: &'static str,
     protocol: u32,
 }
 
 const OURS: Ours = Ours {
     version: env!("CARGO_PKG_VERSION"),
+    commit: env!("VROUTER_COMMIT"),
+    date: env!("VROUTER_COMMIT_DATE"),
     protocol: PROTOCOL,
 };
 
@@ -35,7 +42,15 @@ pub(crate) fn client_version<W: Write>(out: &mut Output<W>) -> Result<(), Failur
         client: OURS,
         daemon: None,
     })? {
-        out.text(&format!("Client Version:    {}\n", OURS.version))?;
+        let commit = if OURS.commit.is_empty() {
+            "unknown".to_owned()
+        } else {
+            format!("{} ({})", OURS.commit, OURS.date)
+        };
+        out.text(&format!(
+            "Client Version:    {}\nGit commit:        {commit}\n",
+            OURS.version
+        ))?;
     }
     Ok(())
 }
