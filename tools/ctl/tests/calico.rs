@@ -92,8 +92,13 @@ fn every_kind_in_every_format() {
             for (format, extension) in [("ps", "ps"), ("wide", "wide"), ("yaml", "yaml")] {
                 let line = format!("get {kind} -o {format}");
                 let seen = store.ok(&line, "");
-                // Etcd has the built-in tiers as resources.
-                let suffix = if kind == "tiers" { store.suffix() } else { "" };
+                // Etcd has the built-in tiers as resources, and Calico's defaults in values.
+                let differs = ["tiers", "bgpconfigurations", "felixconfigurations"];
+                let suffix = if differs.contains(&kind) {
+                    store.suffix()
+                } else {
+                    ""
+                };
                 golden(&format!("{kind}{suffix}.{extension}"), &stable(&seen));
             }
             let expected = store.ok(&format!("get {kind}"), "");
