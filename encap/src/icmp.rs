@@ -1,13 +1,14 @@
 //! ICMP of both families: RFC 792, RFC 4443.
 //!
 //! Owns what a message's type makes of it to a flow table, the errors a router sends, and the
-//! answer to an echo request.
+//! answer to an echo request, and of a received error the packet it quotes.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use smoltcp::wire::{Ipv4Packet, Ipv6Packet};
 
-use crate::bytes::{put_u16, put_u32, u16_at};
+use crate::bytes::{array_at, put_u16, put_u32, u16_at};
 use crate::checksum::{Sum, ipv4_header, sum, update_u16};
 use crate::ip::{Ends, Headers, Repr, Transport};
 use crate::{Family, protocol};
@@ -63,6 +64,11 @@ pub fn is_echo_request(kind: u8) -> bool {
 pub fn is_discovery(kind: u8) -> bool {
     matches!(kind, 133..=137)
 }
+
+/// Destination Unreachable, Fragmentation Needed.
+const FRAGMENTATION_NEEDED: [u8; 2] = [3, 4];
+/// Packet Too Big; of ICMPv6.
+const PACKET_TOO_BIG: u8 = 2;
 
 /// The errors a router sends about a packet it does not forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,4 +200,78 @@ pub fn reply_to_echo(headers: &Headers, packet: &mut [u8]) {
     message[0] = reply;
     let checksum = update_u16(u16_at(message, 2), old, u16_at(message, 0));
     put_u16(message, 2, checksum);
+}
+
+/// The destination of the packet that was too big, as `message` quotes it: a Fragmentation Needed or
+/// Packet Too Big, from the ICMP header on. `None` for any other message.
+pub fn too_big_destination(message: &[u8], family: Family) -> Option<IpAddr> {
+    let (header, quoted) = message.split_at_checked(HEADER_LEN)?;
+    let is_too_big = match family {
+        Family::V4 => header[..2] == FRAGMENTATION_NEEDED,
+        Family::V6 => header[0] == PACKET_TOO_BIG,
+    };
+    if !is_too_big
+        || quoted.len() < family.header_len()
+        || Family::of_packet(quoted) != Some(family)
+    {
+        return None;
+    }
+    Some(match family {
+        Family::V4 => Ipv4Addr::from(array_at::<4>(quoted, 16)).into(),
+        Family::V6 => Ipv6Addr::from(array_at::<16>(quoted, 24)).into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fragmentation_needed() -> Vec<u8> {
+        let mut message = vec![3, 4, 0, 0, 0, 0, 0x05, 0x78];
+        message.extend([0x45, 0, 0, 100, 0, 0, 0x40, 0, 64, 17, 0, 0]);
+        message.extend([192, 0, 2, 1, 192, 0, 2, 2]);
+        message.extend([0; 8]);
+        message
+    }
+
+    fn packet_too_big() -> Vec<u8> {
+        let mut message = vec![2, 0, 0, 0, 0, 0, 0x05, 0x78];
+        message.extend([0x60, 0, 0, 0, 0, 60, 17, 64]);
+        message.extend("2001:db8::1".parse::<Ipv6Addr>().unwrap().octets());
+        message.extend("2001:db8::2".parse::<Ipv6Addr>().unwrap().octets());
+        message
+    }
+
+    #[test]
+    fn the_quoted_destination_is_found() {
+        assert_eq!(
+            too_big_destination(&fragmentation_needed(), Family::V4),
+            Some([192, 0, 2, 2].into())
+        );
+        assert_eq!(
+            too_big_destination(&packet_too_big(), Family::V6),
+            Some("2001:db8::2".parse().unwrap())
+        );
+    }
+
+    #[test]
+    fn other_or_short_messages_quote_nothing() {
+        for (message, family) in [
+            (fragmentation_needed(), Family::V4),
+            (packet_too_big(), Family::V6),
+        ] {
+            let least = HEADER_LEN + family.header_len();
+            for length in 0..least {
+                assert_eq!(too_big_destination(&message[..length], family), None);
+            }
+            for at in [0, 8] {
+                let mut other = message.clone();
+                other[at] ^= 0x40;
+                assert_eq!(too_big_destination(&other, family), None);
+            }
+        }
+        let mut host_unreachable = fragmentation_needed();
+        host_unreachable[1] = 1;
+        assert_eq!(too_big_destination(&host_unreachable, Family::V4), None);
+    }
 }

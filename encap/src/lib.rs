@@ -1,7 +1,7 @@
 //! Tunnel headers and the offloads of a network card, in software.
 //!
 //! This crate owns what happens to the bytes of one packet on its way into and out of a tunnel:
-//! headers ([`vxlan`], [`ipip`], [`ethernet`]), the rules for their TOS and TTL fields ([`ecn`]),
+//! headers ([`vxlan`], [`ipip`], [`ethernet`], [`icmp`]'s quotations), the rules for their TOS and TTL fields ([`ecn`]),
 //! [`checksum`]s, the [`offload`] word that travels with a packet, and the three ways of changing
 //! a packet's size: [`segment`] (GSO), [`coalesce`] (GRO) and [`fragment`] with [`reassemble`];
 //! [`tcp_mss`] keeps the last from being needed.

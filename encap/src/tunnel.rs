@@ -69,6 +69,16 @@ impl Tunnel {
         }
     }
 
+    /// The largest inner packet, in bytes, where an outer packet has up to `outer`.
+    pub const fn inner_mtu(self, outer: u32) -> u16 {
+        let outer = if outer > ip::LONGEST as u32 {
+            ip::LONGEST
+        } else {
+            outer as usize
+        };
+        outer.saturating_sub(self.overhead()) as u16
+    }
+
     /// Bytes of the longest inner packet that fits one outer IP packet, whose length field states
     /// the whole packet for IPv4.
     pub const fn longest_inner(self) -> usize {

@@ -137,6 +137,7 @@ pub struct Reassembler {
     keys: Box<[Option<Key>]>,
     slots: Box<[Slot]>,
     counters: Counters,
+    largest: usize,
 }
 
 impl Reassembler {
@@ -147,7 +148,13 @@ impl Reassembler {
             keys: vec![None; limits.datagrams].into_boxed_slice(),
             slots: (0..limits.datagrams).map(|_| Slot::new()).collect(),
             counters: Counters::default(),
+            largest: 0,
         }
+    }
+
+    /// Bytes of the largest fragment of the packet completed last.
+    pub fn largest_fragment(&self) -> usize {
+        self.largest
     }
 
     /// What happened so far.
@@ -224,6 +231,7 @@ impl Reassembler {
             return Ok(None);
         }
         self.counters.datagrams += 1;
+        self.largest = self.slots[at].largest();
         self.release(at, |counters| &mut counters.joined);
         Ok(self.slots[at].finish())
     }

@@ -22,6 +22,8 @@ pub(super) struct Slot {
     /// Fragments taken, zero after it was given up.
     fragments: u64,
     given_up: bool,
+    /// Bytes of the largest fragment that has come, headers included.
+    largest: usize,
     units: Units,
     /// Bytes of data that have come.
     bytes: usize,
@@ -56,6 +58,7 @@ impl Slot {
             born: 0,
             fragments: 0,
             given_up: false,
+            largest: 0,
             units: Units::EMPTY,
             bytes: 0,
             furthest: 0,
@@ -72,6 +75,7 @@ impl Slot {
         self.born = now;
         self.fragments = 0;
         self.given_up = false;
+        self.largest = 0;
         self.units.clear();
         self.bytes = 0;
         self.furthest = 0;
@@ -83,6 +87,10 @@ impl Slot {
 
     pub(super) fn born(&self) -> u64 {
         self.born
+    }
+
+    pub(super) fn largest(&self) -> usize {
+        self.largest
     }
 
     pub(super) fn fragments(&self) -> u64 {
@@ -150,6 +158,7 @@ impl Slot {
         }
 
         self.ecn = ecn;
+        self.largest = self.largest.max(fragment.data.end);
         self.dont_fragment &= match fragment.family {
             Family::V4 => u16_at(packet, 6) & DONT_FRAGMENT != 0,
             Family::V6 => false,

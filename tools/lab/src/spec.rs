@@ -141,6 +141,11 @@ pub struct Spec {
     /// into different subnets.
     #[arg(long, value_enum, default_value = "vxlan")]
     pub encap: Encap,
+    /// Puts odd and even nodes into different subnets with every encapsulation; the router between
+    /// them knows the blocks of pods where there is no tunnel.
+    #[arg(long)]
+    #[serde(default)]
+    pub two_subnets: bool,
     /// Address families of pods and nodes.
     #[arg(long, value_enum, default_value = "4")]
     pub family: Family,
@@ -288,6 +293,11 @@ impl Spec {
             }
         };
         Err(LabError::Invalid(format!("--backend tap-loop: {reason}")))
+    }
+
+    /// Whether the nodes are spread over two subnets.
+    pub fn crosses_subnets(&self) -> bool {
+        self.two_subnets || self.encap.crosses_subnets()
     }
 
     /// What forwards the packets of node `node`, counted from one.

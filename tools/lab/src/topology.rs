@@ -167,7 +167,7 @@ impl Lab {
 impl Node {
     fn plan(name: &LabName, spec: &Spec, index: usize) -> Self {
         let (has_v4, has_v6) = (spec.family.has_v4(), spec.family.has_v6());
-        let crosses = spec.encap.crosses_subnets();
+        let crosses = spec.crosses_subnets();
         let subnet = Subnet(if crosses && index.is_multiple_of(2) {
             2
         } else {

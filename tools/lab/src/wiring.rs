@@ -103,6 +103,7 @@ pub fn underlay(lab: &Lab) -> Result<()> {
         ));
     }
     netns::ip(&lab.underlay, &lines)?;
+    netns::ip(&lab.underlay, &block_routes(lab))?;
     let forwarding =
         ["ipv4/ip_forward", "ipv6/conf/all/forwarding"].map(|key| (key.to_owned(), "1"));
     netns::sysctl(&lab.underlay, &forwarding)?;
@@ -111,6 +112,24 @@ pub fn underlay(lab: &Lab) -> Result<()> {
         Offload::On => Ok(()),
         Offload::Off => offloads_off(lab),
     }
+}
+
+/// The router's ways to the pods of nodes in different subnets that have no tunnel.
+fn block_routes(lab: &Lab) -> Vec<String> {
+    let mut lines = Vec::new();
+    for v6 in [false, true] {
+        if lab.subnets().len() < 2 || lab.spec.encap.tunnel(v6).is_some() {
+            continue;
+        }
+        for node in &lab.nodes {
+            let Some(address) = node.address(v6) else {
+                continue;
+            };
+            let routes = node.blocks(v6);
+            lines.extend(routes.map(|block| format!("route add {block} via {address}")));
+        }
+    }
+    lines
 }
 
 /// The name of a subnet's bridge.

@@ -4,6 +4,7 @@ or saves them.
 frames.py peer OUT            what a good and a spoofing peer sends to node1, as a pcap file
 frames.py malformed OUT       malformed underlay frames for node1, as a pcap file
 frames.py malformed-pod MAC   sends malformed frames from the eth0 of the pod that this runs in
+frames.py forged OUT          ICMP errors for node1 that quote what it never sent, as a pcap file
 frames.py flood MAC FROM TO   sends SYNs from 4000 ports by the eth0 of the pod that this runs in
 """
 import os
@@ -12,7 +13,8 @@ import socket
 import struct
 import sys
 
-from scapy.all import (ARP, ICMP, IP, TCP, UDP, Ether, ICMPv6EchoRequest, ICMPv6ND_NS, IPv6,
+from scapy.all import (ARP, ICMP, IP, TCP, UDP, Ether, ICMPv6EchoRequest, ICMPv6ND_NS,
+                       ICMPv6PacketTooBig, IPv6,
                        IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, IPv6ExtHdrRouting, Raw, VXLAN,
                        conf, fragment, sendp, wrpcap)
 
@@ -151,6 +153,20 @@ def malformed():
     return frames
 
 
+def forged():
+    """Errors of the router about packets to node2: other ports, other protocols, no ports at all."""
+    router, node2 = "172.16.1.1", "172.16.2.12"
+    error = Ether(dst=MAC1, src=MAC2) / IP(src=router, dst=NODE1) / ICMP(type=3, code=4, nexthopmtu=600)
+    quoted = IP(src=NODE1, dst=node2, flags="DF", len=1500)
+    frames = [error / quoted / UDP(sport=sport, dport=4789) for sport in (9, 53, 4789)]
+    frames += [error / quoted / TCP(sport=33333, dport=443), error / (quoted / UDP())]
+    frames.append(error / IP(src="172.16.1.99", dst=node2, flags="DF", proto=4, len=1500) / Raw(b"x" * 8))
+    router6, node1, node2 = "fd00:16:1::1", "fd00:16:1::11", "fd00:16:2::12"
+    error = Ether(dst=MAC1, src=MAC2) / IPv6(src=router6, dst=node1) / ICMPv6PacketTooBig(mtu=1280)
+    frames.append(error / IPv6(src=node1, dst=node2, plen=1460) / UDP(sport=9, dport=4789))
+    return frames
+
+
 def flood(gateway, source, destination):
     own = open("/sys/class/net/eth0/address").read().strip()
     frames = (bytes(Ether(dst=gateway, src=own) / IP(src=source, dst=destination) /
@@ -200,7 +216,7 @@ def main():
     if what == "flood":
         flood(*sys.argv[2:])
         return
-    frames = peer() if what == "peer" else malformed()
+    frames = {"peer": peer, "forged": forged, "malformed": malformed}[what]()
     fits = [frame for frame in (bytes(frame) for frame in frames) if len(frame) <= 1514]
     wrpcap(sys.argv[2], [Ether(frame) if len(frame) >= 14 else Raw(frame) for frame in fits], linktype=1)
     print(len(fits))

@@ -4,12 +4,14 @@
 //! devices, changed addresses — comes to it as an [`Input`], so nothing here needs a lock. What is
 //! to be done is `vrouter-core`'s to say; [`LocalNode`] does it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use crossbeam::channel::{Receiver, select, tick, unbounded};
 use crossbeam::queue::ArrayQueue;
+use encap::Family;
 use ipnet::IpNet;
 use policy::flow::{self, FlowTable};
 use vrouter_api::{Event, FlowTimeouts, Kind};
@@ -23,6 +25,7 @@ use vrouter_dataplane::id::InterfaceId;
 use vrouter_dataplane::worker;
 use vrouter_datastore::{Datastore, Watch};
 use vrouter_io::any::AnyDevice;
+use vrouter_io::path_mtu::{Mtus, PathMtuWatch, Paths};
 use vrouter_io::tun;
 
 use crate::blocks::Blocks;
@@ -103,6 +106,7 @@ pub struct Agent {
     pub(crate) store: Arc<dyn Datastore>,
     reporting: Reporting,
     blocks: Blocks,
+    path_watch: PathMtuWatch,
     inbox: Inbox,
     pub(crate) problems: Vec<String>,
     /// When steps that failed are tried again.
@@ -116,6 +120,7 @@ struct Inbox {
     watch: Watch,
     died: Receiver<Died>,
     failed: Receiver<DeviceFailed>,
+    path_mtus: Receiver<Mtus>,
 }
 
 impl Agent {
@@ -191,6 +196,11 @@ impl Agent {
         )?;
         workers.add(InterfaceId::HOST, queues.into_iter().map(AnyDevice::Tun));
         let watch = store.watch(&watched())?;
+        let (path_change, path_mtus) = unbounded();
+        let path_watch = PathMtuWatch::start(move |mtus: &Mtus| {
+            // The agent is gone when it ends.
+            let _ = path_change.send(mtus.clone());
+        })?;
         let reporting = Reporting::start(&settings, &store, start)?;
         Ok(Self {
             settings,
@@ -208,10 +218,12 @@ impl Agent {
             store,
             reporting,
             blocks: Blocks::default(),
+            path_watch,
             inbox: Inbox {
                 watch,
                 died,
                 failed,
+                path_mtus,
             },
             problems: Vec::new(),
             retry: None,
@@ -233,10 +245,11 @@ impl Agent {
     fn serve(&mut self, inputs: &Receiver<Input>, ready: impl FnOnce()) -> Result<(), AgentError> {
         let look = tick(LOOK);
         let mut ready = Some(ready);
-        let (events, died, failed) = (
+        let (events, died, failed, path_mtus) = (
             self.inbox.watch.events().clone(),
             self.inbox.died.clone(),
             self.inbox.failed.clone(),
+            self.inbox.path_mtus.clone(),
         );
         while !self.stopping {
             select! {
@@ -253,6 +266,9 @@ impl Agent {
                 },
                 recv(failed) -> failed => if let Ok(failed) = failed {
                     self.device_failed(failed);
+                },
+                recv(path_mtus) -> mtus => if let Ok(mtus) = mtus {
+                    self.path_mtus_changed(mtus);
                 },
                 recv(look) -> _ => self.observe_host(),
             }
@@ -291,6 +307,7 @@ impl Agent {
         self.observed.host.underlay = underlay.unwrap_or_default();
         let options = self.wanted.options.clone();
         self.wanted = Wanted::new(&mut self.state, desired, &self.observed.host, &options);
+        self.path_watch.set_paths(self.paths());
         let timeouts = timeouts(&self.wanted.desired.felix.flow_timeouts);
         self.node.shared.flows.set_timeouts(&timeouts);
         let outcome = execute::converge(&mut self.observed, &self.wanted, &mut self.node);
@@ -313,6 +330,37 @@ impl Agent {
             }
         }
         self.problems = problems;
+    }
+
+    /// The paths to the other nodes.
+    fn paths(&self) -> Paths {
+        let desired = &self.wanted.desired;
+        let remotes = desired.peers.values().flat_map(|peer| {
+            let v4 = peer.v4.map(IpAddr::V4);
+            v4.into_iter().chain(peer.v6.map(IpAddr::V6))
+        });
+        let with_local = |remote: IpAddr| {
+            let local = desired.address(Family::from(remote))?;
+            Some((remote, local.addr()))
+        };
+        Paths {
+            remotes: remotes.filter_map(with_local).collect(),
+            link_mtu: self.wanted.underlay_mtu,
+        }
+    }
+
+    /// Brings tunnels to the MTUs of their paths.
+    fn path_mtus_changed(&mut self, mtus: Mtus) {
+        for (remote, mtu) in &mtus {
+            let before = self.observed.host.path_mtus.get(remote);
+            if before.is_some_and(|before| before != mtu) {
+                tracing::info!(%remote, mtu, "the path's MTU changed");
+            }
+        }
+        self.observed.host.path_mtus = mtus;
+        if self.state.in_sync {
+            self.publish();
+        }
     }
 
     fn report_endpoints(&self) {

@@ -98,6 +98,13 @@ impl Host {
         }
     }
 
+    /// The router towards an address that is on no link of ours, and the interface to it: the
+    /// kernel's routes have no next hop beyond a link, so it is resolved as BIRD does it.
+    fn next_hop(&self, address: IpAddr) -> Option<(IpAddr, u32)> {
+        let route = self.link.route_to(address).ok()??;
+        Some((route.via?, route.interface?))
+    }
+
     /// A route in the kernel's form.
     fn route(&self, route: &KernelRoute) -> Route {
         let interface = match route.out {
@@ -105,7 +112,11 @@ impl Host {
             Outgoing::Underlay(index) => index,
         };
         let base = match route.via {
-            Some(via) => Route::via(route.destination, via, interface),
+            Some(via) if route.onlink => Route::via(route.destination, via, interface),
+            Some(via) => {
+                let (via, interface) = self.next_hop(via).unwrap_or((via, interface));
+                Route::via(route.destination, via, interface)
+            }
             None => Route::on_link(route.destination, interface),
         };
         Route {

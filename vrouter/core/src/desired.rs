@@ -171,8 +171,7 @@ impl Desired {
             Tunnel::Vxlan(Family::V6) => self.felix.vxlan_mtu_v6,
             Tunnel::Ipip => self.felix.ipip_mtu,
         };
-        let left = underlay.min(65_535) as usize;
-        set.unwrap_or(left.saturating_sub(tunnel.overhead()) as u16)
+        set.unwrap_or(tunnel.inner_mtu(underlay))
     }
 
     /// Our underlay address of a family, with its subnet.

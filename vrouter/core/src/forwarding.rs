@@ -153,15 +153,16 @@ impl View<'_> {
                 }
             }
         };
-        let mtu = self
-            .wanted
-            .desired
-            .tunnel_mtu(tunnel, self.wanted.underlay_mtu);
+        let desired = &self.wanted.desired;
+        let link = desired.tunnel_mtu(tunnel, self.wanted.underlay_mtu);
+        let path = self.observed.host.path_mtus.get(&remote);
+        let path = path.map_or(u16::MAX, |outer| tunnel.inner_mtu(*outer));
         Adjacency::Tunnel {
             out: InterfaceId::tunnel(tunnel),
             encap,
             remote,
-            mtu,
+            mtu: link.min(path),
+            by_path: path < link,
         }
     }
 

@@ -36,6 +36,8 @@ pub struct HostFacts {
     pub underlay: Option<Underlay>,
     /// Addresses of the host's own interfaces.
     pub addresses: BTreeSet<IpAddr>,
+    /// MTU of the path to each other node, where the kernel knows one.
+    pub path_mtus: BTreeMap<IpAddr, u32>,
 }
 
 /// A workload's open TAP.

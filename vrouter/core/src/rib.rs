@@ -56,6 +56,11 @@ impl Way {
 /// What tells one adjacency from others for as long as the process lives, whatever its place.
 fn identity(adjacency: &Adjacency) -> u64 {
     let mut hasher = DefaultHasher::new();
+    let mut adjacency = adjacency.clone();
+    // A path's MTU changes while its flows stay.
+    if let Adjacency::Tunnel { mtu, by_path, .. } = &mut adjacency {
+        (*mtu, *by_path) = (0, false);
+    }
     adjacency.hash(&mut hasher);
     hasher.finish()
 }
@@ -457,6 +462,7 @@ mod tests {
             out: InterfaceId(out),
             local: true,
             mtu: 1500,
+            by_path: false,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use encap::Family;
 use encap::ethernet::{self, EtherType};
 use encap::vxlan::Vni;
 
@@ -16,6 +17,10 @@ pub const GATEWAY_MAC: Mac = [0xee; 6];
 
 /// Length of an Ethernet header.
 pub const ETHERNET: usize = ethernet::HEADER_LEN;
+
+/// The smallest MTU of a link that carries IPv6 (RFC 8200 section 5). Of a tunnel with less room the
+/// underlay's packets are fragmented.
+pub const IPV6_MINIMUM_MTU: u16 = 1280;
 
 /// What stands in front of the inner packet on the underlay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -66,6 +71,8 @@ pub enum Adjacency {
         remote: IpAddr,
         /// Largest inner packet in bytes.
         mtu: u16,
+        /// Whether the path to the other node limits `mtu`, and not this node's own link.
+        by_path: bool,
     },
     /// Several equal ways; a flow keeps to one (RFC 2992).
     Group(Box<[Member]>),
@@ -110,13 +117,15 @@ impl Adjacency {
         bytes
     }
 
-    /// The largest packet that goes this way, in bytes.
-    pub fn mtu(&self) -> Option<u16> {
+    /// The largest packet of a family that goes this way, in bytes.
+    pub fn mtu(&self, family: Family) -> Option<u16> {
         match self {
             Self::Drop(_) | Self::Group(_) => None,
-            Self::Host { mtu, .. } | Self::Neighbor { mtu, .. } | Self::Tunnel { mtu, .. } => {
-                Some(*mtu)
-            }
+            Self::Host { mtu, .. } | Self::Neighbor { mtu, .. } => Some(*mtu),
+            Self::Tunnel { mtu, .. } => Some(match family {
+                Family::V4 => *mtu,
+                Family::V6 => (*mtu).max(IPV6_MINIMUM_MTU),
+            }),
         }
     }
 

@@ -3,7 +3,6 @@
 
 use encap::{tcp, tcp_mss};
 
-use crate::adjacency::Adjacency;
 use crate::packet::Transport;
 use crate::tables::Tables;
 use crate::worker::Packet;
@@ -24,7 +23,7 @@ fn clamp_syn(tables: &Tables, packet: &mut Packet, mtu: u16) {
     let back = tables
         .route(packet.headers.source, packet.flow_hash())
         .and_then(|id| tables.adjacency(id))
-        .and_then(Adjacency::mtu);
+        .and_then(|adjacency| adjacency.mtu(packet.headers.family));
     let mss = tcp_mss::for_mtu(
         back.map_or(mtu, |back| back.min(mtu)),
         packet.headers.family,

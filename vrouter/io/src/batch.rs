@@ -65,6 +65,7 @@ pub(crate) enum Fate {
     Sent,
     Full,
     Refused,
+    TooBig,
 }
 
 /// Sends packets by a system call each; counts what became of them.
@@ -81,6 +82,7 @@ pub(crate) fn one_by_one(
                 done.bytes += len;
             }
             Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => done.full += 1,
+            Err(Errno::EMSGSIZE) => done.too_big += 1,
             // EINVAL: headers and packet do not fit each other; EIO: the interface is down.
             Err(_) => done.refused += 1,
         }
@@ -98,7 +100,12 @@ enum Failure {
     Full,
     /// The kernel cannot segment on this way.
     NoSegmentation,
-    /// Too long, no route, or not allowed.
+    /// Segments longer than the path as the kernel has just learned it: it fragments datagrams, but
+    /// not segments.
+    SegmentsTooBig,
+    /// Longer than the path as the kernel knows it, and not to be fragmented.
+    TooBig,
+    /// No route, or not allowed.
     Refused,
 }
 
@@ -111,6 +118,9 @@ impl Failure {
             Some(libc::EAGAIN) => Self::SocketFull,
             Some(libc::ENOBUFS | libc::ENOMEM) => Self::Full,
             Some(libc::EIO) if segmented => Self::NoSegmentation,
+            // Before Linux 6.10 it is EINVAL.
+            Some(libc::EMSGSIZE | libc::EINVAL) if segmented => Self::SegmentsTooBig,
+            Some(libc::EMSGSIZE) => Self::TooBig,
             _ => Self::Refused,
         }
     }
@@ -159,6 +169,7 @@ impl Sender {
                 }
                 Fate::Full => into.full += 1,
                 Fate::Refused => into.refused += 1,
+                Fate::TooBig => into.too_big += 1,
             }
         }
     }
@@ -196,6 +207,8 @@ impl Sender {
                     self.segmentation = false;
                     self.flush_apart(socket, *piece, message);
                 }
+                Failure::SegmentsTooBig => self.flush_apart(socket, *piece, message),
+                Failure::TooBig => self.settle(piece.packet, Fate::TooBig),
                 Failure::Full => self.settle(piece.packet, Fate::Full),
                 Failure::Stale | Failure::Refused => self.settle(piece.packet, Fate::Refused),
             }

@@ -14,6 +14,7 @@ pub mod ipip;
 pub mod link;
 pub mod netns;
 mod packet;
+pub mod path_mtu;
 pub mod pod;
 pub mod poller;
 pub mod queue;

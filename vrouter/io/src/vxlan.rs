@@ -173,14 +173,14 @@ fn source(address: IpAddr) -> io::Result<Socket> {
     let socket = udp(address)?;
     batch::deafen(&socket)?;
     batch::enlarge(&socket)?;
-    // DF, and no heed to ICMP's word on the path: a forged one must not stop the tunnel.
+    // DF on what fits the path as the kernel knows it; what does not is fragmented by the kernel.
     match address {
         IpAddr::V4(_) => {
-            let (option, value) = (libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE);
+            let (option, value) = (libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_WANT);
             sys::set_option(&socket, libc::IPPROTO_IP, option, value)?;
         }
         IpAddr::V6(_) => {
-            let (option, value) = (libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE);
+            let (option, value) = (libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_WANT);
             sys::set_option(&socket, libc::IPPROTO_IPV6, option, value)?;
         }
     }

@@ -230,6 +230,7 @@ fn tables(size: Size, graph: &Graph, fib: Fib) -> Tables {
         },
         remote: remote(node),
         mtu: 1450,
+        by_path: false,
     }));
     let mut interfaces = vec![(
         "vxlan.calico".to_owned(),

@@ -75,11 +75,12 @@ pub(super) fn neighbors<W: Write>(
 }
 
 pub(super) fn tunnels<W: Write>(out: &mut Output<W>, tunnels: &Vec<Tunnel>) -> Result<(), Failure> {
-    const ALL: [&str; 13] = [
+    const ALL: [&str; 14] = [
         "NODE",
         "REMOTE",
         "ENCAP",
         "MTU",
+        "PATH-MTU",
         "ROUTES",
         "KNOWN",
         "RX",
@@ -93,7 +94,7 @@ pub(super) fn tunnels<W: Write>(out: &mut Output<W>, tunnels: &Vec<Tunnel>) -> R
     if out.structured(tunnels)? {
         return Ok(());
     }
-    let mut table = Table::new(if out.is_wide() { &ALL } else { &ALL[..8] });
+    let mut table = Table::new(if out.is_wide() { &ALL } else { &ALL[..9] });
     let size = |traffic: Option<Traffic>| traffic.map(|t| bytes(t.bytes)).unwrap_or_default();
     let packets =
         |traffic: Option<Traffic>| traffic.map(|t| t.packets.to_string()).unwrap_or_default();
@@ -103,6 +104,7 @@ pub(super) fn tunnels<W: Write>(out: &mut Output<W>, tunnels: &Vec<Tunnel>) -> R
             tunnel.remote.to_string(),
             encap(tunnel.encap, tunnel.vni),
             tunnel.mtu.to_string(),
+            optional(tunnel.path_mtu.as_ref()),
             tunnel.routes.to_string(),
             if tunnel.known_source { "yes" } else { "no" }.to_owned(),
             size(tunnel.rx),

@@ -7,6 +7,8 @@
 mod iptables;
 mod nft;
 
+use std::net::IpAddr;
+
 use crate::addresses::{self, GATEWAY_MAC, GATEWAY_V4, GATEWAY_V6};
 use crate::error::Result;
 use crate::names::{POD_INTERFACE, UNDERLAY_INTERFACE};
@@ -151,6 +153,16 @@ fn routes(lab: &Lab, node: &Node, v6: bool, lines: &mut Vec<String>, fdb: &mut V
                 unreachable!("Spec::check refuses IPIP between kernel nodes")
             }
             (Some(Tunnel::Vxlan(_)), None) | (None, _) => {
+                let router = if v6 {
+                    IpAddr::V6(node.subnet.router_v6())
+                } else {
+                    IpAddr::V4(node.subnet.router_v4())
+                };
+                let underlay = if peer.subnet == node.subnet {
+                    underlay
+                } else {
+                    router
+                };
                 for block in peer.blocks(v6) {
                     lines.push(format!(
                         "route add {block} via {underlay} dev {UNDERLAY_INTERFACE} onlink"

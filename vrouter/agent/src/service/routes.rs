@@ -195,7 +195,14 @@ fn tunnel(
         .find(|(open, _)| Some(**open) == by);
     let vxlan = matches!(by, Some(Tunnel::Vxlan(_)));
     let peer = agent.wanted.desired.peers.get(node);
-    let mtu = agent.wanted.underlay_mtu;
+    let underlay_mtu = agent.wanted.underlay_mtu;
+    let link = by.map_or(underlay_mtu, |by| {
+        agent.wanted.desired.tunnel_mtu(by, underlay_mtu).into()
+    });
+    let path_mtu = agent.observed.host.path_mtus.get(&remote).copied();
+    let path = path_mtu.map_or(u32::MAX, |outer| {
+        by.map_or(outer, |by| by.inner_mtu(outer).into())
+    });
     let counters =
         open.map(|(open, _)| super::interfaces::counters(agent, InterfaceId::tunnel(*open)));
     let theirs = peer.map(|peer| Mac(peer.mac(family)));
@@ -207,7 +214,8 @@ fn tunnel(
         local: open.map(|(_, socket)| socket.local),
         encap,
         vni: vxlan.then_some(agent.wanted.desired.felix.vxlan_vni),
-        mtu: by.map_or(mtu, |by| agent.wanted.desired.tunnel_mtu(by, mtu).into()),
+        mtu: link.min(path),
+        path_mtu,
         remote_mac: theirs.filter(|_| vxlan),
         local_mac: vxlan.then_some(ours),
         known_source: peer.is_some(),

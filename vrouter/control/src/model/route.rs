@@ -105,6 +105,9 @@ pub struct Tunnel {
     pub vni: Option<u32>,
     /// The largest inner packet in bytes.
     pub mtu: u32,
+    /// The largest outer packet on the path to the remote in bytes, where the kernel knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_mtu: Option<u32>,
     /// The inner destination MAC of VXLAN: the other VTEP's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote_mac: Option<Mac>,

@@ -52,7 +52,7 @@ impl Capabilities {
     };
 }
 
-/// What became of the packets given to [`Device::transmit`]; the three counts add up to them.
+/// What became of the packets given to [`Device::transmit`]; the four counts add up to them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Transmitted {
     /// Packets the device took.
@@ -63,6 +63,8 @@ pub struct Transmitted {
     pub full: usize,
     /// Packets it refused.
     pub refused: usize,
+    /// Packets larger than the path to where they go carries.
+    pub too_big: usize,
 }
 
 impl AddAssign for Transmitted {
@@ -72,11 +74,13 @@ impl AddAssign for Transmitted {
             bytes,
             full,
             refused,
+            too_big,
         } = other;
         self.sent += sent;
         self.bytes += bytes;
         self.full += full;
         self.refused += refused;
+        self.too_big += too_big;
     }
 }
 

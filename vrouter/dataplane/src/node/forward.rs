@@ -19,7 +19,7 @@ use crate::worker::{Core, Packet};
 
 node! {
     Forward to [Segment Fragment TunnelOutput Transmit]
-    drops [NoRoute Blackhole Hairpin StaleAdjacency TtlExceeded TooBig NoBuffer]
+    drops [NoRoute Blackhole Hairpin StaleAdjacency TtlExceeded TooBig PathTooBig NoBuffer]
     makes [IcmpError]
     ends []
 }
@@ -28,15 +28,17 @@ pub(super) fn forward(core: &mut Core, tables: &Tables, packet: &mut Packet) -> 
     let Some(adjacency) = tables.adjacency(packet.adjacency) else {
         return Next::Drop(DropReason::StaleAdjacency);
     };
-    let (out, mtu) = match adjacency {
-        Adjacency::Drop(DropReason::NoRoute) => {
-            return Next::Reject(DropReason::NoRoute, IcmpError::NetUnreachable);
-        }
-        Adjacency::Drop(reason) => return Next::Drop(*reason),
-        Adjacency::Group(_) => return Next::Drop(DropReason::StaleAdjacency),
-        Adjacency::Host { out, mtu, .. }
-        | Adjacency::Neighbor { out, mtu, .. }
-        | Adjacency::Tunnel { out, mtu, .. } => (*out, *mtu),
+    let (Some(out), Some(mtu)) = (adjacency.out(), packet.mtu(adjacency)) else {
+        return match adjacency {
+            Adjacency::Drop(DropReason::NoRoute) => {
+                Next::Reject(DropReason::NoRoute, IcmpError::NetUnreachable)
+            }
+            Adjacency::Drop(reason) => Next::Drop(*reason),
+            Adjacency::Group(_)
+            | Adjacency::Host { .. }
+            | Adjacency::Neighbor { .. }
+            | Adjacency::Tunnel { .. } => Next::Drop(DropReason::StaleAdjacency),
+        };
     };
     if !packet.generated
         && let Some(next) = cross(adjacency, packet)
@@ -55,7 +57,15 @@ pub(super) fn forward(core: &mut Core, tables: &Tables, packet: &mut Packet) -> 
     let gso = packet.buffer.meta.offload.gso();
     let kept_whole = packet.headers.dont_fragment && !packet.refragment;
     if too_big && kept_whole && !packet.generated {
-        return Next::Reject(DropReason::TooBig, IcmpError::TooBig { mtu });
+        let reason = match adjacency {
+            Adjacency::Tunnel { by_path: true, .. } => DropReason::PathTooBig,
+            Adjacency::Tunnel { .. }
+            | Adjacency::Host { .. }
+            | Adjacency::Neighbor { .. }
+            | Adjacency::Drop(_)
+            | Adjacency::Group(_) => DropReason::TooBig,
+        };
+        return Next::Reject(reason, IcmpError::TooBig { mtu });
     }
     if let Some(gso) = gso {
         let tunnel = matches!(adjacency, Adjacency::Tunnel { .. });
@@ -81,6 +91,26 @@ pub(super) fn forward(core: &mut Core, tables: &Tables, packet: &mut Packet) -> 
         Adjacency::Tunnel { .. } => Next::To(To::TunnelOutput),
         Adjacency::Drop(reason) => Next::Drop(*reason),
         Adjacency::Group(_) => Next::Drop(DropReason::StaleAdjacency),
+    }
+}
+
+impl Packet {
+    /// The size to which it is cut for a link.
+    ///
+    /// What the host routes on keeps the size its sender gave the fragments, as in Linux: the MTUs of
+    /// further links are known to the sender alone.
+    pub(super) fn mtu(&self, adjacency: &Adjacency) -> Option<u16> {
+        let mtu = adjacency.mtu(self.headers.family)?;
+        match adjacency {
+            Adjacency::Host { local: false, .. } if self.refragment => {
+                Some(mtu.min(self.largest_fragment))
+            }
+            Adjacency::Host { .. }
+            | Adjacency::Neighbor { .. }
+            | Adjacency::Tunnel { .. }
+            | Adjacency::Drop(_)
+            | Adjacency::Group(_) => Some(mtu),
+        }
     }
 }
 

@@ -5,7 +5,6 @@ use encap::Family;
 use encap::fragment::{Plan, PlanV6};
 use encap::ip::clear_dont_fragment;
 
-use crate::adjacency::Adjacency;
 use crate::drop::{ConsumeReason, DropReason, GenerateReason};
 use crate::graph::node;
 use crate::tables::Tables;
@@ -19,15 +18,11 @@ node! {
 }
 
 pub(super) fn cut(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
-    let mtu = match tables.adjacency(packet.adjacency) {
-        Some(
-            Adjacency::Host { mtu, .. }
-            | Adjacency::Neighbor { mtu, .. }
-            | Adjacency::Tunnel { mtu, .. },
-        ) => usize::from(*mtu),
-        Some(Adjacency::Drop(_) | Adjacency::Group(_)) | None => {
-            return Next::Drop(DropReason::StaleAdjacency);
-        }
+    let mtu = tables
+        .adjacency(packet.adjacency)
+        .and_then(|adjacency| packet.mtu(adjacency));
+    let Some(mtu) = mtu.map(usize::from) else {
+        return Next::Drop(DropReason::StaleAdjacency);
     };
     let offload = packet.buffer.meta.offload;
     match encap::checksum::complete(packet.buffer.bytes_mut(), offload) {

@@ -38,6 +38,8 @@ pub(super) fn reassemble(core: &mut Core, packet: &mut Packet) -> Next {
                 core.counters.consumed(ConsumeReason::FragmentHeld).add(1);
                 core.counters.generated(GenerateReason::Reassembled).add(1);
                 packet.refragment = true;
+                let largest = core.reassembler.largest_fragment();
+                packet.largest_fragment = u16::try_from(largest).unwrap_or(u16::MAX);
                 Next::To(To::IpInput)
             } else {
                 Next::Drop(DropReason::FragmentMalformed)

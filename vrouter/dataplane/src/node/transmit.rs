@@ -8,7 +8,7 @@ use crate::worker::{Core, Packet};
 
 node! {
     Transmit to []
-    drops [OffloadMalformed InterfaceDown TxFull TxError]
+    drops [OffloadMalformed InterfaceDown TxFull TxError TxTooBig]
     makes []
     ends []
 }

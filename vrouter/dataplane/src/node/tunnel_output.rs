@@ -7,7 +7,7 @@ use encap::segment::Plan;
 use encap::vxlan;
 use encap::{Family, Tunnel};
 
-use crate::adjacency::{Adjacency, Encap};
+use crate::adjacency::{Adjacency, Encap, IPV6_MINIMUM_MTU};
 use crate::buffer::Buffer;
 use crate::drop::{DropReason, GenerateReason};
 use crate::graph::node;
@@ -30,7 +30,11 @@ const MOST_BYTES: usize = 65_000;
 
 pub(super) fn encapsulate(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
     let Some(&Adjacency::Tunnel {
-        out, encap, remote, ..
+        out,
+        encap,
+        remote,
+        mtu,
+        ..
     }) = tables.adjacency(packet.adjacency)
     else {
         return Next::Drop(DropReason::StaleAdjacency);
@@ -43,10 +47,12 @@ pub(super) fn encapsulate(core: &mut Core, tables: &Tables, packet: &mut Packet)
     let offload = packet.buffer.meta.offload;
     // Left to do when the packet is handed to the device.
     let mut rest = Offload::None;
+    // What the underlay has to fragment leaves one by one: no offload cuts outer packets.
+    let fits = packet.headers.family == Family::V4 || mtu >= IPV6_MINIMUM_MTU;
     match offload {
         // The device cuts it and writes the outer header of each segment.
         Offload::Segmented(_, gso)
-            if core.takes(out, gso.kind) && packet.buffer.len() <= MOST_WHOLE =>
+            if fits && core.takes(out, gso.kind) && packet.buffer.len() <= MOST_WHOLE =>
         {
             let Some(room) = packet.prepend(prefix.len()) else {
                 return Next::Drop(DropReason::NoBuffer);
@@ -65,7 +71,8 @@ pub(super) fn encapsulate(core: &mut Core, tables: &Tables, packet: &mut Packet)
             packet.buffer.meta.segment = 0;
         }
         Offload::Segmented(..) => {
-            if let Err(reason) = segment(core, packet, prefix, (remote, tos, flow_hash)) {
+            let most = if fits { Tunnel::MAX_SEGMENTS } else { 1 };
+            if let Err(reason) = segment(core, packet, prefix, most, (remote, tos, flow_hash)) {
                 return Next::Drop(reason);
             }
         }
@@ -104,12 +111,13 @@ fn write_prefix(bytes: &mut [u8; VXLAN_PREFIX], encap: Encap, family: Family) ->
     }
 }
 
-/// Cuts a super-packet into datagrams: the first buffer takes the packet's place, further ones
-/// follow it.
+/// Cuts a super-packet into datagrams, up to `most` in a buffer: the first buffer takes the packet's
+/// place, further ones follow it.
 fn segment(
     core: &mut Core,
     packet: &mut Packet,
     prefix: &[u8],
+    most: usize,
     (remote, tos, flow_hash): (std::net::IpAddr, u8, u32),
 ) -> Result<(), DropReason> {
     let plan = Plan::new(packet.buffer.bytes(), 0, packet.buffer.meta.offload)
@@ -120,7 +128,7 @@ fn segment(
     let mut first = 0;
     let mut replacement: Option<Buffer> = None;
     while first < plan.count() {
-        let batch = plan.batch(first, prefix.len(), Tunnel::MAX_SEGMENTS, MOST_BYTES);
+        let batch = plan.batch(first, prefix.len(), most, MOST_BYTES);
         first = batch.end;
         let several = batch.len() > 1;
         let taken = core.pool.take().ok_or(DropReason::NoBuffer);

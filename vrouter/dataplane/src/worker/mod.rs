@@ -365,13 +365,14 @@ impl<D: Device> Worker<D> {
                     Transmitted::default()
                 }
             };
-            if done.full > 0 {
-                self.core
-                    .not_sent(id, DropReason::TxFull, done.full, &queue);
-            }
-            if done.refused > 0 {
-                self.core
-                    .not_sent(id, DropReason::TxError, done.refused, &queue);
+            for (count, reason) in [
+                (done.full, DropReason::TxFull),
+                (done.refused, DropReason::TxError),
+                (done.too_big, DropReason::TxTooBig),
+            ] {
+                if count > 0 {
+                    self.core.not_sent(id, reason, count, &queue);
+                }
             }
             for buffer in queue.drain(..) {
                 self.core.pool.give(buffer);

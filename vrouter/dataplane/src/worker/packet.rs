@@ -33,6 +33,8 @@ pub struct Packet {
     pub adjacency: AdjacencyId,
     /// Whether it came in fragments and may therefore be cut again.
     pub refragment: bool,
+    /// Bytes of its largest fragment then.
+    pub largest_fragment: u16,
     /// Whether a `doNotTrack` policy let it in: it has no session.
     pub untracked: bool,
     /// Whether the router made it, or has charged it a hop already.
@@ -56,6 +58,7 @@ impl Packet {
             hit: None,
             adjacency: AdjacencyId(0),
             refragment: false,
+            largest_fragment: u16::MAX,
             untracked: false,
             generated: false,
             reported: false,

@@ -493,6 +493,7 @@ fn tables(plan: &Plan, graph: &Graph, fib: Fib) -> Tables {
         encap,
         remote,
         mtu,
+        by_path: false,
     };
     let mut adjacencies = vec![
         Adjacency::Drop(DropReason::NoRoute),
