@@ -7,7 +7,6 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
-pub mod bird;
 mod blocks;
 pub mod collector;
 pub mod hits;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::json;
-use vrouter_agent::bird::{Bird, Origin, Protocol, SOCKETS, SOCKETS_V6};
+use vrouter_bgp::bird::{Bird, Origin, Protocol, SOCKETS, SOCKETS_V6};
 use vrouter_control::Client;
 
 use super::boxed::boxed;

@@ -18,7 +18,7 @@ use serde_json::Value;
 use vrouter_api::{Key, Kind, Other, Resource};
 use vrouter_datastore::{Datastore, StoreError};
 
-use crate::bird::{SOCKETS, SOCKETS_V6};
+use vrouter_bgp::bird::{SOCKETS, SOCKETS_V6};
 use vrouter_core::resources::Resources;
 
 /// Until what failed is tried again, unless its period is shorter.

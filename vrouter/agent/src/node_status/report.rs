@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value, json};
 
 use super::{Request, Sockets};
-use crate::bird::{Bird, Origin, Protocol, Route, Status};
+use vrouter_bgp::bird::{Bird, Origin, Protocol, Route, Status};
 
 /// Calico's word for no gateway.
 const NO_GATEWAY: &str = "N/A";
