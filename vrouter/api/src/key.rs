@@ -8,6 +8,10 @@ use serde::{Serialize, Serializer};
 pub(crate) const CALICO_V3: &str = "projectcalico.org/v3";
 /// Kubernetes' own NetworkPolicy.
 pub(crate) const KUBERNETES_V1: &str = "networking.k8s.io/v1";
+/// The API version of Kubernetes' oldest kinds.
+pub(crate) const CORE_V1: &str = "v1";
+/// That of EndpointSlice.
+pub(crate) const DISCOVERY_V1: &str = "discovery.k8s.io/v1";
 /// Where Calico keeps its IPAM kinds when Kubernetes is its store; accepted for those alone.
 pub(crate) const CRD_V1: &str = "crd.projectcalico.org/v1";
 
@@ -71,6 +75,12 @@ macro_rules! kinds_table {
                 KubeControllersConfiguration "KubeControllersConfiguration" "kubecontrollersconfigurations" CALICO_V3 global;
                 /// Known, not acted on.
                 CalicoNodeStatus "CalicoNodeStatus" "caliconodestatuses" CALICO_V3 global;
+                /// A service of Kubernetes: addresses that stand for pods.
+                Service "Service" "services" CORE_V1 namespaced;
+                /// Some of the endpoints of a Service.
+                EndpointSlice "EndpointSlice" "endpointslices" DISCOVERY_V1 namespaced;
+                /// Passwords of Kubernetes.
+                Secret "Secret" "secrets" CORE_V1 namespaced;
             }
         }
     };
@@ -142,6 +152,12 @@ impl Kind {
             Some(kind) => Err(WrongKind::Version(kind)),
             None => Err(WrongKind::Name),
         }
+    }
+
+    /// Whether what it holds must not be shown to others than its owner.
+    #[must_use]
+    pub fn is_secret(self) -> bool {
+        self == Kind::Secret
     }
 
     fn stored_as_crd(self) -> bool {

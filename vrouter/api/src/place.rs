@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use crate::error::{Notice, ParseError, one_line};
 use crate::key::Key;
 use crate::similar::similar;
-use crate::tree::{Entry, Tree, Value, boolean, number};
+use crate::tree::{Entry, Tree, Value, boolean, boolean_of_yaml_1_1, number};
 use crate::written::Written;
 
 /// How much of a value is shown.
@@ -321,19 +321,46 @@ impl<'a> Place<'a> {
         let Value::Mapping(entries) = &self.tree.value else {
             return self.fail("must be a map of fields");
         };
-        let fields = Fields {
+        let fields = self.fields_of(entries);
+        fields.refuse_duplicates();
+        Some(fields)
+    }
+
+    /// The fields of a map; of anything else none, without a complaint.
+    pub(crate) fn fields_if_map(&self) -> Option<Fields<'a>> {
+        match &self.tree.value {
+            Value::Mapping(entries) => Some(self.fields_of(entries)),
+            Value::Scalar { .. } | Value::Sequence(_) => None,
+        }
+    }
+
+    fn fields_of(&self, entries: &'a [Entry]) -> Fields<'a> {
+        Fields {
             report: self.report,
             path: self.path.clone(),
             line: self.line,
             entries,
             read: entries.iter().map(|_| Cell::new(false)).collect(),
             absent: RefCell::default(),
-        };
-        fields.refuse_duplicates();
-        Some(fields)
+        }
     }
 
-    /// A map of strings; `check` sees each key and value.
+    /// Whether there is more than an empty text or an empty list.
+    pub(crate) fn tree_is_set(&self) -> bool {
+        match &self.tree.value {
+            Value::Scalar { text, .. } => !text.is_empty(),
+            Value::Sequence(items) => !items.is_empty(),
+            Value::Mapping(_) => true,
+        }
+    }
+
+    /// The fields of a map that is null: none.
+    pub(crate) fn no_fields(&self) -> Fields<'a> {
+        Fields::empty(self.report, &self.path, self.line)
+    }
+
+    /// A map of strings; `check` sees each key and value. A value without quotes that is a boolean
+    /// of YAML 1.1 is `true` or `false`, as Calico's tools read it.
     pub(crate) fn string_map(
         &self,
         check: impl Fn(&str, &str) -> Result<(), String>,
@@ -346,7 +373,12 @@ impl<'a> Place<'a> {
             } else {
                 place.text()
             };
-            let Some(value) = value else { continue };
+            let Some(mut value) = value else { continue };
+            if let Value::Scalar { text, plain: true } = &place.tree.value
+                && let Some(boolean) = boolean_of_yaml_1_1(text)
+            {
+                value = if boolean { "true" } else { "false" };
+            }
             if let Err(reason) = check(key, value) {
                 place.error(reason);
             }
@@ -445,6 +477,12 @@ impl<'a> Fields<'a> {
     pub(crate) fn peek(&self, name: &str) -> bool {
         let mut named = self.entries.iter().filter(|entry| &*entry.key == name);
         named.any(|entry| !entry.value.is_null())
+    }
+
+    /// The field when it is there and not null; it still counts as unread.
+    pub(crate) fn unread(&self, name: &str) -> Option<Place<'a>> {
+        let entry = self.entries.iter().find(|entry| &*entry.key == name)?;
+        (!entry.value.is_null()).then(|| self.place(entry))
     }
 
     /// The field; its absence is reported.

@@ -128,6 +128,15 @@ pub(crate) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
+/// A plain scalar as a boolean of YAML 1.1, which has more words for them.
+pub(crate) fn boolean_of_yaml_1_1(text: &str) -> Option<bool> {
+    match text {
+        "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => Some(true),
+        "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => Some(false),
+        _ => boolean(text),
+    }
+}
+
 /// A plain scalar as a finite number; not `inf`, `nan` or other words Rust would take.
 pub(crate) fn number(text: &str) -> Option<f64> {
     let numeric = text

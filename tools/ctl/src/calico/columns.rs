@@ -247,6 +247,27 @@ fn shown(kind: Kind) -> &'static Shown {
             ps: &["NAME"],
             wide: &["NAME", "PODSELECTOR"],
         },
+        Kind::Service => &Shown {
+            columns: &[
+                NAME,
+                ("TYPE", From::Field("/spec/type")),
+                ("CLUSTERIPS", From::List("/spec/clusterIPs")),
+                ("EXTERNALIPS", From::List("/spec/externalIPs")),
+            ],
+            ps: &["NAME"],
+            wide: &["NAME", "TYPE", "CLUSTERIPS", "EXTERNALIPS"],
+        },
+        Kind::EndpointSlice => &Shown {
+            columns: &[NAME, ("ADDRESSTYPE", From::Field("/addressType"))],
+            ps: &["NAME"],
+            wide: &["NAME", "ADDRESSTYPE"],
+        },
+        // Its values are shown to nobody who did not ask for them.
+        Kind::Secret => &Shown {
+            columns: &[NAME],
+            ps: &["NAME"],
+            wide: &["NAME"],
+        },
         Kind::Tier => &Shown {
             columns: &[NAME, ("ORDER", From::Order("/spec/order"))],
             ps: &["NAME", "ORDER"],

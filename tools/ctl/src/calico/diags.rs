@@ -160,7 +160,7 @@ pub(super) fn cluster<W: Write>(
         .map_err(|error| Failure::Calico(error.to_string()))?;
     let folder = Folder::new("vrouter-cluster-diags", dir)?;
     out.text("Collecting diagnostics\n")?;
-    for &kind in Kind::ALL {
+    for &kind in Kind::ALL.iter().filter(|kind| !kind.is_secret()) {
         let name = if kind == Kind::KubernetesNetworkPolicy {
             "kubernetesnetworkpolicies"
         } else {

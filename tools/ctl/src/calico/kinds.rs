@@ -161,6 +161,9 @@ const NAMES: &[(Kind, &[&str])] = &[
             "spols",
         ],
     ),
+    (Kind::Secret, &["secret", "secrets"]),
+    (Kind::Service, &["service", "services", "svc"]),
+    (Kind::EndpointSlice, &["endpointslice", "endpointslices"]),
     (Kind::Tier, &["tier", "tiers"]),
     (
         Kind::WorkloadEndpoint,

@@ -1,5 +1,6 @@
 //! One file a kind (or a family of kinds): its fields, defaults and checks.
 
+pub mod bgp;
 mod block_affinity;
 mod endpoint_port;
 mod felix;

@@ -7,14 +7,14 @@
 use std::net::IpAddr;
 
 use crate::key::Kind;
-use crate::kinds::node::as_number_of;
-use crate::kinds::rule::selector;
+use crate::kinds::bgp;
 use crate::metadata::Metadata;
 use crate::names::check_subdomain;
 use crate::place::{Fields, Place};
 
 /// What a field must look like.
-enum Shape {
+#[derive(Clone, Copy)]
+pub(super) enum Shape {
     /// Whatever: deeper than anybody looks here.
     Any,
     Text,
@@ -23,103 +23,25 @@ enum Shape {
     Choice(&'static [&'static str]),
     Cidr,
     Address,
-    /// An address, perhaps with a port.
-    Peer,
-    AsNumber,
-    Selector,
     Name,
     /// `120s`, `1h30m`.
     Duration,
     List(&'static Shape),
-    Fields(&'static [(&'static str, Shape)]),
+    /// What the others cannot say.
+    Check(fn(&Place<'_>)),
+    /// Fields, and what they say about each other.
+    Fields(&'static [(&'static str, Shape)], fn(&Fields<'_>)),
 }
 
-use Shape::{
-    Address, Any, AsNumber, Boolean, Choice, Cidr, Duration, Integer, List, Name, Peer, Selector,
-    Text,
-};
+/// Nothing more than each field by itself.
+pub(super) fn apart(_: &Fields<'_>) {}
+
+use Shape::{Any, Boolean, Choice, Cidr, Duration, Integer, List, Name, Text};
 
 const SEVERITY: Shape = Choice(&[
     "Trace", "Debug", "Info", "Warning", "Error", "Fatal", "None",
 ]);
 const SWITCH: Shape = Choice(&["Enabled", "Disabled"]);
-const PORT: Shape = Integer(1, 65_535);
-const CIDRS_OF_SERVICES: Shape = List(&Shape::Fields(&[("cidr", Cidr)]));
-
-const BGP_CONFIGURATION: &[(&str, Shape)] = &[
-    ("logSeverityScreen", SEVERITY),
-    ("nodeToNodeMeshEnabled", Boolean),
-    ("asNumber", AsNumber),
-    ("listenPort", PORT),
-    ("serviceLoadBalancerIPs", CIDRS_OF_SERVICES),
-    ("serviceExternalIPs", CIDRS_OF_SERVICES),
-    ("serviceClusterIPs", CIDRS_OF_SERVICES),
-    ("serviceLoadBalancerAggregation", SWITCH),
-    (
-        "communities",
-        List(&Shape::Fields(&[("name", Text), ("value", Text)])),
-    ),
-    (
-        "prefixAdvertisements",
-        List(&Shape::Fields(&[
-            ("cidr", Cidr),
-            ("communities", List(&Text)),
-        ])),
-    ),
-    ("nodeMeshPassword", Any),
-    ("nodeMeshMaxRestartTime", Duration),
-    ("bindMode", Choice(&["None", "NodeIP"])),
-    ("ignoredInterfaces", List(&Text)),
-    ("localWorkloadPeeringIPV4", Address),
-    ("localWorkloadPeeringIPV6", Address),
-];
-
-const BGP_PEER: &[(&str, Shape)] = &[
-    ("node", Name),
-    ("nodeSelector", Selector),
-    ("peerIP", Peer),
-    ("asNumber", AsNumber),
-    ("localASNumber", AsNumber),
-    ("peerSelector", Selector),
-    ("localWorkloadSelector", Selector),
-    ("keepOriginalNextHop", Boolean),
-    ("nextHopMode", Choice(&["Auto", "Self", "Keep"])),
-    ("password", Any),
-    ("sourceAddress", Choice(&["UseNodeIP", "None"])),
-    ("maxRestartTime", Duration),
-    ("keepaliveTime", Duration),
-    ("numAllowedLocalASNumbers", Integer(0, 255)),
-    ("ttlSecurity", Integer(0, 255)),
-    ("reachableBy", Address),
-    ("filters", List(&Name)),
-];
-
-const FILTER_RULES: Shape = List(&Shape::Fields(&[
-    ("action", Choice(&["Accept", "Reject"])),
-    ("cidr", Cidr),
-    (
-        "matchOperator",
-        Choice(&["Equal", "NotEqual", "In", "NotIn"]),
-    ),
-    (
-        "prefixLength",
-        Shape::Fields(&[("min", Integer(0, 128)), ("max", Integer(0, 128))]),
-    ),
-    ("source", Choice(&["RemotePeers"])),
-    ("interface", Text),
-    ("peerType", Text),
-    ("communities", Any),
-    ("asPathPrefix", List(&AsNumber)),
-    ("priority", Any),
-    ("operations", Any),
-]));
-
-const BGP_FILTER: &[(&str, Shape)] = &[
-    ("importV4", FILTER_RULES),
-    ("importV6", FILTER_RULES),
-    ("exportV4", FILTER_RULES),
-    ("exportV6", FILTER_RULES),
-];
 
 const IPAM_CONFIGURATION: &[(&str, Shape)] = &[
     ("strictAffinity", Boolean),
@@ -195,9 +117,9 @@ const NODE_STATUS: &[(&str, Shape)] = &[
 /// Reports what is wrong with the spec of a kind that is kept as it is.
 pub(crate) fn check(kind: Kind, metadata: &Metadata, top: &Fields<'_>, spec: &Place<'_>) {
     let table = match kind {
-        Kind::BgpConfiguration => BGP_CONFIGURATION,
-        Kind::BgpPeer => BGP_PEER,
-        Kind::BgpFilter => BGP_FILTER,
+        Kind::BgpConfiguration => bgp::CONFIGURATION,
+        Kind::BgpPeer => bgp::PEER,
+        Kind::BgpFilter => bgp::FILTER,
         Kind::IpamConfiguration => IPAM_CONFIGURATION,
         Kind::IpReservation => &[("reservedCIDRs", List(&Cidr))],
         Kind::ClusterInformation => CLUSTER_INFORMATION,
@@ -213,30 +135,26 @@ pub(crate) fn check(kind: Kind, metadata: &Metadata, top: &Fields<'_>, spec: &Pl
     if one && !metadata.name.is_empty() && metadata.name != "default" {
         top.error_at("metadata.name", "must be default: there is only one");
     }
-    let Some(fields) = spec.fields() else { return };
-    together(kind, &fields);
+    let fields = if spec.tree().is_null() {
+        spec.no_fields()
+    } else {
+        let Some(fields) = spec.fields() else { return };
+        fields
+    };
+    together(kind, metadata, &fields);
     check_fields(table, &fields);
 }
 
-/// What fields say about each other.
-fn together(kind: Kind, fields: &Fields<'_>) {
-    let set = |name: &str| fields.peek(name);
-    if kind == Kind::BgpPeer {
-        if set("node") && set("nodeSelector") {
-            fields.error_at("nodeSelector", "must not be set beside node");
-        }
-        for name in ["peerIP", "asNumber"] {
-            if set("peerSelector") && set(name) {
-                fields.error_at(name, "must not be set beside peerSelector");
-            }
-        }
-        if !set("peerSelector") && !set("peerIP") && !set("localWorkloadSelector") {
-            fields.error("peerIP, peerSelector or localWorkloadSelector must be set");
-        }
+/// What fields of a spec say about each other.
+fn together(kind: Kind, metadata: &Metadata, fields: &Fields<'_>) {
+    match kind {
+        Kind::BgpConfiguration => bgp::check_configuration(metadata, fields),
+        Kind::BgpPeer => bgp::check_peer(fields),
+        _ => {}
     }
     if kind == Kind::CalicoNodeStatus {
         for name in ["node", "classes", "updatePeriodSeconds"] {
-            if !set(name) {
+            if !fields.peek(name) {
                 fields.error_at(name, "must be set");
             }
         }
@@ -268,50 +186,25 @@ fn check_one(shape: &Shape, place: &Place<'_>) {
         }
         Shape::Cidr => known(place.prefix()),
         Shape::Address => known(place.parse::<IpAddr>("an IP address")),
-        Shape::Peer => peer(place),
-        Shape::AsNumber => known(as_number_of(place)),
-        Shape::Selector => known(selector(place)),
         Shape::Name => known(place.checked(check_subdomain)),
         Shape::Duration => duration(place),
         Shape::List(of) => place.items().iter().for_each(|item| check_one(of, item)),
-        Shape::Fields(table) => {
+        Shape::Check(check) => check(place),
+        Shape::Fields(table, together) => {
             if let Some(fields) = place.fields() {
-                if fields.peek("cidr") != fields.peek("matchOperator")
-                    && table.iter().any(|(name, _)| *name == "matchOperator")
-                {
-                    fields.error("cidr and matchOperator must be set together");
-                }
+                together(&fields);
                 check_fields(table, &fields);
             }
         }
     }
 }
 
-fn peer(place: &Place<'_>) {
-    let Some(text) = place.text() else { return };
-    let socket = text.parse::<std::net::SocketAddr>().is_ok();
-    if !socket && text.parse::<IpAddr>().is_err() {
-        place.error("must be an IP address, with a port as in 192.0.2.1:179 or [2001:db8::1]:179");
-    }
-}
-
 /// Go's durations: numbers with units, largest first or not.
 fn duration(place: &Place<'_>) {
-    let Some(text) = place.text() else { return };
-    let mut rest = text;
-    let mut good = !rest.is_empty();
-    while good && !rest.is_empty() {
-        let number = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(rest.len());
-        let unit = rest[number..]
-            .find(|c: char| c.is_ascii_digit())
-            .map_or(rest.len(), |at| number + at);
-        good = rest[..number].parse::<f64>().is_ok()
-            && ["ns", "us", "µs", "ms", "s", "m", "h"].contains(&&rest[number..unit]);
-        rest = &rest[unit..];
-    }
-    if !good && text != "0" {
+    if place
+        .text()
+        .is_some_and(|text| bgp::duration(text).is_none())
+    {
         place.error("must be a duration such as 120s or 1h30m");
     }
 }
