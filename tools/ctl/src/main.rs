@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod bgp;
 mod calico;
 mod explain;
 mod failure;
@@ -145,6 +146,7 @@ fn run(cli: &Cli, out: &mut Output<impl Write>, format: &Format) -> Result<(), F
                 thread::sleep(Duration::from_secs((*seconds).into()));
             }
         }
+        Command::Bgp { command } => bgp::run(cli, out, command),
         Command::Policy { command } => {
             policy::run(out, cli.directory.as_deref(), command, || connect(cli))
         }

@@ -1,5 +1,6 @@
 //! The command line: what calicoctl takes, and our own commands.
 
+pub(crate) mod bgp;
 pub(crate) mod calico;
 pub(crate) mod format;
 pub(crate) mod ipam;
@@ -15,6 +16,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use vrouter_control::DEFAULT_SOCKET;
 
+use bgp::BgpCommand;
 use calico::Verb;
 use kube::KubeCommand;
 use policy::PolicyCommand;
@@ -115,6 +117,11 @@ pub(crate) enum Command {
     Policy {
         #[command(subcommand)]
         command: PolicyCommand,
+    },
+    /// Render, plan and explain a node's BGP, and look into a running BIRD
+    Bgp {
+        #[command(subcommand)]
+        command: BgpCommand,
     },
     /// Print the versions of vrouterctl and vrouterd
     Version {

@@ -29,18 +29,13 @@ pub(super) enum Shape {
     List(&'static Shape),
     /// What the others cannot say.
     Check(fn(&Place<'_>)),
+    Fields(&'static [(&'static str, Shape)]),
     /// Fields, and what they say about each other.
-    Fields(&'static [(&'static str, Shape)], fn(&Fields<'_>)),
+    Together(&'static [(&'static str, Shape)], fn(&Fields<'_>)),
 }
-
-/// Nothing more than each field by itself.
-pub(super) fn apart(_: &Fields<'_>) {}
 
 use Shape::{Any, Boolean, Choice, Cidr, Duration, Integer, List, Name, Text};
 
-const SEVERITY: Shape = Choice(&[
-    "Trace", "Debug", "Info", "Warning", "Error", "Fatal", "None",
-]);
 const SWITCH: Shape = Choice(&["Enabled", "Disabled"]);
 
 const IPAM_CONFIGURATION: &[(&str, Shape)] = &[
@@ -190,7 +185,12 @@ fn check_one(shape: &Shape, place: &Place<'_>) {
         Shape::Duration => duration(place),
         Shape::List(of) => place.items().iter().for_each(|item| check_one(of, item)),
         Shape::Check(check) => check(place),
-        Shape::Fields(table, together) => {
+        Shape::Fields(table) => {
+            if let Some(fields) = place.fields() {
+                check_fields(table, &fields);
+            }
+        }
+        Shape::Together(table, together) => {
             if let Some(fields) = place.fields() {
                 together(&fields);
                 check_fields(table, &fields);

@@ -5,6 +5,7 @@
 //! begins with a space has the code of the one before; after a code comes `-` where more lines
 //! follow; codes from 8000 on are errors.
 
+mod details;
 mod protocols;
 mod routes;
 
@@ -13,6 +14,9 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
+
+pub use self::details::Details;
 pub use self::protocols::{Origin, Protocol, Session};
 pub use self::routes::Route;
 
@@ -97,6 +101,36 @@ impl Bird {
     /// It does not answer.
     pub fn routes(&mut self) -> io::Result<Vec<Route>> {
         self.ask("show route").map(|lines| routes::read(&lines))
+    }
+
+    /// The routes to a prefix, with their BGP attributes.
+    ///
+    /// # Errors
+    /// It does not answer; that there is none is no error.
+    pub fn routes_to(&mut self, prefix: IpNet) -> io::Result<Vec<Details>> {
+        match self.ask(&format!("show route {prefix} all")) {
+            Ok(lines) => Ok(details::read(&lines)),
+            Err(error) if error.to_string().contains("Network not") => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The routes of a table by its name, with their BGP attributes.
+    ///
+    /// # Errors
+    /// It does not answer, or has no such table.
+    pub fn routes_of(&mut self, table: &str) -> io::Result<Vec<Details>> {
+        self.ask(&format!("show route table {table} all"))
+            .map(|lines| details::read(&lines))
+    }
+
+    /// Has it read a file of configuration and put it in force.
+    ///
+    /// # Errors
+    /// It does not answer, or does not take the file; what is wrong is in its words.
+    pub fn configure(&mut self, file: &Path) -> io::Result<()> {
+        self.ask(&format!("configure \"{}\"", file.display()))
+            .map(drop)
     }
 
     fn ask(&mut self, command: &str) -> io::Result<Vec<Line>> {

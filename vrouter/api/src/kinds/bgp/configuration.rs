@@ -12,12 +12,11 @@ use super::text::{
     Community, SecretReference, optional_as, optional_duration, optional_word, word, words,
 };
 use crate::kinds::stored::Shape::{self, Boolean, Check, Choice, Duration as Time, List};
-use crate::kinds::stored::apart;
 use crate::metadata::Metadata;
 use crate::names::check_subdomain;
 use crate::place::{Fields, Place};
 
-const RANGES: Shape = List(&Shape::Fields(&[("cidr", Check(check::some_net))], apart));
+const RANGES: Shape = List(&Shape::Fields(&[("cidr", Check(check::some_net))]));
 
 /// What each field must look like.
 pub(in crate::kinds) const CONFIGURATION: &[(&str, Shape)] = &[

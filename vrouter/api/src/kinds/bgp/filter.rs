@@ -13,7 +13,7 @@ const OPERATORS: Shape = Choice(&["Equal", "NotEqual", "In", "NotIn"]);
 
 macro_rules! rules {
     ($net:path, $lengths:path) => {
-        List(&Shape::Fields(
+        List(&Shape::Together(
             &[
                 ("action", ACTIONS),
                 ("cidr", Check($net)),
