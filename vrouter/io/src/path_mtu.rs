@@ -7,6 +7,7 @@
 //! (`net.ipv4.route.mtu_expires`, `net.ipv6.route.mtu_expires`), so a path below its interface's MTU
 //! is asked about each second.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
@@ -262,10 +263,10 @@ impl Probes {
     }
 
     fn ask(&mut self, local: IpAddr, remote: IpAddr) -> io::Result<u32> {
-        if !self.0.contains_key(&local) {
-            self.0.insert(local, Self::open(local)?);
-        }
-        let socket = self.0.get(&local).ok_or(io::ErrorKind::NotFound)?;
+        let socket = match self.0.entry(local) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(none) => none.insert(Self::open(local)?),
+        };
         // Each time anew: the kernel keeps a connected socket's route until it sends.
         socket.connect(&SocketAddr::new(remote, PORT).into())?;
         let mtu = match remote {
