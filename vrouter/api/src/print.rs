@@ -15,6 +15,8 @@ pub fn to_value(resource: &Resource) -> Value {
     if let Some(fields) = value.as_object_mut() {
         let always = match resource.kind() {
             Kind::Tier | Kind::Node | Kind::KubeControllersConfiguration => &["spec", "status"][..],
+            // Kubernetes gives them none.
+            Kind::EndpointSlice | Kind::Secret => &[],
             _ => &["spec"],
         };
         for name in always {
