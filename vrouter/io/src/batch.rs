@@ -3,6 +3,7 @@
 
 use std::io;
 
+use encap::Family;
 use nix::errno::Errno;
 use socket2::{SockFilter, Socket};
 use vrouter_dataplane::buffer::Buffer;
@@ -265,6 +266,24 @@ pub(crate) fn enlarge(socket: &Socket) -> io::Result<()> {
             .or_else(|_| sys::set_option(socket, libc::SOL_SOCKET, plain, SOCKET_BUFFER))?;
     }
     Ok(())
+}
+
+/// Makes the kernel learn nothing from ICMP errors that quote a packet of this socket, which sends
+/// none.
+pub(crate) fn ignore_path_errors(socket: &Socket, family: Family) -> io::Result<()> {
+    let (level, option, value) = match family {
+        Family::V4 => (
+            libc::IPPROTO_IP,
+            libc::IP_MTU_DISCOVER,
+            libc::IP_PMTUDISC_OMIT,
+        ),
+        Family::V6 => (
+            libc::IPPROTO_IPV6,
+            libc::IPV6_MTU_DISCOVER,
+            libc::IPV6_PMTUDISC_OMIT,
+        ),
+    };
+    sys::set_option(socket, level, option, value)
 }
 
 /// Makes a socket throw away whatever arrives for it.

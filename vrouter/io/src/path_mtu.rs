@@ -279,6 +279,7 @@ impl Probes {
     fn open(local: IpAddr) -> io::Result<Socket> {
         let socket = Socket::new(Domain::for_address((local, 0).into()), Type::DGRAM, None)?;
         batch::deafen(&socket)?;
+        batch::ignore_path_errors(&socket, local.into())?;
         socket.bind(&SocketAddr::new(local, 0).into())?;
         Ok(socket)
     }

@@ -152,6 +152,7 @@ const SENT: u8 = u8::MAX;
 fn receiver(address: IpAddr, port: u16) -> io::Result<Socket> {
     let socket = udp(address)?;
     socket.set_reuse_port(true)?;
+    batch::ignore_path_errors(&socket, address.into())?;
     batch::enlarge(&socket)?;
     match address {
         IpAddr::V4(_) => {
