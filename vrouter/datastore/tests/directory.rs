@@ -206,6 +206,86 @@ fn a_file_being_written_is_left_alone() {
 }
 
 #[test]
+fn a_file_emptied_and_filled_again_deletes_nothing() {
+    let temporary = tempfile::tempdir().unwrap();
+    let file = temporary.path().join("f.yaml");
+    fs::write(&file, tier("a", 1)).unwrap();
+    let mut follower = Follower::new(temporary.path());
+    for order in 2..4 {
+        // One that closes it in between, as `: > f.yaml; ...; cat >> f.yaml` does, then one that
+        // keeps it open.
+        let mut writer = fs::File::create(&file).unwrap();
+        if order == 2 {
+            drop(writer);
+            std::thread::sleep(Duration::from_millis(200));
+            writer = fs::File::options().append(true).open(&file).unwrap();
+        } else {
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        assert!(follower.watch.events().is_empty());
+        writer.write_all(tier("a", order).as_bytes()).unwrap();
+        drop(writer);
+        let took = follower.until("filled", |f| f.has(&[("a", order)]));
+        assert!(took < Duration::from_millis(400), "{took:?}");
+    }
+    assert_eq!(follower.events, 3, "upserts only");
+}
+
+#[test]
+fn half_a_file_written_through_a_link_deletes_nothing() {
+    let temporary = tempfile::tempdir().unwrap();
+    let root = temporary.path();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let inside = root.join(".real");
+    fs::create_dir(&inside).unwrap();
+    // inotify tells of the one and not of the other.
+    for (name, folder) in [("f.yaml", &*inside), ("g.yaml", elsewhere.path())] {
+        let text = format!(
+            "{}---\n{}",
+            tier(&name[..1], 1),
+            tier(&format!("{}2", &name[..1]), 1)
+        );
+        fs::write(folder.join(name), text).unwrap();
+        symlink(folder.join(name), root.join(name)).unwrap();
+    }
+    let mut follower = Follower::new(root);
+    assert_eq!(follower.events, 4);
+    for (name, folder) in [("f.yaml", &*inside), ("g.yaml", elsewhere.path())] {
+        let mut writer = fs::File::create(folder.join(name)).unwrap();
+        writer.write_all(tier(&name[..1], 7).as_bytes()).unwrap();
+        // Another file makes the directory look at all of them.
+        fs::write(root.join("x.txt"), name).unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        assert!(follower.watch.events().is_empty());
+        let rest = format!("---\n{}", tier(&format!("{}2", &name[..1]), 8));
+        writer.write_all(rest.as_bytes()).unwrap();
+        drop(writer);
+        let second = Key::global(vrouter_api::Kind::Tier, &format!("{}2", &name[..1]));
+        follower.until("whole", |f| {
+            let order = f
+                .orders()
+                .into_iter()
+                .find(|(name, _)| *name == second.name);
+            order.expect("it is never deleted").1 == 8
+        });
+    }
+    assert_eq!(follower.events, 8, "upserts only");
+}
+
+#[test]
+fn a_file_that_stays_empty_is_believed_then() {
+    let temporary = tempfile::tempdir().unwrap();
+    let file = temporary.path().join("f.yaml");
+    fs::write(&file, tier("a", 1)).unwrap();
+    let mut follower = Follower::new(temporary.path());
+    fs::write(&file, "").unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(follower.watch.events().is_empty());
+    let took = follower.until("emptied", |f| f.has(&[]));
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+#[test]
 fn faults_are_told_and_mended() {
     let temporary = tempfile::tempdir().unwrap();
     let root = temporary.path();

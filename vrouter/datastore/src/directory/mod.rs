@@ -11,7 +11,6 @@ mod watch;
 mod write;
 mod writers;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -109,7 +108,7 @@ impl Directory {
     /// # Errors
     /// When the directory cannot be read.
     pub fn load(&self) -> Result<Vec<Event>, StoreError> {
-        match Scanner::new(self.path.clone()).scan(&BTreeSet::new(), false) {
+        match Scanner::new(self.path.clone()).scan(None) {
             Ok(changes) => Ok(Index::default().apply(changes)),
             Err(RootGone(source)) => Err(StoreError::Open {
                 path: self.path.clone(),

@@ -6,7 +6,7 @@
 //! file may lead anywhere, a link to a directory only within the directory: what lies elsewhere
 //! is not watched, and may be anything.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, Metadata};
 use std::hash::BuildHasher;
 use std::io::{self, Read};
@@ -18,17 +18,19 @@ use rustc_hash::FxBuildHasher;
 use vrouter_api::{MAX_FILE_BYTES, Parsed, parse};
 
 use crate::directory::index::Change;
+use crate::directory::writers::{PATIENCE, Writers};
 use crate::fault::whole_file;
 
 /// A file whose last change is younger than this when read may change again without its times
 /// telling (they have the granularity of a kernel tick), so it is read again.
 const RACY: Duration = Duration::from_millis(100);
-/// A file that differs is believed when nothing happened to it for this long: a scan that another
-/// file caused may come between the truncation and the write of this one, or between the removal
-/// of an old file and the creation of the new one.
+/// A file that is gone, or that differs and whose writer is done, is believed when nothing happened
+/// to it for this long: a scan that another file caused may come between the removal of an old
+/// file and the creation of the new one. One whose writer is not known to be done, or that is
+/// empty, waits for [`PATIENCE`].
 pub(crate) const REST: Duration = Duration::from_millis(20);
-/// A file that never rests is believed after this.
-const RESTLESS: Duration = Duration::from_millis(500);
+/// A file that is written again and again, whole each time, is believed after this.
+const RESTLESS: Duration = Duration::from_secs(5);
 /// Deepest nesting of subdirectories; links can make loops.
 const MAX_DEPTH: usize = 16;
 
@@ -75,12 +77,23 @@ struct Seen {
     hash: u64,
 }
 
+/// A file that differs or is gone and is not believed yet.
+struct Unsettled {
+    /// None when it is gone.
+    stamp: Option<Stamp>,
+    /// When it was first seen like this.
+    since: Instant,
+    /// When it was first seen to differ.
+    first: Instant,
+    /// When to look again.
+    again: Instant,
+}
+
 /// The files of a directory as last seen.
 pub(crate) struct Scanner {
     root: PathBuf,
     seen: HashMap<String, Seen>,
-    /// Files that differ or are gone and are not believed yet, and since when.
-    unsettled: HashMap<String, Instant>,
+    unsettled: HashMap<String, Unsettled>,
 }
 
 /// The directory itself cannot be read.
@@ -95,17 +108,16 @@ impl Scanner {
         }
     }
 
-    /// Whether some file is to be looked at again after [`REST`].
-    pub(crate) fn is_unsettled(&self) -> bool {
-        !self.unsettled.is_empty()
+    /// When some file is to be looked at again.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.unsettled.values().map(|file| file.again).min()
     }
 
-    /// What changed since the last scan. Files that `leave` names are looked at another time, and
-    /// with `settle` those to which something just happened.
+    /// What changed since the last scan. With `writers`, a file that differs is read when it is
+    /// settled; without them, each is read as it is.
     pub(crate) fn scan(
         &mut self,
-        leave: &BTreeSet<PathBuf>,
-        settle: bool,
+        mut writers: Option<&mut Writers>,
     ) -> Result<Vec<(String, Change)>, RootGone> {
         // A root that is gone must not look like one whose files were all deleted.
         let root = fs::canonicalize(&self.root).map_err(RootGone)?;
@@ -121,9 +133,7 @@ impl Scanner {
         for (name, found) in &walk.found {
             match found {
                 Found::File(path, metadata) => {
-                    if !leave.contains(path) {
-                        changes.extend(self.look(name, path, metadata, settle));
-                    }
+                    changes.extend(self.look(name, path, metadata, writers.as_deref_mut()));
                 }
                 Found::Faulty(reason) => changes.extend(self.fault(name, reason)),
             }
@@ -143,8 +153,7 @@ impl Scanner {
             .collect();
         let now = Instant::now();
         for name in gone {
-            let since = *self.unsettled.entry(name.clone()).or_insert(now);
-            if settle && now < since + REST {
+            if writers.is_some() && now < self.unsettled(&name, None, now).since + REST {
                 continue;
             }
             self.unsettled.remove(&name);
@@ -158,13 +167,30 @@ impl Scanner {
         Ok(changes)
     }
 
+    /// The file that is not believed yet, as it is now.
+    fn unsettled(&mut self, name: &str, stamp: Option<Stamp>, now: Instant) -> &mut Unsettled {
+        let again = now + REST;
+        let fresh = Unsettled {
+            stamp,
+            since: now,
+            first: now,
+            again,
+        };
+        let file = self.unsettled.entry(name.to_owned()).or_insert(fresh);
+        if file.stamp != stamp {
+            (file.stamp, file.since) = (stamp, now);
+        }
+        file.again = again;
+        file
+    }
+
     /// Reads the file unless it is sure that it says what it said.
     fn look(
         &mut self,
         name: &str,
         path: &Path,
         metadata: &Metadata,
-        settle: bool,
+        writers: Option<&mut Writers>,
     ) -> Option<(String, Change)> {
         let stamp = Stamp::of(metadata);
         let seen = self.seen.get(name);
@@ -181,19 +207,13 @@ impl Scanner {
         };
         let hash = FxBuildHasher.hash_one(&bytes);
         let same = seen.is_some_and(|seen| seen.hash == hash && seen.stamp.size == stamp.size);
-        if settle && !same {
-            // The walk's metadata is older than the bytes.
-            let after = fs::metadata(path)
-                .map(|metadata| Stamp::of(&metadata))
-                .ok()?;
-            let since = *self
-                .unsettled
-                .entry(name.to_owned())
-                .or_insert_with(Instant::now);
-            let rests = after == stamp && !after.changed_within(REST, SystemTime::now());
-            if !rests && since.elapsed() < RESTLESS {
+        if let Some(writers) = writers {
+            // Events name files without links.
+            let real = fs::canonicalize(path).ok()?;
+            if !same && !self.settled(name, path, &real, &stamp, bytes.is_empty(), writers) {
                 return None;
             }
+            writers.was_read(&real);
         }
         self.unsettled.remove(name);
         self.seen
@@ -203,6 +223,44 @@ impl Scanner {
         } else {
             Some((name.to_owned(), Change::Content(parse(&bytes, name))))
         }
+    }
+
+    /// Whether what was just read of a file is what its writer meant to say.
+    fn settled(
+        &mut self,
+        name: &str,
+        path: &Path,
+        real: &Path,
+        stamp: &Stamp,
+        empty: bool,
+        writers: &Writers,
+    ) -> bool {
+        // Both are taken before the file's times, so that a pause of ours is no rest of the file.
+        let (now, clock) = (Instant::now(), SystemTime::now());
+        let Ok(after) = fs::metadata(real).map(|metadata| Stamp::of(&metadata)) else {
+            return false;
+        };
+        // A link that leads elsewhere now was made so when what it leads to was complete.
+        let led = real != path
+            && self.seen.get(name).is_some_and(|seen| {
+                (seen.stamp.device, seen.stamp.inode) != (stamp.device, stamp.inode)
+            });
+        let writing = writers.writing(real, now);
+        let whole = !empty && !writing && (led || writers.complete(real, now));
+        let file = self.unsettled(name, Some(after), now);
+        // By the monotonic clock too: a file's times may lie in the future.
+        let rests = |period| now >= file.since + period || !after.changed_within(period, clock);
+        // The walk's metadata is older than the bytes.
+        let unchanged = after == *stamp;
+        if whole {
+            return unchanged && rests(REST) || now >= file.first + RESTLESS;
+        }
+        if unchanged && !writing && rests(PATIENCE) {
+            return true;
+        }
+        // An event of its writer ends the wait.
+        file.again = file.since + PATIENCE;
+        false
     }
 
     /// A file that is there but cannot be read: faulty as a whole.
@@ -393,6 +451,8 @@ fn shown(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use notify::EventKind;
+    use notify::event::{AccessKind, AccessMode};
 
     fn names(changes: Result<Vec<(String, Change)>, RootGone>) -> Vec<String> {
         let changes = changes.unwrap_or_else(|RootGone(error)| panic!("{error}"));
@@ -402,32 +462,51 @@ mod tests {
     #[test]
     fn what_just_happened_is_not_believed_yet() {
         let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("a.yaml");
-        let nobody = BTreeSet::new();
+        let file = fs::canonicalize(directory.path()).unwrap().join("a.yaml");
+        let mut writers = Writers::default();
+        let close = EventKind::Access(AccessKind::Close(AccessMode::Write));
+        let close = notify::Event::new(close).add_path(file.clone());
         fs::write(&file, "a: 1\n").unwrap();
         let mut scanner = Scanner::new(directory.path().to_owned());
-        assert_eq!(names(scanner.scan(&nobody, false)), ["a.yaml"]);
+        assert_eq!(names(scanner.scan(None)), ["a.yaml"]);
 
         // Emptied a moment ago: its writer is still at it.
         fs::write(&file, "").unwrap();
-        assert!(names(scanner.scan(&nobody, true)).is_empty());
-        assert!(scanner.is_unsettled());
+        assert!(names(scanner.scan(Some(&mut writers))).is_empty());
+        assert!(scanner.next().is_some());
         // It says again what it said: nothing happened.
         fs::write(&file, "a: 1\n").unwrap();
         std::thread::sleep(2 * REST);
-        assert!(names(scanner.scan(&nobody, true)).is_empty());
-        assert!(!scanner.is_unsettled());
+        assert!(names(scanner.scan(Some(&mut writers))).is_empty());
+        assert!(scanner.next().is_none());
 
         // Removed and made anew; then removed for good.
         fs::remove_file(&file).unwrap();
-        assert!(names(scanner.scan(&nobody, true)).is_empty());
+        assert!(names(scanner.scan(Some(&mut writers))).is_empty());
         fs::write(&file, "a: 2\n").unwrap();
         std::thread::sleep(2 * REST);
-        assert_eq!(names(scanner.scan(&nobody, true)), ["a.yaml"]);
+        assert!(names(scanner.scan(Some(&mut writers))).is_empty());
+        writers.note(&close, Instant::now());
+        assert_eq!(names(scanner.scan(Some(&mut writers))), ["a.yaml"]);
         fs::remove_file(&file).unwrap();
-        assert!(names(scanner.scan(&nobody, true)).is_empty());
+        assert!(names(scanner.scan(Some(&mut writers))).is_empty());
         std::thread::sleep(2 * REST);
-        assert_eq!(names(scanner.scan(&nobody, true)), ["a.yaml"]);
-        assert!(!scanner.is_unsettled());
+        assert_eq!(names(scanner.scan(Some(&mut writers))), ["a.yaml"]);
+        assert!(scanner.next().is_none());
+    }
+
+    #[test]
+    fn without_its_writers_word_a_file_is_believed_when_it_rested() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("a.yaml");
+        let mut writers = Writers::default();
+        fs::write(&file, "a: 1\n").unwrap();
+        let mut scanner = Scanner::new(directory.path().to_owned());
+        assert_eq!(names(scanner.scan(None)), ["a.yaml"]);
+        fs::write(&file, "a: 2\n").unwrap();
+        std::thread::sleep(2 * REST);
+        assert!(names(scanner.scan(Some(&mut writers))).is_empty());
+        std::thread::sleep(PATIENCE);
+        assert_eq!(names(scanner.scan(Some(&mut writers))), ["a.yaml"]);
     }
 }

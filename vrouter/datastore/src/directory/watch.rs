@@ -13,7 +13,7 @@ use vrouter_api::Kind;
 
 use crate::directory::Timing;
 use crate::directory::index::Index;
-use crate::directory::scan::{REST, RootGone, Scanner};
+use crate::directory::scan::{RootGone, Scanner};
 use crate::directory::writers::Writers;
 use crate::error::StoreError;
 use crate::event::{Event, Watch};
@@ -138,11 +138,8 @@ impl Watching {
         if std::mem::take(&mut self.look_again) {
             deadline = deadline.min(now + LOOK_AGAIN);
         }
-        if self.scanner.is_unsettled() {
-            deadline = deadline.min(now + REST);
-        }
-        if let Some(next) = self.writers.next() {
-            deadline = deadline.min(next);
+        for next in [self.scanner.next(), self.writers.next()] {
+            deadline = next.map_or(deadline, |next| deadline.min(next));
         }
         let mut first = None;
         loop {
@@ -154,15 +151,7 @@ impl Watching {
                 recv(self.stopped) -> _ => return Err(Finished),
                 recv(self.happenings) -> happening => {
                     let now = Instant::now();
-                    let matters = match happening {
-                        Ok(Ok(event)) => self.writers.note(&event, now),
-                        // The queue overflowed or a watch failed: look at everything.
-                        Ok(Err(error)) => {
-                            tracing::debug!(%error, "file watching reported a fault");
-                            true
-                        }
-                        Err(_) => false,
-                    };
+                    let matters = happening.is_ok_and(|happening| self.note(happening, now));
                     if matters {
                         self.look_again = true;
                         let first = *first.get_or_insert(now);
@@ -174,13 +163,30 @@ impl Watching {
         }
     }
 
+    /// Takes note of what happened; whether a scan may find something new after it.
+    fn note(&mut self, happening: Happening, now: Instant) -> bool {
+        match happening {
+            Ok(event) => self.writers.note(&event, now),
+            // The queue overflowed or a watch failed: look at everything.
+            Err(error) => {
+                tracing::debug!(%error, "file watching reported a fault");
+                true
+            }
+        }
+    }
+
     fn scan(&mut self, first: bool) -> Result<(), Finished> {
         let now = Instant::now();
         if !self.present(now)? {
             return Ok(());
         }
-        let leave = self.writers.writing(now);
-        let changes = match self.scanner.scan(&leave, !first) {
+        // What is known of writers is as new as can be, however late this scan is.
+        while let Ok(happening) = self.happenings.try_recv() {
+            self.look_again |= self.note(happening, now);
+        }
+        self.writers.expire(now);
+        let writers = (!first).then_some(&mut self.writers);
+        let changes = match self.scanner.scan(writers) {
             Ok(changes) => changes,
             Err(RootGone(error)) => return self.lose(&error),
         };

@@ -4,7 +4,6 @@
 //! renaming, so that readers need none. A revision is the number under which one of us wrote the
 //! resource and a hash of what it says now: whoever edits a file by hand changes it too.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::hash::BuildHasher;
 use std::io::Write;
@@ -217,7 +216,7 @@ impl Directory {
 
 impl Seen {
     fn refresh(&mut self, root: &Path) -> Result<(), StoreError> {
-        match self.scanner.scan(&BTreeSet::new(), false) {
+        match self.scanner.scan(None) {
             Ok(changes) => {
                 self.index.apply(changes);
                 Ok(())
