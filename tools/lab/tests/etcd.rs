@@ -10,7 +10,8 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use support::ping::Train;
 use support::store::{
-    apply, assert_none_lost, compact, cut, delete, deny, etcdctl, heal, reporting, says_away,
+    apply, assert_none_lost, compact, create, cut, delete, deny, etcdctl, heal, lose_node,
+    reporting, says_away,
 };
 use support::{TestLab, eventually};
 use vrouter_api::{Key, Kind, Resource};
@@ -110,7 +111,7 @@ fn a_partition_and_a_compaction_lose_no_change() {
 #[ignore = "needs root"]
 fn a_node_registers_itself() {
     let lab = TestLab::up("--datastore etcd --nodes 2 --pods 1 --encap vxlan");
-    // Node 2 is forgotten with all it had, and starts anew.
+    // Node 2's Node and tunnel address are lost, and it starts anew.
     let running = lab
         .lab
         .processes
@@ -120,10 +121,10 @@ fn a_node_registers_itself() {
     running.signal(Signal::SIGTERM);
     assert!(running.wait_ended(Duration::from_secs(5)));
     etcd::with_store(&lab.lab, |store| {
-        Ipam::new(Arc::clone(store)).release_handle("vxlan-tunnel-addr-node2")?;
-        store.delete(&Key::global(Kind::Node, "node2"), None)
+        Ipam::new(Arc::clone(store)).release_handle("vxlan-tunnel-addr-node2")
     })
     .unwrap();
+    lose_node(&lab, "node2");
     let process = vrouter::start(&lab.lab, lab.node(2)).unwrap();
     eventually(10, "node 2 is reached", || {
         lab.pings("pod1-1", "10.65.0.65")
@@ -193,24 +194,13 @@ fn nodes_come_and_go_at_run_time() {
     let lab = TestLab::up("--datastore etcd --nodes 2 --pods 1 --encap vxlan");
     let routes = || lab.ok("node1", "ip route show");
     let before = routes();
-    let node: Vec<Resource> = etcd::with_store(&lab.lab, |store| {
-        Ok(vec![
-            store.delete(
-                &Key::global(Kind::BlockAffinity, "node2-10-65-0-64-26"),
-                None,
-            )?,
-            store.delete(&Key::global(Kind::Node, "node2"), None)?,
-        ])
-    })
-    .unwrap();
+    let affinity = delete(
+        &lab,
+        &Key::global(Kind::BlockAffinity, "node2-10-65-0-64-26"),
+    );
+    let node = lose_node(&lab, "node2");
     eventually(5, "node 2 is gone", || !lab.pings("pod1-1", "10.65.0.65"));
-    etcd::with_store(&lab.lab, |store| {
-        for resource in node.iter().rev() {
-            store.create(resource)?;
-        }
-        Ok(())
-    })
-    .unwrap();
+    create(&lab, &[node, affinity]);
     eventually(5, "node 2 is back", || lab.pings("pod1-1", "10.65.0.65"));
     assert_eq!(before, routes(), "the kernel's routes are as before");
     lab.assert_conserved(1);

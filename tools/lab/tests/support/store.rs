@@ -35,6 +35,16 @@ pub(crate) fn delete(lab: &TestLab, key: &Key) -> Resource {
     etcd::with_store(&lab.lab, |store| store.delete(key, None)).expect("etcd has it")
 }
 
+/// Removes the key of a Node from the lab's etcd and nothing else: a client's delete would also
+/// remove the node's endpoints.
+pub(crate) fn lose_node(lab: &TestLab, name: &str) -> Resource {
+    let key = Key::global(Kind::Node, name);
+    let node = etcd::with_store(&lab.lab, |store| store.get(&key)).expect("etcd has it");
+    let path = format!("/calico/resources/v3/projectcalico.org/nodes/{name}");
+    assert_eq!(etcdctl(lab, &format!("del {path}")).trim(), "1");
+    node
+}
+
 /// Whether nodes say in etcd which of their endpoints are up.
 pub(crate) fn reporting(lab: &TestLab, enabled: bool) {
     etcd::with_store(&lab.lab, |store| {
