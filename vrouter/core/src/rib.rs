@@ -462,7 +462,6 @@ mod tests {
             out: InterfaceId(out),
             local: true,
             mtu: 1500,
-            by_path: false,
         }
     }
 
