@@ -130,14 +130,6 @@ impl Scanner {
             return Err(RootGone(fault));
         }
         let mut changes = Vec::new();
-        for (name, found) in &walk.found {
-            match found {
-                Found::File(path, metadata) => {
-                    changes.extend(self.look(name, path, metadata, writers.as_deref_mut()));
-                }
-                Found::Faulty(reason) => changes.extend(self.fault(name, reason)),
-            }
-        }
         let kept = |name: &String| {
             walk.found.contains_key(name)
                 || walk
@@ -152,6 +144,22 @@ impl Scanner {
             .cloned()
             .collect();
         let now = Instant::now();
+        // The new name of a renamed file waits for the end of the old one: both have its resources.
+        let renames = writers.is_some()
+            && gone
+                .iter()
+                .any(|name| now < self.unsettled(name, None, now).since + REST);
+        for (name, found) in &walk.found {
+            match found {
+                Found::File(_, metadata) if renames && !self.seen.contains_key(name) => {
+                    self.unsettled(name, Some(Stamp::of(metadata)), now);
+                }
+                Found::File(path, metadata) => {
+                    changes.extend(self.look(name, path, metadata, writers.as_deref_mut()));
+                }
+                Found::Faulty(reason) => changes.extend(self.fault(name, reason)),
+            }
+        }
         for name in gone {
             if writers.is_some() && now < self.unsettled(&name, None, now).since + REST {
                 continue;
