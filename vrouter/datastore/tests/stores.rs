@@ -56,7 +56,7 @@ enum Said {
 const KINDS: [Kind; 3] = [Kind::Tier, Kind::NetworkSet, Kind::GlobalNetworkSet];
 
 fn resource(key: usize, content: u32) -> Resource {
-    let name = ["a", "b", "a.b"][key / 3 % 3];
+    let name = ["a", "b", "a-b"][key / 3 % 3];
     let text = match KINDS[key % 3] {
         Kind::Tier => format!("kind: Tier\nmetadata: {{name: {name}}}\nspec: {{order: {content}}}"),
         Kind::NetworkSet => format!(
