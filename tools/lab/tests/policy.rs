@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use support::stream::Stream;
 use support::{TestLab, eventually, lab_command, said};
-use vrouter_control::model::{DropReport, Severity};
+use vrouter_control::model::DropReport;
 use vrouter_control::params::{ShowDrops, ShowResources};
 use vrouter_lab::addresses::GATEWAY_MAC;
 use vrouter_lab::{netns, vrouter};
