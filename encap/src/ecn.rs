@@ -120,9 +120,15 @@ pub fn tos(header: &[u8]) -> Option<u8> {
     let &[first, second, ..] = header else {
         return None;
     };
-    match family(header)? {
-        Family::V4 => Some(second),
-        Family::V6 => Some(first << 4 | second >> 4),
+    Some(tos_of(&[first, second], family(header)?))
+}
+
+/// The same of a header of `family` that is known to be whole.
+#[inline]
+pub(crate) fn tos_of(header: &[u8], family: Family) -> u8 {
+    match family {
+        Family::V4 => header[1],
+        Family::V6 => header[0] << 4 | header[1] >> 4,
     }
 }
 

@@ -106,25 +106,7 @@ impl Headers {
     pub fn parse(bytes: &[u8]) -> Result<Self, HeaderError> {
         let layers = Layers::parse(bytes, 0)?;
         let packet = &bytes[..layers.end];
-        let ends = Ends::of_header(packet, layers.family).ok_or(HeaderError::Truncated)?;
-        let (source, destination) = ends.addresses();
-        let mut headers = Self {
-            family: layers.family,
-            source,
-            destination,
-            protocol: layers.protocol,
-            ttl: 0,
-            tos: ecn::tos(packet).unwrap_or_default(),
-            length: layers.end,
-            transport_at: layers.l4,
-            payload_at: layers.l4,
-            part: layers.part,
-            dont_fragment: true,
-            source_port: 0,
-            destination_port: 0,
-            transport: Transport::Ports,
-        };
-        match layers.family {
+        let (ttl, dont_fragment) = match layers.family {
             Family::V4 => {
                 let header = &packet[..layers.l4];
                 if sum(header).fold() != 0xffff {
@@ -133,66 +115,38 @@ impl Headers {
                 if layers.l4 > IPV4_HEADER {
                     refuse_source_route(&header[IPV4_HEADER..])?;
                 }
-                headers.ttl = header[8];
-                headers.dont_fragment = u16_at(header, 6) & DONT_FRAGMENT != 0;
+                (header[8], u16_at(header, 6) & DONT_FRAGMENT != 0)
             }
             Family::V6 => {
                 if layers.l4 > IPV6_HEADER && is_source_routed(packet) {
                     return Err(HeaderError::SourceRoute);
                 }
-                headers.ttl = packet[7];
+                (packet[7], true)
             }
-        }
-        if layers.part == Part::Whole {
-            headers.parse_transport(&packet[layers.l4..])?;
-        }
-        Ok(headers)
-    }
-
-    #[inline]
-    fn parse_transport(&mut self, payload: &[u8]) -> Result<(), HeaderError> {
-        match self.protocol {
-            protocol::TCP => {
-                let header: &[u8; tcp::HEADER_LEN] =
-                    payload.first_chunk().ok_or(HeaderError::Transport)?;
-                let length = tcp::header_len(payload).ok_or(HeaderError::Transport)?;
-                self.payload_at += length;
-                self.transport = Transport::Tcp { flags: header[13] };
-                self.set_ports(u16_at(header, 0), u16_at(header, 2));
-            }
-            protocol::UDP => {
-                let header: &[u8; udp::HEADER_LEN] =
-                    payload.first_chunk().ok_or(HeaderError::Transport)?;
-                let length = usize::from(u16_at(header, 4));
-                if length < udp::HEADER_LEN || length > payload.len() {
-                    return Err(HeaderError::Transport);
-                }
-                self.payload_at += udp::HEADER_LEN;
-                self.set_ports(u16_at(header, 0), u16_at(header, 2));
-            }
-            protocol::SCTP | protocol::UDPLITE => {
-                let header: &[u8; 8] = payload.first_chunk().ok_or(HeaderError::Transport)?;
-                self.set_ports(u16_at(header, 0), u16_at(header, 2));
-            }
-            protocol::ICMP | protocol::ICMPV6 => {
-                let message: &[u8; icmp::HEADER_LEN] =
-                    payload.first_chunk().ok_or(HeaderError::Transport)?;
-                self.transport =
-                    icmp::transport(self.protocol, self.family, message[0], message[1])
-                        .ok_or(HeaderError::OtherIcmp)?;
-                if matches!(self.transport, Transport::IcmpQuery { .. }) {
-                    let identifier = u16_at(message, 4);
-                    self.set_ports(identifier, identifier);
-                }
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn set_ports(&mut self, source: u16, destination: u16) {
-        self.source_port = source;
-        self.destination_port = destination;
+        };
+        let upper = match layers.part {
+            Part::Whole => Upper::parse(&packet[layers.l4..], layers.protocol, layers.family)?,
+            Part::First | Part::Later => Upper::NONE,
+        };
+        let ends = Ends::of_header(packet, layers.family).ok_or(HeaderError::Truncated)?;
+        let (source, destination) = ends.addresses();
+        // Built in one go at the end, where the caller wants it: filling it in bit by bit costs a copy.
+        Ok(Self {
+            family: layers.family,
+            source,
+            destination,
+            protocol: layers.protocol,
+            ttl,
+            tos: ecn::tos_of(packet, layers.family),
+            length: layers.end,
+            transport_at: layers.l4,
+            payload_at: layers.l4 + upper.header_len,
+            part: layers.part,
+            dont_fragment,
+            source_port: upper.source_port,
+            destination_port: upper.destination_port,
+            transport: upper.transport,
+        })
     }
 
     /// Where the headers are.
@@ -209,16 +163,19 @@ impl Headers {
     }
 
     /// Both addresses, which are of one family: they were read from one header.
+    #[inline]
     pub fn ends(&self) -> Option<Ends> {
         Ends::new(self.source, self.destination)
     }
 
     /// Whether this is a fragment.
+    #[inline]
     pub fn is_fragment(&self) -> bool {
         self.part != Part::Whole
     }
 
     /// Whether the destination is a group: multicast, or IPv4 limited broadcast.
+    #[inline]
     pub fn is_to_group(&self) -> bool {
         match self.destination {
             IpAddr::V4(address) => address.is_multicast() || address.is_broadcast(),
@@ -227,6 +184,7 @@ impl Headers {
     }
 
     /// ICMP type and code, when it is ICMP.
+    #[inline]
     pub fn icmp(&self) -> Option<(u8, u8)> {
         match self.transport {
             Transport::IcmpQuery { kind, code }
@@ -234,6 +192,78 @@ impl Headers {
             | Transport::IcmpOther { kind, code } => Some((kind, code)),
             Transport::Tcp { .. } | Transport::Ports => None,
         }
+    }
+}
+
+/// What is read of the transport header.
+#[derive(Clone, Copy)]
+struct Upper {
+    /// Bytes of a TCP or UDP header, else 0.
+    header_len: usize,
+    source_port: u16,
+    destination_port: u16,
+    transport: Transport,
+}
+
+impl Upper {
+    /// Of a protocol that is not read, and of a fragment.
+    const NONE: Self = Self {
+        header_len: 0,
+        source_port: 0,
+        destination_port: 0,
+        transport: Transport::Ports,
+    };
+
+    #[inline(always)]
+    fn parse(payload: &[u8], protocol: u8, family: Family) -> Result<Self, HeaderError> {
+        let (header_len, transport) = match protocol {
+            protocol::TCP => {
+                let length = tcp::header_len(payload).ok_or(HeaderError::Transport)?;
+                let flags = payload[13];
+                (length, Transport::Tcp { flags })
+            }
+            protocol::UDP => {
+                let header: &[u8; udp::HEADER_LEN] =
+                    payload.first_chunk().ok_or(HeaderError::Transport)?;
+                let length = usize::from(u16_at(header, 4));
+                if length < udp::HEADER_LEN || length > payload.len() {
+                    return Err(HeaderError::Transport);
+                }
+                (udp::HEADER_LEN, Transport::Ports)
+            }
+            protocol::SCTP | protocol::UDPLITE => (0, Transport::Ports),
+            protocol::ICMP | protocol::ICMPV6 => {
+                return Self::parse_icmp(payload, protocol, family);
+            }
+            _ => return Ok(Self::NONE),
+        };
+        let ports: &[u8; 8] = payload.first_chunk().ok_or(HeaderError::Transport)?;
+        Ok(Self {
+            header_len,
+            source_port: u16_at(ports, 0),
+            destination_port: u16_at(ports, 2),
+            transport,
+        })
+    }
+
+    fn parse_icmp(payload: &[u8], protocol: u8, family: Family) -> Result<Self, HeaderError> {
+        let message: &[u8; icmp::HEADER_LEN] =
+            payload.first_chunk().ok_or(HeaderError::Transport)?;
+        let transport = icmp::transport(protocol, family, message[0], message[1])
+            .ok_or(HeaderError::OtherIcmp)?;
+        let identifier = match transport {
+            Transport::IcmpQuery { .. } => u16_at(message, 4),
+            Transport::IcmpError { .. }
+            | Transport::IcmpOther { .. }
+            | Transport::Tcp { .. }
+            | Transport::Ports => 0,
+        };
+        Ok(Self {
+            header_len: 0,
+            source_port: identifier,
+            destination_port: identifier,
+            transport,
+        })
     }
 }
 

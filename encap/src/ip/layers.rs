@@ -46,7 +46,7 @@ impl Layers {
         Self::find(packet, 0, Ends::Anywhere)
     }
 
-    #[inline]
+    #[inline(always)]
     fn find(packet: &[u8], l3: usize, ends: Ends) -> Result<Self, HeaderError> {
         let ip = packet.get(l3..).ok_or(HeaderError::Truncated)?;
         match ip.first().ok_or(HeaderError::Truncated)? >> 4 {
@@ -56,7 +56,7 @@ impl Layers {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn find_v4(ip: &[u8], l3: usize, ends: Ends) -> Result<Self, HeaderError> {
         let fixed: &[u8; IPV4_HEADER] = ip.first_chunk().ok_or(HeaderError::Truncated)?;
         let header = usize::from(fixed[0] & 0x0f) * 4;

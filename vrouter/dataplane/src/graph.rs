@@ -112,7 +112,7 @@ macro_rules! node {
         /// The nodes that packets go to from here.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum To {
-            $($to,)*
+            $($to = $crate::graph::NodeId::$to as isize,)*
         }
 
         impl From<To> for $crate::graph::NodeId {

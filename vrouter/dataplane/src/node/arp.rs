@@ -16,6 +16,7 @@ node! {
     ends [Arp]
 }
 
+#[inline]
 pub(super) fn answer(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
     let parsed = ArpPacket::new_checked(packet.buffer.bytes()).and_then(|p| ArpRepr::parse(&p));
     let Ok(ArpRepr::EthernetIpv4 {

@@ -26,6 +26,7 @@ node! {
     ends []
 }
 
+#[inline]
 pub(super) fn classify(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
     if let Some(hit) = packet.hit {
         return renew(core, tables, packet, hit);

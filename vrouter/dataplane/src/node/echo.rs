@@ -14,6 +14,7 @@ node! {
     ends [Echo]
 }
 
+#[inline]
 pub(super) fn answer(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
     let Some(workload) = tables.workload(packet.arrival.interface) else {
         return Next::Drop(DropReason::InterfaceDown);

@@ -19,6 +19,7 @@ node! {
     ends []
 }
 
+#[inline]
 pub(super) fn input(tables: &Tables, packet: &mut Packet) -> Next {
     let Some(header) = ethernet::Repr::parse(packet.buffer.bytes()) else {
         return Next::Drop(DropReason::EthernetTruncated);

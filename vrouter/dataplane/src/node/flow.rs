@@ -38,6 +38,7 @@ pub(crate) fn key(headers: &Headers) -> Option<FlowKey> {
     }
 }
 
+#[inline]
 pub(super) fn resolve(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
     if tables.host.endpoints.untracked
         && let Some(next) = untracked(core, tables, packet)

@@ -24,6 +24,7 @@ node! {
     ends []
 }
 
+#[inline]
 pub(super) fn forward(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
     let Some(adjacency) = tables.adjacency(packet.adjacency) else {
         return Next::Drop(DropReason::StaleAdjacency);

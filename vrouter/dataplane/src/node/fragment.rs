@@ -17,6 +17,7 @@ node! {
     ends [Fragmented]
 }
 
+#[inline]
 pub(super) fn cut(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
     let mtu = tables
         .adjacency(packet.adjacency)

@@ -25,18 +25,17 @@ node! {
     ends []
 }
 
+#[inline]
 pub(super) fn input(tables: &Tables, packet: &mut Packet) -> Next {
-    let headers = match parse(packet) {
-        Ok(headers) => headers,
-        Err(reason) => return Next::Drop(reason),
-    };
-    packet.headers = headers;
+    if let Err(reason) = parse(packet) {
+        return Next::Drop(reason);
+    }
     match packet.arrival.side {
         Side::Workload => {
             let Some(workload) = tables.workload(packet.arrival.interface) else {
                 return Next::Drop(DropReason::InterfaceDown);
             };
-            if let Some(next) = from_workload(tables, workload, &headers) {
+            if let Some(next) = from_workload(tables, workload, &packet.headers) {
                 return next;
             }
         }
@@ -47,6 +46,7 @@ pub(super) fn input(tables: &Tables, packet: &mut Packet) -> Next {
             }
         }
     }
+    let headers = &packet.headers;
     if headers.is_to_group() {
         return Next::Drop(DropReason::Multicast);
     }
@@ -61,12 +61,13 @@ pub(super) fn input(tables: &Tables, packet: &mut Packet) -> Next {
 }
 
 /// Reads the headers and makes the offload word agree with them.
-fn parse(packet: &mut Packet) -> Result<Headers, DropReason> {
-    let headers = Headers::parse(packet.buffer.bytes())?;
+fn parse(packet: &mut Packet) -> Result<(), DropReason> {
+    packet.headers = Headers::parse(packet.buffer.bytes())?;
+    let headers = &packet.headers;
     packet.buffer.truncate(headers.length);
     match packet.buffer.meta.offload {
-        Offload::None | Offload::Verified => Ok(headers),
-        Offload::Partial(partial) if is_at_transport(partial, &headers) => Ok(headers),
+        Offload::None | Offload::Verified => Ok(()),
+        Offload::Partial(partial) if is_at_transport(partial, headers) => Ok(()),
         Offload::Partial(_) => complete_first(packet),
         Offload::Segmented(partial, gso) => {
             let kind = match (headers.protocol, headers.family) {
@@ -74,8 +75,8 @@ fn parse(packet: &mut Packet) -> Result<Headers, DropReason> {
                 (protocol::TCP, Family::V6) => gso.kind == GsoKind::Tcp6,
                 (_, Family::V4 | Family::V6) => gso.kind == GsoKind::UdpL4,
             };
-            if kind && is_at_transport(partial, &headers) {
-                Ok(headers)
+            if kind && is_at_transport(partial, headers) {
+                Ok(())
             } else {
                 Err(DropReason::OffloadMalformed)
             }
@@ -93,14 +94,14 @@ fn is_at_transport(partial: Partial, headers: &Headers) -> bool {
 /// A checksum anywhere else is a tunnel's inside a workload, or meant to change the headers after
 /// they were judged: filled in before anything is read of the packet.
 #[cold]
-fn complete_first(packet: &mut Packet) -> Result<Headers, DropReason> {
+fn complete_first(packet: &mut Packet) -> Result<(), DropReason> {
     let offload = packet.buffer.meta.offload;
     checksum::complete(packet.buffer.bytes_mut(), offload)
         .map_err(|_| DropReason::OffloadMalformed)?;
     packet.buffer.meta.offload = Offload::None;
-    let headers = Headers::parse(packet.buffer.bytes())?;
-    packet.buffer.truncate(headers.length);
-    Ok(headers)
+    packet.headers = Headers::parse(packet.buffer.bytes())?;
+    packet.buffer.truncate(packet.headers.length);
+    Ok(())
 }
 
 /// Kernel peers leave checksums open between virtual devices of one machine, and a tunnel's

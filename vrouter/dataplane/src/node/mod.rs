@@ -43,32 +43,51 @@ pub(crate) const NODES: &[Node] = &[
     transmit::NODE,
 ];
 
-/// Runs one node.
-#[inline]
-pub(crate) fn run(
-    node: NodeId,
-    core: &mut Core,
-    tables: &Tables,
-    packet: &mut Packet,
-) -> Next<NodeId> {
-    match node {
-        NodeId::EthernetInput => ethernet_input::input(tables, packet).erase(),
-        NodeId::TunnelInput => tunnel_input::decapsulate(core, tables, packet).erase(),
-        NodeId::IpInput => ip_input::input(tables, packet).erase(),
-        NodeId::Arp => arp::answer(core, tables, packet).erase(),
-        NodeId::NeighborDiscovery => neighbor_discovery::answer(core, tables, packet).erase(),
-        NodeId::Echo => echo::answer(core, tables, packet).erase(),
-        NodeId::Reassemble => reassemble::reassemble(core, packet).erase(),
-        // Packets wait there for their vector: `merge` takes all of it at once.
-        NodeId::Merge => merge::Next::To(merge::To::Flow).erase(),
-        NodeId::Flow => flow::resolve(core, tables, packet).erase(),
-        NodeId::Classify => classify::classify(core, tables, packet).erase(),
-        NodeId::Forward => forward::forward(core, tables, packet).erase(),
-        NodeId::Fragment => fragment::cut(core, tables, packet).erase(),
-        NodeId::Segment => segment::cut(core, packet).erase(),
-        NodeId::TunnelOutput => tunnel_output::encapsulate(core, tables, packet).erase(),
-        NodeId::Transmit => transmit::adapt(core, packet).erase(),
-    }
+/// A function for each node: it runs the node's own and returns what every node returns. The node's
+/// own is inlined there, so that the change of type costs nothing.
+macro_rules! steps {
+    ($core:ident $tables:ident $packet:ident: $($node:ident $step:ident $call:expr,)*) => {
+        $(
+            #[inline(never)]
+            #[allow(unused_variables, reason = "not every node works with all three")]
+            fn $step($core: &mut Core, $tables: &Tables, $packet: &mut Packet) -> Next<NodeId> {
+                $call.erase()
+            }
+        )*
+
+        /// Runs one node.
+        #[inline(always)]
+        pub(crate) fn run(
+            node: NodeId,
+            core: &mut Core,
+            tables: &Tables,
+            packet: &mut Packet,
+        ) -> Next<NodeId> {
+            match node {
+                $(NodeId::$node => $step(core, tables, packet),)*
+            }
+        }
+    };
+}
+
+steps! {
+    core tables packet:
+    EthernetInput ethernet_input ethernet_input::input(tables, packet),
+    TunnelInput tunnel_input tunnel_input::decapsulate(core, tables, packet),
+    IpInput ip_input ip_input::input(tables, packet),
+    Arp arp arp::answer(core, tables, packet),
+    NeighborDiscovery neighbor_discovery neighbor_discovery::answer(core, tables, packet),
+    Echo echo echo::answer(core, tables, packet),
+    Reassemble reassemble reassemble::reassemble(core, packet),
+    // Packets wait there for their vector: `merge` takes all of it at once.
+    Merge pass_merge merge::Next::To(merge::To::Flow),
+    Flow flow flow::resolve(core, tables, packet),
+    Classify classify classify::classify(core, tables, packet),
+    Forward forward forward::forward(core, tables, packet),
+    Fragment fragment fragment::cut(core, tables, packet),
+    Segment segment segment::cut(core, packet),
+    TunnelOutput tunnel_output tunnel_output::encapsulate(core, tables, packet),
+    Transmit transmit transmit::adapt(core, packet),
 }
 
 #[cfg(test)]

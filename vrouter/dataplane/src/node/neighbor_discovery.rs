@@ -33,6 +33,7 @@ pub(super) fn is_discovery(packet: &[u8]) -> bool {
     ip.next_header() == IpProtocol::Icmpv6 && kind.is_some_and(|kind| icmp::is_discovery(*kind))
 }
 
+#[inline]
 pub(super) fn answer(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
     let (IpAddr::V6(source), IpAddr::V6(destination)) =
         (packet.headers.source, packet.headers.destination)

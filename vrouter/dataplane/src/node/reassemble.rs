@@ -13,6 +13,7 @@ node! {
     ends [FragmentHeld]
 }
 
+#[inline]
 pub(super) fn reassemble(core: &mut Core, packet: &mut Packet) -> Next {
     let before = core.reassembler.counters();
     let scope = u32::from(packet.arrival.interface.0);

@@ -18,6 +18,7 @@ node! {
 pub(super) const MOST_SEGMENTS: usize = 512;
 
 /// Cuts a super-packet; the segments take the way on from here.
+#[inline]
 pub(super) fn cut(core: &mut Core, packet: &mut Packet) -> Next {
     let Ok(plan) = Plan::new(packet.buffer.bytes(), 0, packet.buffer.meta.offload) else {
         return Next::Drop(DropReason::SegmentFailed);

@@ -13,6 +13,7 @@ node! {
     ends []
 }
 
+#[inline]
 pub(super) fn adapt(core: &mut Core, packet: &mut Packet) -> Next {
     let offload = packet.buffer.meta.offload;
     match offload {

@@ -26,6 +26,7 @@ node! {
     ends [Coalesced]
 }
 
+#[inline]
 pub(super) fn decapsulate(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
     let vtep = match packet.arrival.side {
         Side::Tunnel(Tunnel::Vxlan(Family::V4)) => Some(tables.host.vtep_v4),

@@ -28,6 +28,7 @@ const MOST_WHOLE: usize = Tunnel::Vxlan(Family::V4).longest_inner();
 /// Bytes in one buffer, within what a UDP message over IPv4 can hold (65,507).
 const MOST_BYTES: usize = 65_000;
 
+#[inline]
 pub(super) fn encapsulate(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Next {
     let Some(&Adjacency::Tunnel {
         out,

@@ -204,9 +204,11 @@ impl Core {
         }
     }
 
-    /// Takes a packet as far as it goes: out, away, or to where its vector waits. `TRACED`: it is
-    /// marked, and so are the packets made from it.
-    fn run<const TRACED: bool>(&mut self, tables: &Tables, mut packet: Packet, mut node: NodeId) {
+    /// Takes a packet as far as it goes: out, away, or to where its vector waits.
+    ///
+    /// Not inlined: its two callers would each copy the packet once more.
+    #[inline(never)]
+    fn run(&mut self, tables: &Tables, mut packet: Packet, mut node: NodeId) {
         loop {
             self.counters.node(node).add(1);
             let made = self.spawned.len();
@@ -215,7 +217,7 @@ impl Core {
                 is_declared(node, next),
                 "{node:?} does not declare {next:?}"
             );
-            if TRACED {
+            if packet.mark.is_some() {
                 self.trace(node, &packet, next, made);
             }
             match next {
@@ -257,22 +259,13 @@ impl Core {
         }));
     }
 
-    #[inline]
-    fn run_one(&mut self, tables: &Tables, packet: Packet, node: NodeId) {
-        if packet.mark.is_some() {
-            self.run::<true>(tables, packet, node);
-        } else {
-            self.run::<false>(tables, packet, node);
-        }
-    }
-
     /// Runs a packet and all that its nodes made, in order.
     pub(super) fn run_all(&mut self, tables: &Tables, packet: Packet, node: NodeId) {
-        self.run_one(tables, packet, node);
+        self.run(tables, packet, node);
         while !self.spawned.is_empty() {
             let mut made = std::mem::take(&mut self.spawned);
             for (packet, node) in made.drain(..) {
-                self.run_one(tables, packet, node);
+                self.run(tables, packet, node);
             }
             if self.spawned.is_empty() {
                 self.spawned = made;
@@ -280,6 +273,7 @@ impl Core {
         }
     }
 
+    #[inline]
     fn enqueue(&mut self, packet: Packet, out: InterfaceId) {
         let Some(queue) = self.queues.get_mut(out.index()) else {
             return self.drop_packet(packet, DropReason::InterfaceDown);

@@ -291,21 +291,21 @@ impl<D: Device> Worker<D> {
         let first = self.core.join.len();
         let (mut packets, mut bytes) = (0, 0);
         let mut vector = std::mem::take(&mut self.vector);
+        let entry = arrival.map(|arrival| (arrival, entry(arrival.side)));
         for buffer in vector.drain(..) {
             packets += 1;
             bytes += buffer.len() as u64;
-            match arrival {
-                None => self.core.lose_unknown(id, buffer),
-                Some(arrival) => {
-                    let mut packet = Packet::new(buffer, arrival);
-                    packet.mark = self.core.marker.mark(id);
-                    let (node, malformed) = entry(arrival.side);
-                    if packet.buffer.meta.malformed {
-                        self.core.drop_packet(packet, malformed);
-                    } else {
-                        self.core.run_all(tables, packet, node);
-                    }
-                }
+            let Some((arrival, (node, malformed))) = entry else {
+                self.core.lose_unknown(id, buffer);
+                continue;
+            };
+            let is_malformed = buffer.meta.malformed;
+            let mut packet = Packet::new(buffer, arrival);
+            packet.mark = self.core.marker.mark(id);
+            if is_malformed {
+                self.core.drop_packet(packet, malformed);
+            } else {
+                self.core.run_all(tables, packet, node);
             }
         }
         self.vector = vector;
