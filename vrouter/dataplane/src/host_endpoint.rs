@@ -13,7 +13,7 @@ use crate::id::InterfaceId;
 /// A host endpoint, as the packet path asks it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostEndpoint {
-    /// Where its policy stands in [`Tables::policy`].
+    /// Where its policy stands in [`Tables::policy`](crate::tables::Tables::policy).
     pub policy: EndpointIndex,
     /// Whether `doNotTrack` policies apply: to packets coming in, going out.
     pub untracked: [bool; 2],
