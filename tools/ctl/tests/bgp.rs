@@ -74,7 +74,7 @@ fn text(path: &Path) -> String {
 fn render_prints_a_file_and_hides_passwords() {
     let folder = cluster();
     let dir = text(&folder.path().join("resources"));
-    let (code, shown, error) = said(&["bgp", "render", "--node", "a", "--dir", &dir]);
+    let (code, shown, error) = said(&["bgp", "render", "--node", "a", "--directory", &dir]);
     assert_eq!((code, error.as_str()), (Some(0), ""));
     for line in [
         "router id 10.0.0.1;",
@@ -89,16 +89,16 @@ fn render_prints_a_file_and_hides_passwords() {
         "render",
         "--node",
         "a",
-        "--dir",
+        "--directory",
         &dir,
         "--show-passwords",
     ];
     assert!(said(&all).1.contains("password \"hunter2\";"));
-    let (code, _, error) = said(&["bgp", "render", "--node", "x", "--dir", &dir]);
+    let (code, _, error) = said(&["bgp", "render", "--node", "x", "--directory", &dir]);
     assert_eq!(code, Some(2));
     assert!(error.contains("there is no Node x"), "{error}");
     fs::write(folder.path().join("resources/bad.yaml"), "kind: Node\n").unwrap();
-    let (code, shown, error) = said(&["bgp", "render", "--node", "a", "--dir", &dir]);
+    let (code, shown, error) = said(&["bgp", "render", "--node", "a", "--directory", &dir]);
     assert_eq!((code, shown.as_str()), (Some(2), ""));
     assert!(error.contains("bad.yaml"), "{error}");
 }
@@ -110,7 +110,16 @@ fn plan_says_what_a_file_does() {
     let change = folder.path().join("change.yaml");
     let plan = |more: &[&str]| {
         let change = text(&change);
-        let mut arguments = vec!["bgp", "plan", "--node", "a", "--dir", &dir, "-f", &change];
+        let mut arguments = vec![
+            "bgp",
+            "plan",
+            "--node",
+            "a",
+            "--directory",
+            &dir,
+            "-f",
+            &change,
+        ];
         arguments.extend(more);
         let (code, shown, error) = said(&arguments);
         assert_eq!((code, error.as_str()), (Some(0), ""), "{shown}");
@@ -141,7 +150,7 @@ fn explain_names_the_step() {
     let dir = text(&folder.path().join("resources"));
     let nobody = text(&folder.path().join("nobody.ctl"));
     let explain = |prefix: &str, more: &[&str]| {
-        let mut arguments = vec!["bgp", "explain", prefix, "--node", "a", "--dir", &dir];
+        let mut arguments = vec!["bgp", "explain", prefix, "--node", "a", "--directory", &dir];
         arguments.extend(["--bird-socket", &nobody]);
         arguments.extend(more);
         said(&arguments)

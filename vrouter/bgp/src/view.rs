@@ -39,6 +39,19 @@ pub enum RouterId {
     Address(Ipv4Addr),
 }
 
+impl std::str::FromStr for RouterId {
+    type Err = String;
+
+    /// As `CALICO_ROUTER_ID` has it.
+    fn from_str(text: &str) -> Result<RouterId, String> {
+        if text == "hash" {
+            return Ok(RouterId::Hash);
+        }
+        let address = text.parse().map(RouterId::Address);
+        address.map_err(|_| "must be an IPv4 address or hash".to_owned())
+    }
+}
+
 /// Why there is no configuration for a node.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Impossible {

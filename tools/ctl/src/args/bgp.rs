@@ -54,15 +54,12 @@ pub(crate) enum BgpCommand {
     },
 }
 
-/// Whose BIRD, and where the resources are.
+/// Whose BIRD.
 #[derive(Debug, Args)]
 pub(crate) struct NodeArgs {
     /// The node
     #[arg(long, value_name = "NAME", env = "NODENAME")]
     pub(crate) node: String,
-    /// The resources in this directory, not those of the datastore
-    #[arg(long, value_name = "DIR")]
-    pub(crate) dir: Option<PathBuf>,
     /// BIRD's identity: an IPv4 address, or hash; the node's address otherwise
     #[arg(long, value_name = "ID", env = "CALICO_ROUTER_ID")]
     pub(crate) router_id: Option<String>,
@@ -78,7 +75,7 @@ pub(crate) struct NodeArgs {
 /// Which BIRD.
 #[derive(Debug, Args)]
 pub(crate) struct BirdArgs {
-    /// BIRD's control socket; may be repeated [default: where Calico's and Debian's listen]
+    /// BIRD's control socket; may be repeated [default: where vrouterd's, Calico's and Debian's listen]
     #[arg(long, value_name = "PATH")]
     pub(crate) bird_socket: Vec<PathBuf>,
 }

@@ -6,11 +6,10 @@ mod running;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
 
 use vrouter_api::{Resource, parse_in};
-use vrouter_bgp::{Cluster, Config, KINDS, Passwords, Plan, RouterId, Settings, render};
-use vrouter_datastore::{Connection, Datastore, Scope};
+use vrouter_bgp::{Cluster, Config, KINDS, Passwords, Plan, Settings, render};
+use vrouter_datastore::Scope;
 
 use crate::args::Cli;
 use crate::args::bgp::{BgpCommand, NodeArgs};
@@ -27,7 +26,7 @@ pub(crate) fn run<W: Write>(
             from,
             show_passwords,
         } => {
-            let config = rendered(&cluster(cli, from)?, from)?;
+            let config = rendered(&cluster(cli)?, from)?;
             out.text(&config.text(if *show_passwords {
                 Passwords::Shown
             } else {
@@ -39,7 +38,7 @@ pub(crate) fn run<W: Write>(
             filename,
             delete,
         } => {
-            let before = cluster(cli, from)?;
+            let before = cluster(cli)?;
             let mut after = before.clone();
             for resource in file(filename)? {
                 if *delete {
@@ -64,7 +63,7 @@ pub(crate) fn run<W: Write>(
             from,
             bird,
         } => {
-            let config = rendered(&cluster(cli, from)?, from)?;
+            let config = rendered(&cluster(cli)?, from)?;
             explain::run(out, &config, *prefix, peer.as_deref(), &bird.bird_socket)
         }
         BgpCommand::Peers { bird } => running::peers(out, &bird.bird_socket),
@@ -74,14 +73,9 @@ pub(crate) fn run<W: Write>(
 
 /// The resources that BGP is made from; a faulty one is refused: an answer without it would be
 /// about something else than what was written.
-fn cluster(cli: &Cli, from: &NodeArgs) -> Result<Cluster, Failure> {
+fn cluster(cli: &Cli) -> Result<Cluster, Failure> {
     let fault = |error: &dyn std::fmt::Display| Failure::Usage(error.to_string());
-    let store: Arc<dyn Datastore> = match &from.dir {
-        Some(dir) => Connection::Directory(dir.clone())
-            .open()
-            .map_err(|error| fault(&error))?,
-        None => crate::calico::open(cli)?,
-    };
+    let store = crate::calico::open(cli)?;
     let mut faults = Vec::new();
     let mut cluster = Cluster::default();
     for kind in KINDS {
@@ -103,19 +97,17 @@ fn cluster(cli: &Cli, from: &NodeArgs) -> Result<Cluster, Failure> {
 }
 
 fn rendered(cluster: &Cluster, from: &NodeArgs) -> Result<Config, Failure> {
-    let router_id = match from.router_id.as_deref() {
-        None | Some("") => None,
-        Some("hash") => Some(RouterId::Hash),
-        Some(text) => Some(RouterId::Address(text.parse().map_err(|_| {
+    let router_id = from.router_id.as_deref().filter(|text| !text.is_empty());
+    let router_id = router_id.map(|text| {
+        text.parse().map_err(|reason| {
             Failure::Usage(format!(
-                "the router ID {text:?} (--router-id, CALICO_ROUTER_ID) is neither an IPv4 \
-                 address nor hash"
+                "the router ID {text:?} (--router-id, CALICO_ROUTER_ID) {reason}"
             ))
-        })?)),
-    };
+        })
+    });
     let settings = Settings {
         node: from.node.clone(),
-        router_id,
+        router_id: router_id.transpose()?,
         advertise_cluster_ips: from.advertise_cluster_ips,
         namespace: from.secret_namespace.clone(),
     };
