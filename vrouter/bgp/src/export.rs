@@ -5,9 +5,7 @@ use std::fmt::Write;
 
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
-use vrouter_api::bgp::{
-    Action, ClusterRoutes, Community, Filter, Operation, Operator, PeerType, Rule,
-};
+use vrouter_api::bgp::{Action, Community, Filter, Operation, Operator, PeerType, Rule};
 
 use crate::config::{
     Condition, Family, Function, HIGHEST, Number, Session, Statement, family_of, longest,
@@ -253,16 +251,6 @@ fn import(view: &View<'_>, family: Family) -> Function {
     }
 }
 
-/// Whether BIRD makes the routes of IPIP pools, those of pools without encapsulation.
-fn programmed(routes: ClusterRoutes) -> (bool, bool) {
-    match routes {
-        ClusterRoutes::Enabled => (true, true),
-        ClusterRoutes::Disabled => (false, false),
-        ClusterRoutes::EnabledIPIPOnly => (true, false),
-        ClusterRoutes::EnabledNoEncapOnly => (false, true),
-    }
-}
-
 fn export(view: &View<'_>, services: &Services, family: Family) -> Function {
     let mut body = Vec::new();
     let mut step = |text: String, when: Condition, then: Vec<Statement>| {
@@ -277,9 +265,8 @@ fn export(view: &View<'_>, services: &Services, family: Family) -> Function {
             vec![Statement::Reject],
         );
     }
-    let (ipip, _) = programmed(view.cluster_routes());
     let mut own = vec!["*.cali", "*.calico"];
-    if !ipip {
+    if !view.cluster_routes().makes_ipip() {
         own.push("tunl0");
     }
     for pattern in own {
@@ -442,7 +429,7 @@ pub(crate) fn to_kernel(view: &View<'_>, services: &Services, family: Family) ->
             }
         }
     }
-    let (ipip, plain) = programmed(view.cluster_routes());
+    let routes = view.cluster_routes();
     for pool in view.pools(family) {
         let cidr = pool.cidr;
         let inside = Condition::inside(cidr);
@@ -453,12 +440,12 @@ pub(crate) fn to_kernel(view: &View<'_>, services: &Services, family: Family) ->
                 inside,
                 reject(),
             ),
-            Carried::Ipip { .. } if !ipip => step(
+            Carried::Ipip { .. } if !routes.makes_ipip() => step(
                 format!("The pool {cidr}: IPIP has its own routes (programClusterRoutes)"),
                 inside,
                 reject(),
             ),
-            Carried::Plain if !plain => step(
+            Carried::Plain if !routes.makes_plain() => step(
                 format!("The pool {cidr}: its routes are not BIRD's (programClusterRoutes)"),
                 inside,
                 reject(),

@@ -41,7 +41,11 @@ impl Config {
             out.line(&format!("# Not done: {}", one_line(warning)));
         }
         out.line("");
-        out.line("log stderr all;");
+        out.line(match self.logging {
+            Logging::Debug => "log stderr all;",
+            Logging::Info => "log stderr { info, remote, warning, error, auth, fatal, bug };",
+            Logging::Quiet => "log stderr { warning, error, auth, fatal, bug };",
+        });
         out.line(&format!("router id {};", self.router_id));
         out.line("timeformat protocol \"%T\" 72000 \"%F\";");
         out.line("# After a restart nothing is told until neighbors have told theirs, or so long.");

@@ -20,8 +20,12 @@ pub use self::details::Details;
 pub use self::protocols::{Origin, Protocol, Session};
 pub use self::routes::Route;
 
-/// Where Calico's and Debian's BIRD listen.
-pub const SOCKETS: &[&str] = &["/var/run/calico/bird.ctl", "/run/bird/bird.ctl"];
+/// Where vrouterd's, Calico's and Debian's BIRD listen.
+pub const SOCKETS: &[&str] = &[
+    "/run/vrouter/bird/bird.ctl",
+    "/var/run/calico/bird.ctl",
+    "/run/bird/bird.ctl",
+];
 /// Where a BIRD of version 1 for IPv6 listens beside the other one.
 pub const SOCKETS_V6: &[&str] = &["/var/run/calico/bird6.ctl", "/run/bird/bird6.ctl"];
 
@@ -52,6 +56,8 @@ pub struct Status {
     pub reconfiguration: String,
     /// Whether it is about to end.
     pub ending: bool,
+    /// Whether it waits after a restart for what neighbors kept of it, and tells nothing yet.
+    pub recovering: bool,
 }
 
 impl Bird {
@@ -133,6 +139,51 @@ impl Bird {
             .map(drop)
     }
 
+    /// Has it read a file and only say what is wrong.
+    ///
+    /// # Errors
+    /// It does not answer, or does not take the file.
+    pub fn check(&mut self, file: &Path) -> io::Result<()> {
+        self.ask(&format!("configure check \"{}\"", file.display()))
+            .map(drop)
+    }
+
+    /// As [`Self::configure`]; after so many seconds without [`Self::confirm`] it goes back by itself.
+    ///
+    /// # Errors
+    /// It does not answer, or does not take the file.
+    pub fn try_for(&mut self, file: &Path, seconds: u16) -> io::Result<()> {
+        self.ask(&format!(
+            "configure \"{}\" timeout {seconds}",
+            file.display()
+        ))
+        .map(drop)
+    }
+
+    /// Keeps what [`Self::try_for`] put in force.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn confirm(&mut self) -> io::Result<()> {
+        self.ask("configure confirm").map(drop)
+    }
+
+    /// Goes back to what was in force before.
+    ///
+    /// # Errors
+    /// It does not answer, or there is nothing to go back to.
+    pub fn undo(&mut self) -> io::Result<()> {
+        self.ask("configure undo").map(drop)
+    }
+
+    /// Ends it in a way that neighbors and kernel keep its routes until it is back.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn end_for_restart(&mut self) -> io::Result<()> {
+        self.ask("graceful restart").map(drop)
+    }
+
     fn ask(&mut self, command: &str) -> io::Result<Vec<Line>> {
         self.stream
             .get_mut()
@@ -209,6 +260,7 @@ fn status(lines: &[Line]) -> Status {
     let mut status = Status::default();
     for (code, text) in lines {
         status.ending |= *code == 14;
+        status.recovering |= *code == 24;
         for (before, field) in [
             ("BIRD ", &mut status.version),
             ("Router ID is ", &mut status.router_id),
@@ -285,6 +337,7 @@ pub(crate) mod tests {
             boot: "2026-11-21 00:39:46.300".into(),
             reconfiguration: "2026-11-21 00:39:46.400".into(),
             ending: false,
+            recovering: false,
         };
         for _ in 0..2 {
             assert_eq!(bird.status().unwrap(), expected);
@@ -310,7 +363,7 @@ pub(crate) mod tests {
         assert_eq!(status.version, "v0.3.3+birdv1.6.8");
         assert_eq!(status.router_id, "172.17.0.3");
         assert_eq!(status.reconfiguration, "");
-        assert!(status.ending);
+        assert!(status.ending && status.recovering);
         drop(bird);
         thread.join().unwrap();
     }
