@@ -28,6 +28,7 @@ use vrouter_io::any::AnyDevice;
 use vrouter_io::path_mtu::{Mtus, PathMtuWatch, Paths};
 use vrouter_io::tun;
 
+use crate::bgp::{self, Bgp};
 use crate::blocks::Blocks;
 use crate::collector::{Collector, DeviceFailed};
 use crate::hits::Before;
@@ -105,10 +106,13 @@ pub struct Agent {
     pub(crate) node: LocalNode,
     pub(crate) store: Arc<dyn Datastore>,
     reporting: Reporting,
+    bgp: Bgp,
     blocks: Blocks,
     path_watch: PathMtuWatch,
     inbox: Inbox,
     pub(crate) problems: Vec<String>,
+    /// Those of BGP among them.
+    bgp_problems: Vec<String>,
     /// When steps that failed are tried again.
     retry: Option<Instant>,
     pub(crate) changed: Option<SystemTime>,
@@ -141,6 +145,7 @@ impl Agent {
         let options = Options {
             reset_cut: settings.reset_cut_connections,
             tun: settings.tunnel_interface.clone(),
+            bird: settings.bgp.mode != bgp::Mode::Off,
         };
         let wanted = Wanted::new(&mut state, desired, &observed.host, &options);
         let shared = Shared {
@@ -202,6 +207,7 @@ impl Agent {
             let _ = path_change.send(mtus.clone());
         })?;
         let reporting = Reporting::start(&settings, &store, start)?;
+        let bgp = Bgp::start(&settings.bgp)?;
         Ok(Self {
             settings,
             state,
@@ -217,6 +223,7 @@ impl Agent {
             },
             store,
             reporting,
+            bgp,
             blocks: Blocks::default(),
             path_watch,
             inbox: Inbox {
@@ -226,6 +233,7 @@ impl Agent {
                 path_mtus,
             },
             problems: Vec::new(),
+            bgp_problems: Vec::new(),
             retry: None,
             changed: None,
             stopping: false,
@@ -245,8 +253,9 @@ impl Agent {
     fn serve(&mut self, inputs: &Receiver<Input>, ready: impl FnOnce()) -> Result<(), AgentError> {
         let look = tick(LOOK);
         let mut ready = Some(ready);
-        let (events, died, failed, path_mtus) = (
+        let (events, bgp_problems, died, failed, path_mtus) = (
             self.inbox.watch.events().clone(),
+            self.bgp.problems().clone(),
             self.inbox.died.clone(),
             self.inbox.failed.clone(),
             self.inbox.path_mtus.clone(),
@@ -270,6 +279,9 @@ impl Agent {
                 recv(path_mtus) -> mtus => if let Ok(mtus) = mtus {
                     self.path_mtus_changed(mtus);
                 },
+                recv(bgp_problems) -> problems => if let Ok(problems) = problems {
+                    self.bgp_problems_changed(problems);
+                },
                 recv(look) -> _ => self.observe_host(),
             }
             if self.state.in_sync
@@ -283,6 +295,7 @@ impl Agent {
 
     fn apply(&mut self, event: Event) {
         self.log(&event);
+        self.bgp.apply(&self.settings.node, &event);
         let Some(batch) = self.state.apply(event) else {
             return;
         };
@@ -319,6 +332,20 @@ impl Agent {
             .refresh(&self.settings.tunnel_interface, Instant::now());
         problems.extend_from_slice(self.blocks.sentences());
         problems.extend(unknown.into_iter().chain(outcome.problems));
+        problems.extend_from_slice(&self.bgp_problems);
+        self.note_problems(problems);
+    }
+
+    fn bgp_problems_changed(&mut self, problems: Vec<String>) {
+        let before = std::mem::replace(&mut self.bgp_problems, problems);
+        let mut all = self.problems.clone();
+        all.retain(|problem| !before.contains(problem));
+        all.extend_from_slice(&self.bgp_problems);
+        self.note_problems(all);
+    }
+
+    /// Says which problems are new, and which are none any more.
+    fn note_problems(&mut self, problems: Vec<String>) {
         for problem in &problems {
             if !self.problems.contains(problem) {
                 tracing::warn!("{problem}");
@@ -488,6 +515,7 @@ impl Agent {
     fn close(self) {
         tracing::info!("stopping");
         drop(self.reporting);
+        drop(self.bgp);
         let LocalNode {
             host,
             mut workers,

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod bgp;
 mod blocks;
 pub mod collector;
 pub mod hits;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 pub use policy::flow::Admission;
 pub use policy::model::TieBreak;
 
+use crate::bgp;
 use crate::node_status::Sockets;
 use crate::registration::Registration;
 
@@ -15,6 +16,8 @@ pub struct Settings {
     pub node: String,
     /// What the node does about itself in the store.
     pub registration: Registration,
+    /// Whose BIRD does what the resources say.
+    pub bgp: bgp::Settings,
     /// Where the node's BIRD is asked what a `CalicoNodeStatus` wants to know.
     pub bird: Sockets,
     /// Packet loops.

@@ -306,9 +306,15 @@ fn read_other(kind: Kind, top: &Fields<'_>, metadata: &mut Metadata, report: &Re
         Kind::IpamBlock,
         Kind::IpamHandle,
         Kind::CalicoNodeStatus,
+        Kind::BgpConfiguration,
+        Kind::BgpPeer,
+        Kind::BgpFilter,
+        Kind::Service,
+        Kind::EndpointSlice,
+        Kind::Secret,
     ];
-    // What IPAM keeps or is told, and what is asked of a node, is nothing to the packet path, and
-    // not without effect.
+    // What IPAM keeps or is told, what is asked of a node, and what BIRD's configuration is made of, is
+    // nothing to the packet path, and not without effect.
     if !read.contains(&kind) {
         let text = format!("stored, not acted on: nothing reads a {kind} yet");
         report.notice(line, "", "", text);

@@ -345,7 +345,12 @@ fn kinds_that_are_only_stored() {
             format!("f.yaml:5: {kind}({name}).spec.a: stored, not acted on: unknown field");
         let expected: Vec<String> = match kind {
             Kind::IpamBlock | Kind::IpamHandle => Vec::new(),
-            Kind::IpamConfiguration | Kind::IpReservation | Kind::CalicoNodeStatus => {
+            Kind::IpamConfiguration
+            | Kind::IpReservation
+            | Kind::CalicoNodeStatus
+            | Kind::BgpConfiguration
+            | Kind::BgpPeer
+            | Kind::BgpFilter => {
                 vec![unknown]
             }
             _ => vec![nobody, unknown],

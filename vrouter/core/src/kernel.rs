@@ -44,17 +44,27 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// What a node is to have: blocks and tunnels through the TUN, the rest as BIRD would have it.
-    pub fn wanted(desired: &Desired, underlay: Option<&Underlay>, mtu: u16) -> Kernel {
+    /// What a node is to have: blocks and tunnels through the TUN, the rest as BIRD would have it, and
+    /// nothing in `left_to_bird` that goes without a tunnel.
+    pub fn wanted(
+        desired: &Desired,
+        underlay: Option<&Underlay>,
+        mtu: u16,
+        left_to_bird: &[IpNet],
+    ) -> Kernel {
         Kernel {
             mtu: Some(mtu),
             addresses: desired.tunnel_addresses.clone(),
-            routes: routes(desired, underlay),
+            routes: routes(desired, underlay, left_to_bird),
         }
     }
 }
 
-fn routes(desired: &Desired, underlay: Option<&Underlay>) -> BTreeMap<IpNet, KernelRoute> {
+fn routes(
+    desired: &Desired,
+    underlay: Option<&Underlay>,
+    left_to_bird: &[IpNet],
+) -> BTreeMap<IpNet, KernelRoute> {
     let tunnel_address = |prefix: &IpNet| {
         let same = |a: &&IpAddr| a.is_ipv4() == prefix.addr().is_ipv4();
         desired.tunnel_addresses.iter().find(same).copied()
@@ -84,6 +94,7 @@ fn routes(desired: &Desired, underlay: Option<&Underlay>) -> BTreeMap<IpNet, Ker
         };
         let route = match tunnel {
             Some(_) => through_tun(prefix, tunnel_address(prefix)),
+            None if left_to_bird.iter().any(|pool| pool.contains(prefix)) => continue,
             None => {
                 let Some(underlay) = underlay else { continue };
                 KernelRoute {

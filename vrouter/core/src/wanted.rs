@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use encap::Tunnel;
+use ipnet::IpNet;
 use policy::compile::Compiled;
-use vrouter_api::Key;
+use vrouter_api::bgp::{self, Configuration};
+use vrouter_api::{EncapsulationMode, IpPool, Key, Kind, Resource};
 
 use crate::desired::{Desired, Local};
 use crate::host_endpoints::{self, HostEndpoints};
@@ -25,6 +27,8 @@ pub struct Options {
     pub reset_cut: bool,
     /// The name of the host's TUN.
     pub tun: String,
+    /// Whether a BIRD does what the resources say.
+    pub bird: bool,
 }
 
 /// What a node should have.
@@ -77,8 +81,10 @@ impl Wanted {
             &state.policies,
             &state.node,
         ));
+        problems.extend(without_bird(state, options));
+        let left_to_bird = left_to_bird(state, options);
         Wanted {
-            kernel: Kernel::wanted(&desired, underlay, mtu),
+            kernel: Kernel::wanted(&desired, underlay, mtu, &left_to_bird),
             locals: locals.into_iter().map(|it| (it.key.clone(), it)).collect(),
             desired,
             mtu,
@@ -90,6 +96,38 @@ impl Wanted {
             problems,
         }
     }
+}
+
+/// Resources of BGP where no BIRD runs.
+fn without_bird(state: &State, options: &Options) -> Option<String> {
+    let of_bgp = [Kind::BgpConfiguration, Kind::BgpPeer, Kind::BgpFilter];
+    let mut all = state.resources.iter();
+    let first = all.find(|resource| of_bgp.contains(&resource.kind()));
+    let first = first.filter(|_| !options.bird)?.key();
+    Some(format!(
+        "{first}: BGP's resources have no effect: vrouterd runs no BIRD (bird: off)"
+    ))
+}
+
+/// The pools without encapsulation, if the host's routes to other nodes' blocks in them are BIRD's.
+fn left_to_bird(state: &State, options: &Options) -> Vec<IpNet> {
+    let configuration = match state
+        .resources
+        .find(&Key::global(Kind::BgpConfiguration, "default"))
+    {
+        Some(Resource::Other(other)) => bgp::read::<Configuration>(other).unwrap_or_default(),
+        Some(_) | None => Configuration::default(),
+    };
+    let routes = configuration.program_cluster_routes.unwrap_or_default();
+    if !options.bird || !routes.makes_plain() {
+        return Vec::new();
+    }
+    let plain = |pool: &&IpPool| {
+        let modes = [pool.spec.vxlan_mode, pool.spec.ipip_mode];
+        modes == [EncapsulationMode::Never; 2]
+    };
+    let pools = state.resources.pools().filter(plain);
+    pools.map(|pool| pool.spec.cidr.trunc()).collect()
 }
 
 fn sockets(

@@ -222,6 +222,7 @@ fn want(state: &mut State, observed: &Observed) -> Wanted {
     let options = Options {
         reset_cut: false,
         tun: "tunl0".into(),
+        bird: false,
     };
     Wanted::new(state, desired, &observed.host, &options)
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use serde::Deserialize;
+use vrouter_agent::bgp;
 use vrouter_agent::node_status::Sockets;
 use vrouter_agent::registration::{Choice, Registration};
 use vrouter_agent::settings::{Admission, Settings, TieBreak};
@@ -98,6 +99,19 @@ struct Values {
     /// The same for IPv6 [default: none, or first-found if ip6 is autodetect].
     #[arg(long, env = "IP6_AUTODETECTION_METHOD", value_name = "METHOD")]
     ip6_autodetection_method: Option<String>,
+    /// Whose BIRD does what BGP's resources say: managed (vrouterd's own), external or off [default:
+    /// off; managed if CALICO_NETWORKING_BACKEND is set and neither none nor vxlan].
+    #[arg(long, env = "VROUTER_BIRD", value_name = "WHOSE")]
+    bird: Option<String>,
+    /// BIRD's router ID: an IPv4 address, or hash [default: the node's IPv4 address].
+    #[arg(long, env = "CALICO_ROUTER_ID", value_name = "ID")]
+    router_id: Option<String>,
+    /// Addresses of services to tell BGP's neighbors, instead of serviceClusterIPs.
+    #[arg(long, env = "CALICO_ADVERTISE_CLUSTER_IPS", value_name = "CIDR")]
+    advertise_cluster_ips: Option<String>,
+    /// The namespace of the Secrets with BGP's passwords [default: kube-system].
+    #[arg(long, env = "NAMESPACE", value_name = "NAMESPACE")]
+    secret_namespace: Option<String>,
     /// Where BIRD's control socket is [default: where Calico's and Debian's are].
     #[arg(long, env = "VROUTER_BIRD_SOCKET", value_name = "PATH")]
     bird_socket: Option<PathBuf>,
@@ -216,7 +230,10 @@ impl Arguments {
         let mut values = self.values.clone();
         // calico/node's own name for it.
         values.node_name = values.node_name.or_else(|| std::env::var("NODENAME").ok());
-        values.over(file).check()
+        let mut values = values.over(file);
+        let backend = || std::env::var("CALICO_NETWORKING_BACKEND").ok();
+        values.bird = values.bird.or_else(|| whose(&backend()?));
+        values.check()
     }
 }
 
@@ -260,6 +277,10 @@ impl Values {
             ip6_autodetection_method: self
                 .ip6_autodetection_method
                 .or(below.ip6_autodetection_method),
+            bird: self.bird.or(below.bird),
+            router_id: self.router_id.or(below.router_id),
+            advertise_cluster_ips: self.advertise_cluster_ips.or(below.advertise_cluster_ips),
+            secret_namespace: self.secret_namespace.or(below.secret_namespace),
             bird_socket: self.bird_socket.or(below.bird_socket),
             control_socket: self.control_socket.or(below.control_socket),
             cni_state_directory: self.cni_state_directory.or(below.cni_state_directory),
@@ -302,6 +323,47 @@ impl Values {
         Ok(Connection::of_environment(&value)?)
     }
 
+    /// What is done about BGP, for a node with this name and control socket.
+    fn bgp(&self, node: &str, control_socket: &Path) -> Result<bgp::Settings, ConfigError> {
+        let directory = control_socket.with_file_name("bird");
+        let mode = match (self.bird.as_deref(), &self.bird_socket) {
+            (None | Some("off"), _) => bgp::Mode::Off,
+            (Some("managed"), None) => bgp::Mode::Managed { directory },
+            (Some("managed"), Some(socket)) => {
+                let reason = "means nothing with bird: managed".to_owned();
+                return Err(bad("birdSocket", &socket.display().to_string())(reason));
+            }
+            (Some("external"), socket) => bgp::Mode::External {
+                directory,
+                sockets: match socket {
+                    Some(socket) => vec![socket.clone()],
+                    None => Sockets::default().v4,
+                },
+            },
+            (Some(other), _) => {
+                let reason = "must be managed, external or off".to_owned();
+                return Err(bad("bird", other)(reason));
+            }
+        };
+        let set = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let router_id = set(&self.router_id);
+        let router_id = router_id.map(|text| text.parse().map_err(bad("routerId", &text)));
+        let cluster_ips = set(&self.advertise_cluster_ips).map(|text| {
+            let reason = |_| "must be a prefix such as 10.96.0.0/12".to_owned();
+            let net = text.parse().map_err(reason);
+            net.map_err(bad("advertiseClusterIps", &text))
+        });
+        Ok(bgp::Settings {
+            mode,
+            node: vrouter_bgp::Settings {
+                node: node.to_owned(),
+                router_id: router_id.transpose()?,
+                advertise_cluster_ips: cluster_ips.transpose()?,
+                namespace: set(&self.secret_namespace).unwrap_or_default(),
+            },
+        })
+    }
+
     fn check(self) -> Result<Config, ConfigError> {
         let store = self.store()?;
         let method = |key, value: &Option<String>, default: &str| {
@@ -340,8 +402,8 @@ impl Values {
                 },
             )?,
         };
-        let node = match self.node_name {
-            Some(name) => name,
+        let node = match &self.node_name {
+            Some(name) => name.clone(),
             None => fs::read_to_string("/proc/sys/kernel/hostname")
                 .map_err(|source| ConfigError::Read {
                     file: "/proc/sys/kernel/hostname".into(),
@@ -351,6 +413,9 @@ impl Values {
                 .to_lowercase(),
         };
         check_subdomain(&node).map_err(bad("nodeName", &node))?;
+        let control_socket = self.control_socket.clone();
+        let control_socket = control_socket.unwrap_or_else(|| DEFAULT_SOCKET.into());
+        let bgp = self.bgp(&node, &control_socket)?;
         let tunnel = self
             .tunnel_interface
             .unwrap_or_else(|| DEFAULT_TUNNEL.to_owned());
@@ -396,7 +461,6 @@ impl Values {
             .parse()
             .map_err(|_| bad("logLevel", &level)("trace, debug, info, warn or error".into()))?;
         let cache = self.cache_file.unwrap_or_else(|| DEFAULT_CACHE.into());
-        let control_socket = self.control_socket.unwrap_or_else(|| DEFAULT_SOCKET.into());
         let mut sysctl_record = control_socket.clone().into_os_string();
         sysctl_record.push(".sysctls");
         Ok(Config {
@@ -405,12 +469,15 @@ impl Values {
             agent: Settings {
                 node,
                 registration,
-                bird: self
-                    .bird_socket
-                    .map_or_else(Sockets::default, |path| Sockets {
-                        v4: vec![path],
-                        v6: Vec::new(),
-                    }),
+                bird: match &bgp.mode {
+                    bgp::Mode::Managed { directory } => Some(directory.join("bird.ctl")),
+                    bgp::Mode::External { .. } | bgp::Mode::Off => self.bird_socket,
+                }
+                .map_or_else(Sockets::default, |path| Sockets {
+                    v4: vec![path],
+                    v6: Vec::new(),
+                }),
+                bgp,
                 workers,
                 pin_workers,
                 busy_poll_us,
@@ -430,6 +497,15 @@ impl Values {
                 .unwrap_or_else(|| DEFAULT_CNI_STATE.into()),
             log_level,
         })
+    }
+}
+
+/// Whose BIRD calico/node would run with a value of `CALICO_NETWORKING_BACKEND`.
+fn whose(backend: &str) -> Option<String> {
+    match backend {
+        "" => None,
+        "none" | "vxlan" => Some("off".to_owned()),
+        _ => Some("managed".to_owned()),
     }
 }
 
@@ -476,6 +552,8 @@ mod tests {
     use super::*;
     use std::io::Write;
 
+    use vrouter_bgp::RouterId;
+
     fn resolve(file: &str, flags: &[&str]) -> Result<Config, ConfigError> {
         let mut on_disk = tempfile::NamedTempFile::new().unwrap();
         on_disk.write_all(file.as_bytes()).unwrap();
@@ -517,6 +595,28 @@ mod tests {
     }
 
     #[test]
+    fn whose_bird_it_is() {
+        let mode = |file: &str| resolve(&format!("nodeName: a\n{file}"), &[]).map(|it| it.agent);
+        let directory = PathBuf::from("/run/vrouter/bird");
+        let socket = directory.join("bird.ctl");
+        let managed = mode("bird: managed\nrouterId: hash\n").unwrap();
+        assert_eq!(managed.bgp.mode, bgp::Mode::Managed { directory });
+        assert_eq!(managed.bgp.node.router_id, Some(RouterId::Hash));
+        assert_eq!(managed.bird.v4, [socket]);
+        assert_eq!(mode("").unwrap().bgp.mode, bgp::Mode::Off);
+        let external = mode("bird: external\nbirdSocket: /x/y.ctl\n").unwrap();
+        assert_eq!(external.bird.v4, [PathBuf::from("/x/y.ctl")]);
+        for (backend, bird) in [
+            ("none", Some("off")),
+            ("vxlan", Some("off")),
+            ("bird", Some("managed")),
+            ("", None),
+        ] {
+            assert_eq!(whose(backend).as_deref(), bird, "{backend}");
+        }
+    }
+
+    #[test]
     fn errors_name_the_key() {
         for (file, key) in [
             ("nodeNam: a\n", "nodeNam"),
@@ -539,6 +639,10 @@ mod tests {
             ("newFlowsBurst: 5\n", "newFlowsBurst"),
             ("newFlowsPerSecond: 5\nnewFlowsBurst: 0\n", "newFlowsBurst"),
             ("resetCutConnections: 3\n", "resetCutConnections"),
+            ("bird: mine\n", "bird"),
+            ("bird: managed\nbirdSocket: /x.ctl\n", "birdSocket"),
+            ("routerId: me\n", "routerId"),
+            ("advertiseClusterIps: all\n", "advertiseClusterIps"),
             ("workers: 64\npinWorkers: true\n", "pinWorkers"),
         ] {
             let error = resolve(

@@ -282,3 +282,23 @@ pub enum ClusterRoutes {
     #[default]
     EnabledNoEncapOnly,
 }
+
+impl ClusterRoutes {
+    /// Whether BIRD makes the host's routes of IPIP pools.
+    #[must_use]
+    pub fn makes_ipip(self) -> bool {
+        match self {
+            ClusterRoutes::Enabled | ClusterRoutes::EnabledIPIPOnly => true,
+            ClusterRoutes::Disabled | ClusterRoutes::EnabledNoEncapOnly => false,
+        }
+    }
+
+    /// Whether BIRD makes the host's routes of pools without encapsulation.
+    #[must_use]
+    pub fn makes_plain(self) -> bool {
+        match self {
+            ClusterRoutes::Enabled | ClusterRoutes::EnabledNoEncapOnly => true,
+            ClusterRoutes::Disabled | ClusterRoutes::EnabledIPIPOnly => false,
+        }
+    }
+}
