@@ -11,6 +11,7 @@ pub mod cpu;
 mod encapsulator;
 pub mod error;
 pub mod ipip;
+pub mod learned;
 pub mod link;
 pub mod netns;
 mod packet;

@@ -18,6 +18,7 @@ use tokio::runtime::{Builder, Runtime};
 pub use self::address::Address;
 pub use self::neighbor::Neighbor;
 pub use self::route::{PROTOCOL, Route, RouteKind, Scope};
+pub(crate) use self::route::{gateway, ip};
 use crate::error::{Context, Error, Result};
 use crate::netns::Netns;
 

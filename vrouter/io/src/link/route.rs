@@ -182,12 +182,10 @@ impl Route {
                     route.destination =
                         IpNet::new(ip(to)?, header.destination_prefix_length).ok()?;
                 }
-                RouteAttribute::Gateway(via) => route.via = ip(via),
-                RouteAttribute::Via(RouteVia::Inet6(via)) => route.via = Some(IpAddr::V6(*via)),
                 RouteAttribute::Oif(interface) => route.interface = Some(*interface),
                 RouteAttribute::PrefSource(source) => route.source = ip(source),
                 RouteAttribute::Priority(metric) => route.metric = Some(*metric),
-                _ => {}
+                other => route.via = route.via.or_else(|| gateway(other)),
             }
         }
         Some(route)
@@ -318,7 +316,16 @@ fn family(address: &IpAddr) -> AddressFamily {
     }
 }
 
-fn ip(address: &RouteAddress) -> Option<IpAddr> {
+/// The next hop, if that is what an attribute says.
+pub(crate) fn gateway(attribute: &RouteAttribute) -> Option<IpAddr> {
+    match attribute {
+        RouteAttribute::Gateway(via) => ip(via),
+        RouteAttribute::Via(RouteVia::Inet6(via)) => Some(IpAddr::V6(*via)),
+        _ => None,
+    }
+}
+
+pub(crate) fn ip(address: &RouteAddress) -> Option<IpAddr> {
     match address {
         RouteAddress::Inet(v4) => Some(IpAddr::V4(*v4)),
         RouteAddress::Inet6(v6) => Some(IpAddr::V6(*v6)),
