@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
-use crossbeam::channel::{Receiver, select, tick, unbounded};
+use crossbeam::channel::{Receiver, never, select, tick, unbounded};
 use crossbeam::queue::ArrayQueue;
 use encap::Family;
 use ipnet::IpNet;
@@ -17,6 +17,7 @@ use policy::flow::{self, FlowTable};
 use vrouter_api::{Event, FlowTimeouts, Kind};
 use vrouter_core::desired::desired;
 use vrouter_core::execute::{self, HostStack, Outcome};
+use vrouter_core::learned::{Changes, Exit, Hops};
 use vrouter_core::observed::Observed;
 use vrouter_core::state::State;
 use vrouter_core::statics::Nodes;
@@ -25,6 +26,7 @@ use vrouter_dataplane::id::InterfaceId;
 use vrouter_dataplane::worker;
 use vrouter_datastore::{Datastore, Watch};
 use vrouter_io::any::AnyDevice;
+use vrouter_io::learned::{LearnedWatch, Told};
 use vrouter_io::path_mtu::{Mtus, PathMtuWatch, Paths};
 use vrouter_io::tun;
 
@@ -41,6 +43,8 @@ use crate::workers::{Died, Shared, Workers};
 
 /// Between two looks at namespaces and the host's addresses.
 const LOOK: Duration = Duration::from_millis(500);
+/// `rtm_protocol` of BIRD's routes (`linux/rtnetlink.h`).
+const BIRD_PROTOCOL: u8 = 12;
 /// Until steps that failed are tried again, unless something changes before.
 const RETRY: Duration = Duration::from_secs(10);
 /// Events from the packet path that may wait for the collector.
@@ -109,6 +113,7 @@ pub struct Agent {
     bgp: Bgp,
     blocks: Blocks,
     path_watch: PathMtuWatch,
+    learned_watch: Option<LearnedWatch>,
     inbox: Inbox,
     pub(crate) problems: Vec<String>,
     /// Those of BGP among them.
@@ -125,6 +130,7 @@ struct Inbox {
     died: Receiver<Died>,
     failed: Receiver<DeviceFailed>,
     path_mtus: Receiver<Mtus>,
+    learned: Receiver<Told>,
 }
 
 impl Agent {
@@ -208,6 +214,14 @@ impl Agent {
         })?;
         let reporting = Reporting::start(&settings, &store, start)?;
         let bgp = Bgp::start(&settings.bgp)?;
+        let (learned_change, learned) = unbounded();
+        let learned_watch = if options.bird {
+            // The agent is gone when it ends.
+            let tell = move |told| drop(learned_change.send(told));
+            Some(LearnedWatch::start(BIRD_PROTOCOL, tell)?)
+        } else {
+            None
+        };
         Ok(Self {
             settings,
             state,
@@ -226,11 +240,13 @@ impl Agent {
             bgp,
             blocks: Blocks::default(),
             path_watch,
+            learned_watch,
             inbox: Inbox {
                 watch,
                 died,
                 failed,
                 path_mtus,
+                learned,
             },
             problems: Vec::new(),
             bgp_problems: Vec::new(),
@@ -260,7 +276,15 @@ impl Agent {
             self.inbox.failed.clone(),
             self.inbox.path_mtus.clone(),
         );
+        let (learned, none) = (self.inbox.learned.clone(), never());
+        let watched = self.learned_watch.is_some();
         while !self.stopping {
+            // They need the resources that say what a node is.
+            let learned = if watched && self.state.in_sync {
+                &learned
+            } else {
+                &none
+            };
             select! {
                 recv(events) -> event => match event {
                     Ok(event) => self.apply(event),
@@ -281,6 +305,9 @@ impl Agent {
                 },
                 recv(bgp_problems) -> problems => if let Ok(problems) = problems {
                     self.bgp_problems_changed(problems);
+                },
+                recv(learned) -> told => if let Ok(told) = told {
+                    self.learned(told);
                 },
                 recv(look) -> _ => self.observe_host(),
             }
@@ -387,6 +414,37 @@ impl Agent {
         self.observed.host.path_mtus = mtus;
         if self.state.in_sync {
             self.publish();
+        }
+    }
+
+    /// Routes of the host's routing daemon changed.
+    fn learned(&mut self, told: Told) {
+        let mut changes = Changes::default();
+        let (routes, all) = match told {
+            Told::All(routes) => (routes, true),
+            Told::Changes(routes) => (routes, false),
+        };
+        changes.all = all;
+        let tun = self.node.host.tun_index();
+        for route in routes {
+            let exits = route.hops.iter().filter_map(|hop| {
+                let exit = match hop.via {
+                    Some(via) if hop.interface == tun => Exit::Node(via),
+                    // It would come back to us.
+                    None if hop.interface == tun => return None,
+                    Some(_) | None => Exit::Host,
+                };
+                Some((exit, hop.weight))
+            });
+            let hops = Hops::new(exits);
+            let hops = (hops != Hops::default()).then_some(hops);
+            changes.push(route.destination, route.metric, hops);
+        }
+        let (new, gone) = (changes.set.len(), changes.gone.len());
+        tracing::debug!(all, new, gone, "learned routes");
+        let done = execute::learn(&mut self.observed, &self.wanted, &mut self.node, changes);
+        if let Err(error) = done {
+            tracing::error!("learned routes: {error}");
         }
     }
 

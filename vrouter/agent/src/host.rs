@@ -46,6 +46,11 @@ impl Host {
         })
     }
 
+    /// The number of the TUN.
+    pub fn tun_index(&self) -> u32 {
+        self.index
+    }
+
     /// The interface to the other nodes: the one named, or the one with the node's address.
     ///
     /// # Errors

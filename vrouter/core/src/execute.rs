@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use encap::{Family, Tunnel};
 use ipnet::IpNet;
+use rustc_hash::FxHashMap;
 use vrouter_api::Key;
 use vrouter_dataplane::adjacency::Mac;
 use vrouter_dataplane::id::InterfaceId;
@@ -14,10 +15,11 @@ use vrouter_dataplane::tables::Tables;
 use crate::desired::Local;
 use crate::forwarding::View;
 use crate::kernel::KernelRoute;
+use crate::learned::{Changes, Hops};
 use crate::observed::{Attached, Endpoint, Endpoints, Observed, Socket};
 use crate::plan;
 use crate::rib::Way;
-use crate::statics::Nodes;
+use crate::statics::{By, Nodes};
 use crate::step::Step;
 use crate::wanted::Wanted;
 
@@ -290,7 +292,7 @@ pub fn add_routes(
     routes: &[(IpNet, Nodes)],
 ) -> Result<(), String> {
     settle(observed, node)?;
-    let mut ways: BTreeMap<(Family, Nodes), Way> = BTreeMap::new();
+    let mut ways: BTreeMap<By, Way> = BTreeMap::new();
     for (prefix, nodes) in routes {
         if nodes.is_empty() {
             return Err(format!("{prefix}: names no node"));
@@ -298,13 +300,12 @@ pub fn add_routes(
         if observed.publication.rib().is_of_resources(prefix) {
             return Err(format!("{prefix}: is routed by a resource"));
         }
-        let by = (Family::from(prefix.addr()), nodes.clone());
-        if let Entry::Vacant(vacant) = ways.entry(by) {
-            let (family, nodes) = vacant.key();
-            let way = match observed.publication.ways().find(*family, nodes) {
+        let family = Family::from(prefix.addr());
+        if let Entry::Vacant(vacant) = ways.entry(By::Nodes(family, nodes.clone())) {
+            let way = match observed.publication.ways().find(vacant.key()) {
                 Some(way) => way.clone(),
                 None => View { observed, wanted }
-                    .way(nodes, *family)
+                    .way(nodes, family)
                     .map_err(|reason| format!("{prefix}: {reason}"))?,
             };
             vacant.insert(way);
@@ -312,7 +313,7 @@ pub fn add_routes(
     }
     let by_way = routes.iter().filter_map(|(prefix, nodes)| {
         let family = Family::from(prefix.addr());
-        Some((*prefix, ways.get(&(family, nodes.clone()))?))
+        Some((*prefix, ways.get(&By::Nodes(family, nodes.clone()))?))
     });
     let added = observed.publication.add(by_way, &ways);
     added.map_err(|error| error.to_string())?;
@@ -332,6 +333,52 @@ pub fn remove_routes(
     let removed = observed.publication.remove(prefixes);
     settle(observed, node)?;
     Ok(removed)
+}
+
+/// Brings learned routes to what the kernel says of them.
+///
+/// # Errors
+/// Workers could not be told, or there are too many different next hops.
+pub fn learn(
+    observed: &mut Observed,
+    wanted: &Wanted,
+    node: &mut impl Node,
+    changes: Changes,
+) -> Result<(), String> {
+    settle(observed, node)?;
+    let Changes {
+        all,
+        set,
+        gone: named,
+    } = changes;
+    let gone: Vec<(IpNet, u32)> = if all {
+        let learned = observed.publication.rib().learned();
+        learned
+            .filter(|(prefix, _)| !set.contains_key(prefix))
+            .collect()
+    } else {
+        named.into_iter().collect()
+    };
+    let mut ways: BTreeMap<By, Way> = BTreeMap::new();
+    let mut by_hops: FxHashMap<&Hops, Way> = FxHashMap::default();
+    let view = View { observed, wanted };
+    for (_, hops) in set.values() {
+        if !by_hops.contains_key(hops) {
+            let by = By::Hops(hops.clone());
+            let known = observed.publication.ways().find(&by).cloned();
+            let way = known.unwrap_or_else(|| view.learned_way(hops));
+            by_hops.insert(hops, way.clone());
+            ways.insert(by, way);
+        }
+    }
+    let routes = set.iter();
+    let routes =
+        routes.filter_map(|(prefix, (metric, hops))| Some((*prefix, *metric, by_hops.get(hops)?)));
+    let added = observed.publication.learn(routes, &ways);
+    added.map_err(|error| error.to_string())?;
+    settle(observed, node)?;
+    observed.publication.unlearn(gone);
+    settle(observed, node)
 }
 
 /// Brings the change in hand to its end.

@@ -14,6 +14,7 @@ pub mod execute;
 pub mod forwarding;
 pub mod host_endpoints;
 pub mod kernel;
+pub mod learned;
 pub mod notices;
 pub mod observed;
 pub mod plan;

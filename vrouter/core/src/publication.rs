@@ -8,14 +8,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use encap::Family;
 use ipnet::IpNet;
 use policy::compile::Compiled;
 use vrouter_dataplane::tables::Tables;
 
 use crate::forwarding::{Contents, Forwarding};
 use crate::rib::{Change, Rib, TooManyAdjacencies, Way};
-use crate::statics::{Nodes, Ways};
+use crate::statics::{By, Ways};
 use crate::step::Step;
 
 /// How far a change is.
@@ -121,10 +120,20 @@ impl Publication {
     /// Too many different adjacencies; nothing is changed then.
     pub(crate) fn prepare(&mut self, forwarding: &Forwarding) -> Result<(), TooManyAdjacencies> {
         let mut change = self.rib.prepare(&forwarding.routes)?;
-        for (old, new) in self.ways.changes(&forwarding.ways) {
-            let prefixes = self.rib.static_by(old);
-            let moved = prefixes.into_iter().map(|prefix| (prefix, new));
-            match self.rib.prepare_static(moved) {
+        for (by, old, new) in self.ways.changes(&forwarding.ways) {
+            let moved = match by {
+                By::Nodes(..) => {
+                    let prefixes = self.rib.static_by(old).into_iter();
+                    self.rib
+                        .prepare_static(prefixes.map(|prefix| (prefix, new)))
+                }
+                By::Hops(_) => {
+                    let routes = self.rib.learned_by(old).into_iter();
+                    let routes = routes.map(|(prefix, metric)| (prefix, metric, new));
+                    self.rib.prepare_learned(routes)
+                }
+            };
+            match moved {
                 Ok(more) => change.append(more),
                 Err(error) => {
                     self.rib.abandon(&change);
@@ -190,14 +199,43 @@ impl Publication {
     pub(crate) fn add<'a>(
         &mut self,
         routes: impl IntoIterator<Item = (IpNet, &'a Way)>,
-        ways: &BTreeMap<(Family, Nodes), Way>,
+        ways: &BTreeMap<By, Way>,
     ) -> Result<(), TooManyAdjacencies> {
         let change = self.rib.prepare_static(routes)?;
-        for ((family, nodes), way) in ways {
-            self.ways.insert(*family, nodes.clone(), way.clone());
+        self.begin(change, ways);
+        Ok(())
+    }
+
+    /// Begins to add or replace learned routes, whose ways are `ways`.
+    ///
+    /// # Errors
+    /// Too many different adjacencies; nothing is changed then.
+    pub(crate) fn learn<'a>(
+        &mut self,
+        routes: impl IntoIterator<Item = (IpNet, u32, &'a Way)>,
+        ways: &BTreeMap<By, Way>,
+    ) -> Result<(), TooManyAdjacencies> {
+        let change = self.rib.prepare_learned(routes)?;
+        if !change.is_empty() {
+            self.begin(change, ways);
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, change: Change, ways: &BTreeMap<By, Way>) {
+        for (by, way) in ways {
+            self.ways.insert(by.clone(), way.clone());
         }
         self.stage = Stage::Prepared(change);
-        Ok(())
+    }
+
+    /// Begins to forget learned routes, each with its metric.
+    pub(crate) fn unlearn(&mut self, routes: impl IntoIterator<Item = (IpNet, u32)>) {
+        if self.rib.remove_learned(routes) > 0 {
+            let rib = &self.rib;
+            self.ways.retain(|way| rib.has_place(way));
+            self.stage = Stage::Committed;
+        }
     }
 
     /// Begins to remove static routes; how many of them there were.

@@ -5,9 +5,9 @@
 //! generation; when all workers have seen that, [`Rib::commit`] points prefixes to them. A place
 //! is used again only after workers have seen a generation without it ([`Rib::collect`]).
 //!
-//! Routes are of two sorts: those the resources ask for, compared as a whole, and *static* ones,
-//! of which there may be a million: they are changed one by one and are known only by the way
-//! ([`Way`]) they share with many others.
+//! Routes are of three sorts: those the resources ask for, compared as a whole, *static* ones, of which
+//! there may be a million: they are changed one by one and are known only by the way ([`Way`]) they share
+//! with many others, and *learned* ones, which are kept where another sort has their prefix.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use lpm::{Table4, Table6, Value};
+use rustc_hash::FxHashMap;
 use vrouter_dataplane::adjacency::{Adjacency, Member};
 use vrouter_dataplane::drop::DropReason;
 use vrouter_dataplane::id::AdjacencyId;
@@ -26,36 +27,37 @@ use vrouter_dataplane::tables::Fib;
 #[error("more than {} different next hops", Value::MAX.index())]
 pub struct TooManyAdjacencies;
 
-/// Where packets to a prefix go: one way, or several equal ones.
+/// Where packets to a prefix go: one way, or several that share the flows.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Way(Vec<Adjacency>);
+pub struct Way(Vec<(Adjacency, u8)>);
 
 impl Way {
     /// One way.
     pub fn one(adjacency: Adjacency) -> Self {
-        Self(vec![adjacency])
+        Self(vec![(adjacency, 1)])
     }
 
     /// Several equal ways; the order does not matter, repetitions do not count. None at all is a
     /// drop.
-    pub fn several(mut adjacencies: Vec<Adjacency>) -> Self {
-        adjacencies.sort_by_key(identity);
-        adjacencies.dedup();
-        if adjacencies.is_empty() {
-            adjacencies.push(Adjacency::Drop(DropReason::NoRoute));
-        }
-        Self(adjacencies)
+    pub fn several(adjacencies: Vec<Adjacency>) -> Self {
+        Self::weighted(adjacencies.into_iter().map(|it| (it, 1)).collect())
     }
 
-    /// The ways.
-    pub fn adjacencies(&self) -> &[Adjacency] {
-        &self.0
+    /// As [`Self::several`], with the shares that they have.
+    pub fn weighted(mut ways: Vec<(Adjacency, u8)>) -> Self {
+        ways.sort_by_key(|(adjacency, _)| identity(adjacency, 0));
+        ways.dedup_by(|a, b| a.0 == b.0);
+        if ways.is_empty() {
+            ways.push((Adjacency::Drop(DropReason::NoRoute), 1));
+        }
+        Self(ways)
     }
 }
 
-/// What tells one adjacency from others for as long as the process lives, whatever its place.
-fn identity(adjacency: &Adjacency) -> u64 {
+/// What tells one share of an adjacency from others for as long as the process lives, whatever its place.
+fn identity(adjacency: &Adjacency, share: u8) -> u64 {
     let mut hasher = DefaultHasher::new();
+    share.hash(&mut hasher);
     let mut adjacency = adjacency.clone();
     // A path's MTU changes while its flows stay.
     if let Adjacency::Tunnel { mtu, by_path, .. } = &mut adjacency {
@@ -70,8 +72,11 @@ fn identity(adjacency: &Adjacency) -> u64 {
 pub struct Rib {
     v4: Table4,
     v6: Table6,
-    /// Routes the resources ask for; every other prefix in the tables is a static route.
+    /// Routes the resources ask for; every other prefix in the tables is a static route or a learned one.
     resources: BTreeMap<IpNet, AdjacencyId>,
+    /// Learned routes, with their metric, those included whose prefix another sort has. Each holds its
+    /// place.
+    learned: FxHashMap<IpNet, (AdjacencyId, u32)>,
     adjacencies: Vec<Adjacency>,
     /// Prefixes and groups that lead to each place.
     uses: Vec<u32>,
@@ -87,6 +92,7 @@ pub struct Change {
     set: Vec<(IpNet, AdjacencyId)>,
     removed: Vec<IpNet>,
     fixed: Vec<(IpNet, AdjacencyId)>,
+    learned: Vec<(IpNet, AdjacencyId, u32)>,
     /// Whether the adjacency table is different, so that it must be seen before the commit.
     pub new_adjacencies: bool,
 }
@@ -97,12 +103,16 @@ impl Change {
         self.set.append(&mut other.set);
         self.removed.append(&mut other.removed);
         self.fixed.append(&mut other.fixed);
+        self.learned.append(&mut other.learned);
         self.new_adjacencies |= other.new_adjacencies;
     }
 
     /// Whether there is nothing to commit.
     pub fn is_empty(&self) -> bool {
-        self.set.is_empty() && self.removed.is_empty() && self.fixed.is_empty()
+        self.set.is_empty()
+            && self.removed.is_empty()
+            && self.fixed.is_empty()
+            && self.learned.is_empty()
     }
 }
 
@@ -120,6 +130,7 @@ impl Rib {
             v4: Table4::new(),
             v6: Table6::new(),
             resources: BTreeMap::new(),
+            learned: FxHashMap::default(),
             places: HashMap::from([(none.clone(), AdjacencyId(0))]),
             adjacencies: vec![none],
             uses: vec![1],
@@ -191,10 +202,13 @@ impl Rib {
 
     fn way(&self, id: AdjacencyId) -> Vec<&Adjacency> {
         match &self.adjacencies[id.index()] {
-            Adjacency::Group(members) => members
-                .iter()
-                .map(|member| &self.adjacencies[member.adjacency.index()])
-                .collect(),
+            Adjacency::Group(members) => {
+                let mut places: Vec<AdjacencyId> = members.iter().map(|it| it.adjacency).collect();
+                // Shares of one way stand side by side.
+                places.dedup();
+                let ways = places.into_iter();
+                ways.map(|place| &self.adjacencies[place.index()]).collect()
+            }
             one @ (Adjacency::Drop(_)
             | Adjacency::Host { .. }
             | Adjacency::Neighbor { .. }
@@ -297,12 +311,79 @@ impl Rib {
         Ok(change)
     }
 
+    /// Prepares learned routes, added or replaced, each with its metric.
+    ///
+    /// # Errors
+    /// Too many different adjacencies; nothing is changed then.
+    pub fn prepare_learned<'a>(
+        &mut self,
+        routes: impl IntoIterator<Item = (IpNet, u32, &'a Way)>,
+    ) -> Result<Change, TooManyAdjacencies> {
+        let mut change = Change::default();
+        for (prefix, metric, way) in routes {
+            let same = self.place(way).map(|id| (id, metric));
+            if same.is_some() && self.learned.get(&prefix).copied() == same {
+                continue;
+            }
+            match self.hold(way, &mut change.new_adjacencies) {
+                Ok(id) => change.learned.push((prefix, id, metric)),
+                Err(error) => {
+                    self.abandon(&change);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(change)
+    }
+
+    /// The place of a way, if it has one.
+    fn place(&self, way: &Way) -> Option<AdjacencyId> {
+        if let [(one, _)] = way.0.as_slice() {
+            return self.places.get(one).copied();
+        }
+        let mut members = Vec::new();
+        for (adjacency, share) in shares(way) {
+            members.push(Member {
+                key: identity(adjacency, share),
+                adjacency: *self.places.get(adjacency)?,
+            });
+        }
+        self.places.get(&Adjacency::Group(members.into())).copied()
+    }
+
+    /// Whether a prefix goes by that way.
+    pub fn has_place(&self, way: &Way) -> bool {
+        self.place(way).is_some()
+    }
+
+    /// Whether a prefix is routed as it was learned.
+    pub fn is_learned(&self, prefix: &IpNet) -> bool {
+        let learned = self.learned.get(prefix).map(|(id, _)| *id);
+        learned.is_some() && learned == self.get(prefix) && !self.is_of_resources(prefix)
+    }
+
+    /// Every learned prefix with its metric.
+    pub fn learned(&self) -> impl Iterator<Item = (IpNet, u32)> {
+        let all = self.learned.iter();
+        all.map(|(prefix, (_, metric))| (*prefix, *metric))
+    }
+
+    /// All learned routes that go by `way`, with their metrics.
+    pub fn learned_by(&self, way: &Way) -> Vec<(IpNet, u32)> {
+        let Some(place) = self.place(way) else {
+            return Vec::new();
+        };
+        let same = self.learned.iter().filter(|(_, (id, _))| *id == place);
+        same.map(|(prefix, (_, metric))| (*prefix, *metric))
+            .collect()
+    }
+
     /// The place of a way, made if need be, with one use more.
     fn hold(&mut self, way: &Way, made: &mut bool) -> Result<AdjacencyId, TooManyAdjacencies> {
-        let [one] = way.0.as_slice() else {
+        let [(one, _)] = way.0.as_slice() else {
             let mut members = Vec::with_capacity(way.0.len());
-            for adjacency in &way.0 {
-                let key = identity(adjacency);
+            for (adjacency, share) in shares(way) {
+                let key = identity(adjacency, share);
                 match self.hold_one(adjacency.clone(), made) {
                     Ok(adjacency) => members.push(Member { key, adjacency }),
                     Err(error) => {
@@ -358,6 +439,9 @@ impl Rib {
         for (_, id) in change.set.iter().chain(&change.fixed) {
             self.release(*id);
         }
+        for (_, id, _) in &change.learned {
+            self.release(*id);
+        }
     }
 
     fn release(&mut self, id: AdjacencyId) {
@@ -388,8 +472,45 @@ impl Rib {
         }
         for prefix in change.removed {
             self.resources.remove(&prefix);
-            self.withdraw(&prefix);
+            self.fall_back(prefix);
         }
+        for (prefix, id, metric) in change.learned {
+            let before = self.learned.insert(prefix, (id, metric)).map(|it| it.0);
+            let now = self.get(&prefix);
+            if !self.is_of_resources(&prefix) && (now.is_none() || now == before) {
+                self.uses[id.index()] += 1;
+                self.point(prefix, id);
+            }
+            before.into_iter().for_each(|before| self.release(before));
+        }
+    }
+
+    /// A prefix goes as it was learned, if it was; whether it had a route.
+    fn fall_back(&mut self, prefix: IpNet) -> bool {
+        let Some((id, _)) = self.learned.get(&prefix).copied() else {
+            return self.withdraw(&prefix);
+        };
+        self.uses[id.index()] += 1;
+        self.point(prefix, id);
+        true
+    }
+
+    /// Forgets learned routes, each if it still has that metric; how many.
+    pub fn remove_learned(&mut self, routes: impl IntoIterator<Item = (IpNet, u32)>) -> usize {
+        let mut removed = 0;
+        for (prefix, metric) in routes {
+            let known = self.learned.get(&prefix).copied();
+            let Some((id, _)) = known.filter(|(_, last)| *last == metric) else {
+                continue;
+            };
+            if self.is_learned(&prefix) {
+                self.withdraw(&prefix);
+            }
+            self.learned.remove(&prefix);
+            self.release(id);
+            removed += 1;
+        }
+        removed
     }
 
     fn point(&mut self, prefix: IpNet, id: AdjacencyId) {
@@ -417,21 +538,28 @@ impl Rib {
     pub fn remove_static(&mut self, prefixes: &[IpNet]) -> usize {
         let fixed = prefixes
             .iter()
-            .filter(|prefix| !self.resources.contains_key(prefix));
+            .filter(|prefix| !self.is_of_resources(prefix) && !self.is_learned(prefix));
         let fixed: Vec<IpNet> = fixed.copied().collect();
-        fixed.iter().filter(|prefix| self.withdraw(prefix)).count()
+        let mut removed = 0;
+        for prefix in fixed {
+            removed += usize::from(self.fall_back(prefix));
+        }
+        removed
     }
 
     /// All static routes that go by `way`.
     pub fn static_by(&self, way: &Way) -> Vec<IpNet> {
         let every = [IpNet::V4(Default::default()), IpNet::V6(Default::default())];
-        let same = |found: &Vec<&Adjacency>| found.iter().copied().eq(way.adjacencies());
-        every
+        let place = self.place(way);
+        let mut all: Vec<IpNet> = every
             .into_iter()
             .flat_map(|all| self.routes(all))
-            .filter(|(prefix, found)| !self.is_of_resources(prefix) && same(found))
             .map(|(prefix, _)| prefix)
-            .collect()
+            .collect();
+        all.retain(|prefix| {
+            self.get(prefix) == place && !self.is_of_resources(prefix) && !self.is_learned(prefix)
+        });
+        all
     }
 
     /// How many places are in use, "no route" included.
@@ -446,6 +574,12 @@ impl Rib {
         self.v4.reclaim();
         self.v6.reclaim();
     }
+}
+
+/// Every share of every adjacency of a way.
+fn shares(way: &Way) -> impl Iterator<Item = (&Adjacency, u8)> {
+    let all = way.0.iter();
+    all.flat_map(|(adjacency, shares)| (0..*shares).map(move |share| (adjacency, share)))
 }
 
 fn place_of(value: Value) -> AdjacencyId {
@@ -508,7 +642,7 @@ mod tests {
     fn groups_hold_their_members_and_let_them_go() {
         let mut rib = Rib::new();
         let both = Way::several(vec![host(2), host(1), host(2)]);
-        assert_eq!(both.adjacencies().len(), 2);
+        assert_eq!(both.0.len(), 2);
         let routes = ["10.0.0.0/24", "10.0.1.0/24"].map(net);
         let change = rib
             .prepare_static(routes.iter().map(|p| (*p, &both)))
@@ -529,5 +663,66 @@ mod tests {
         assert_eq!(rib.free.len(), 3);
         assert_eq!(rib.places.len(), 2);
         assert_eq!(rib.len(), 1);
+    }
+
+    #[test]
+    fn learned_routes_stand_behind_the_others_and_come_back() {
+        let mut rib = Rib::new();
+        let prefix = net("10.0.0.0/24");
+        let learn = |rib: &mut Rib, metric, way: &Way| {
+            let change = rib.prepare_learned([(prefix, metric, way)]).unwrap();
+            rib.commit(change);
+        };
+        let (old, new) = (Way::one(host(1)), Way::one(host(2)));
+        learn(&mut rib, 7, &old);
+        assert!(rib.is_learned(&prefix));
+        // The same again is no change.
+        assert!(rib.prepare_learned([(prefix, 7, &old)]).unwrap().is_empty());
+        // A resource has the prefix meanwhile; what is learned then is kept.
+        let change = rib.prepare(&wanted(&[("10.0.0.0/24", host(9))])).unwrap();
+        rib.commit(change);
+        learn(&mut rib, 8, &new);
+        assert_eq!(rib.find(&prefix).unwrap(), [&host(9)]);
+        let change = rib.prepare(&wanted(&[])).unwrap();
+        rib.commit(change);
+        assert_eq!(rib.find(&prefix).unwrap(), [&host(2)]);
+        // So does a client's route.
+        let change = rib.prepare_static([(prefix, &Way::one(host(5)))]).unwrap();
+        rib.commit(change);
+        learn(&mut rib, 8, &old);
+        assert_eq!(rib.find(&prefix).unwrap(), [&host(5)]);
+        assert_eq!(rib.remove_static(&[prefix]), 1);
+        assert_eq!(rib.find(&prefix).unwrap(), [&host(1)]);
+        assert_eq!(rib.remove_static(&[prefix]), 0);
+        // One of another metric that goes is not this one.
+        assert_eq!(rib.remove_learned([(prefix, 7)]), 0);
+        assert_eq!(rib.remove_learned([(prefix, 8)]), 1);
+        assert_eq!((rib.len(), rib.find(&prefix)), (0, None));
+        assert_eq!(rib.places(), 1);
+    }
+
+    #[test]
+    fn shares_are_members_of_a_group() {
+        let mut rib = Rib::new();
+        let prefix = net("10.0.0.0/24");
+        let way = Way::weighted(vec![(host(1), 3), (host(2), 1)]);
+        let change = rib.prepare_learned([(prefix, 1, &way)]).unwrap();
+        rib.commit(change);
+        let id = rib.fib().lookup("10.0.0.1".parse().unwrap()).unwrap();
+        let adjacencies = rib.adjacencies();
+        let Adjacency::Group(members) = &adjacencies[id.index()] else {
+            panic!("{:?}", adjacencies[id.index()]);
+        };
+        assert_eq!(members.len(), 4);
+        assert_eq!(rib.find(&prefix).unwrap().len(), 2);
+        assert_eq!(rib.learned_by(&way), [(prefix, 1)]);
+        let mut count = 0;
+        for flow in 0..10_000u64 {
+            let chosen = vrouter_dataplane::adjacency::choose(members, flow << 20).unwrap();
+            count += usize::from(adjacencies[chosen.index()] == host(1));
+        }
+        assert!((7_300..7_700).contains(&count), "{count}");
+        assert_eq!(rib.remove_learned([(prefix, 1)]), 1);
+        assert_eq!(rib.places(), 1);
     }
 }

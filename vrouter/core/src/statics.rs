@@ -9,48 +9,69 @@ use vrouter_dataplane::adjacency::Adjacency;
 
 use crate::desired::Desired;
 use crate::forwarding::View;
+use crate::learned::Hops;
 use crate::rib::Way;
 
 /// The nodes a static route goes by, in the order of their names.
 pub type Nodes = Vec<String>;
 
-/// The ways in use, by family and nodes.
+/// What a way is made from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum By {
+    /// Of a static route: the tunnels to these nodes.
+    Nodes(Family, Nodes),
+    /// Of a learned route.
+    Hops(Hops),
+}
+
+/// The ways in use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ways {
-    ways: BTreeMap<(Family, Nodes), Way>,
+    ways: BTreeMap<By, Way>,
 }
 
 impl Ways {
-    /// The way by these nodes, as it was last.
-    pub fn find(&self, family: Family, nodes: &Nodes) -> Option<&Way> {
-        self.ways.get(&(family, nodes.clone()))
+    /// A way as it was last.
+    pub fn find(&self, by: &By) -> Option<&Way> {
+        self.ways.get(by)
     }
 
-    /// Notes the way by these nodes.
-    pub fn insert(&mut self, family: Family, nodes: Nodes, way: Way) {
-        self.ways.insert((family, nodes), way);
+    /// Notes a way.
+    pub fn insert(&mut self, by: By, way: Way) {
+        self.ways.insert(by, way);
+    }
+
+    /// Forgets the ways that are in use no longer.
+    pub fn retain(&mut self, used: impl Fn(&Way) -> bool) {
+        self.ways.retain(|_, way| used(way));
     }
 
     /// The same ways with the nodes' addresses and tunnels of now.
     pub fn now(&self, view: &View<'_>) -> Ways {
-        let ways = self.ways.keys().map(|(family, nodes)| {
+        let now = |by: &By| match by {
             // A node that went is left out; its flows spread over the others.
-            let left = nodes
-                .iter()
-                .filter_map(|node| view.to_peer(node, *family).ok());
-            ((*family, nodes.clone()), Way::several(left.collect()))
-        });
+            By::Nodes(family, nodes) => {
+                let left = nodes.iter();
+                let left = left.filter_map(|node| view.to_peer(node, *family).ok());
+                Way::several(left.collect())
+            }
+            By::Hops(hops) => view.learned_way(hops),
+        };
+        let ways = self.ways.keys();
         Ways {
-            ways: ways.collect(),
+            ways: ways.map(|by| (by.clone(), now(by))).collect(),
         }
     }
 
     /// Ways that are others in `next`: the old and the new one.
-    pub fn changes<'a>(&'a self, next: &'a Ways) -> impl Iterator<Item = (&'a Way, &'a Way)> {
+    pub fn changes<'a>(
+        &'a self,
+        next: &'a Ways,
+    ) -> impl Iterator<Item = (&'a By, &'a Way, &'a Way)> {
         let pairs = self.ways.iter();
         pairs.filter_map(|(by, old)| {
             let new = next.ways.get(by)?;
-            (new != old).then_some((old, new))
+            (new != old).then_some((by, old, new))
         })
     }
 }

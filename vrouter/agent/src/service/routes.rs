@@ -100,6 +100,7 @@ fn row(agent: &Agent, prefix: IpNet, way: &[&Adjacency]) -> model::Route {
             None if agent.observed.publication.rib().is_of_resources(&prefix) => {
                 "an address of the host".to_owned()
             }
+            None if agent.observed.publication.rib().is_learned(&prefix) => "BGP".to_owned(),
             None => "static".to_owned(),
         }),
     };
