@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use support::ping::Train;
 use support::store::{end, start_vrouterd};
 use support::{TestLab, eventually};
 use vrouter_bgp::bird::Bird;
-use vrouter_control::params::ShowResources;
+use vrouter_control::params::{ShowResources, ShowRoutes};
 use vrouter_lab::vrouter;
 
 /// A lab whose nodes run BIRD.
@@ -135,4 +136,268 @@ fn a_mesh_routes_pods_and_survives_its_daemons() {
     assert_eq!(learned(&lab, 1).len(), 6);
     assert!(lab.pings("pod1-1", &address(&lab, 2)));
     lab.assert_conserved(1);
+}
+
+/// The vRouter's own route to a prefix: where it comes from, and its next hops.
+fn route(lab: &TestLab, node: usize, prefix: &str) -> Option<(String, Vec<String>)> {
+    let params = ShowRoutes {
+        prefix: Some(prefix.parse().unwrap()),
+        ..ShowRoutes::default()
+    };
+    let page = vrouter::ask(lab.node(node), &params).unwrap();
+    let route = page.items.into_iter().next()?;
+    let hops = route.next_hops.into_iter();
+    let hops = hops.map(|hop| {
+        hop.address
+            .map_or_else(|| hop.interface, |it| it.to_string())
+    });
+    Some((route.source?, hops.collect()))
+}
+
+#[test]
+#[ignore = "needs root"]
+fn routes_of_the_hosts_daemon_are_the_vrouters() {
+    // No BIRD answers: the routes are made by hand.
+    let lab = TestLab::up(
+        "--nodes 3 --pods 1 --encap ipip --rules 0 --vrouterd-arg=--bird=external \
+         --vrouterd-arg=--bird-socket=/nowhere/bird.ctl",
+    );
+    assert!(problems(&lab, 1)[0].contains("/nowhere/bird.ctl"));
+    for node in ["node2", "node3"] {
+        lab.ok(node, "ip address add 10.99.0.5/32 dev lo");
+    }
+    let node = |index| lab.node(index).address(false).unwrap().to_string();
+    let hop = |index, weight| {
+        format!(
+            "nexthop via {} dev tunl0 onlink weight {weight}",
+            node(index)
+        )
+    };
+    let group = format!("10.99.0.0/24 proto bird {} {}", hop(2, 1), hop(3, 3));
+    lab.ok("node1", &format!("ip route add {group}"));
+    let from_bgp = |hops: &[String]| {
+        let mut sorted = hops.to_vec();
+        sorted.sort();
+        Some(("BGP".to_owned(), sorted))
+    };
+    let sorted = |prefix| {
+        let found = route(&lab, 1, prefix);
+        found.map(|(source, mut hops)| {
+            hops.sort();
+            (source, hops)
+        })
+    };
+    eventually(3, "a group of two tunnels", || {
+        sorted("10.99.0.0/24") == from_bgp(&[node(2), node(3)])
+    });
+    assert!(lab.pings("pod1-1", "10.99.0.5"));
+    // One of them goes, then the route.
+    lab.ok(
+        "node1",
+        &format!("ip route replace 10.99.0.0/24 proto bird {}", hop(3, 1)),
+    );
+    eventually(3, "one tunnel", || {
+        sorted("10.99.0.0/24") == from_bgp(&[node(3)])
+    });
+    assert!(lab.pings("pod1-1", "10.99.0.5"));
+    // A route that goes with its interface is announced by nobody.
+    lab.ok("node1", "ip link add d0 type veth peer name d1");
+    lab.ok("node1", "ip link set d0 up");
+    lab.ok("node1", "ip route add 10.98.0.0/24 dev d0 proto bird");
+    eventually(3, "a route of the host's", || {
+        sorted("10.98.0.0/24").is_some()
+    });
+    lab.ok("node1", "ip link del d0");
+    eventually(5, "it is gone", || sorted("10.98.0.0/24").is_none());
+    // Many come and go at once.
+    let file = lab.lab.state_directory.join("routes");
+    for verb in ["add", "del"] {
+        let lines = (0..20_000u32).map(|index| {
+            let (high, low) = (index >> 8, index & 255);
+            format!("route {verb} 100.{high}.{low}.0/24 via 172.16.1.1 proto bird\n")
+        });
+        std::fs::write(&file, lines.collect::<String>()).unwrap();
+        lab.ok("node1", &format!("ip -batch {}", file.display()));
+        eventually(3, "all of them", || {
+            let there = sorted("100.78.31.0/24").is_some() && sorted("100.0.0.0/24").is_some();
+            there == (verb == "add")
+        });
+    }
+    assert_eq!(sorted("10.99.0.0/24"), from_bgp(&[node(3)]));
+    lab.ok("node1", "ip route del 10.99.0.0/24 proto bird");
+    eventually(3, "it is gone", || sorted("10.99.0.0/24").is_none());
+    lab.assert_conserved(1);
+}
+
+/// Adds to a node's resource: labels, and lines of `spec.bgp`.
+fn change_node(lab: &TestLab, node: usize, label: &str, bgp: &str) {
+    let file = format!("node{node}.yaml");
+    let text = std::fs::read_to_string(lab.lab.resource_directory.join(&file)).unwrap();
+    let name = format!("  name: node{node}\n");
+    let text = text.replacen(&name, &format!("{name}  labels: {{{label}}}\n"), 1);
+    let text = text.replacen("  bgp:\n", &format!("  bgp:\n    {bgp}\n"), 1);
+    lab.write_resource(&file, &text);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn two_reflectors_replace_a_mesh() {
+    let lab = up("--nodes 4 --encap none");
+    for node in 1..=4 {
+        wait_for_sessions(&lab, node, 3);
+    }
+    for node in [1, 2] {
+        change_node(
+            &lab,
+            node,
+            "rr: 'yes'",
+            "routeReflectorClusterID: 244.0.0.1",
+        );
+    }
+    lab.write_resource(
+        "bgp.yaml",
+        "apiVersion: projectcalico.org/v3\nkind: BGPConfiguration\nmetadata: {name: default}\n\
+         spec: {nodeToNodeMeshEnabled: false}\n---\n\
+         apiVersion: projectcalico.org/v3\nkind: BGPPeer\nmetadata: {name: clients}\n\
+         spec: {nodeSelector: '!has(rr)', peerSelector: has(rr)}\n---\n\
+         apiVersion: projectcalico.org/v3\nkind: BGPPeer\nmetadata: {name: reflectors}\n\
+         spec: {nodeSelector: has(rr), peerSelector: has(rr)}\n",
+    );
+    for (node, sessions) in [(1, 3), (2, 3), (3, 2), (4, 2)] {
+        let what = format!("sessions of node {node}");
+        eventually(20, &what, || {
+            let up = established(&lab, node);
+            up.len() == sessions && up.iter().all(|name| name.starts_with("Node_"))
+        });
+    }
+    eventually(15, "clients know each other's blocks", || {
+        learned(&lab, 3).len() == 3 && learned(&lab, 4).len() == 3
+    });
+    assert!(lab.pings("pod3-1", &address(&lab, 4)));
+    assert!(lab.pings("pod1-1", &address(&lab, 4)));
+}
+
+/// A router outside of AS 64512 whose neighbors need no configuration but this.
+const PEER: &str = "\
+apiVersion: v1
+kind: Secret
+metadata: {name: tor, namespace: kube-system}
+stringData: {key: s3cret}
+---
+apiVersion: projectcalico.org/v3
+kind: BGPFilter
+metadata: {name: only-one}
+spec: {importV4: [{cidr: 203.0.113.0/24, matchOperator: In, action: Reject}]}
+---
+apiVersion: projectcalico.org/v3
+kind: BGPPeer
+metadata: {name: tor}
+spec:
+  peerIP: 172.16.1.1
+  asNumber: 65001
+  filters: [only-one]
+  password: {secretKeyRef: {name: tor, key: key}}
+";
+
+#[test]
+#[ignore = "needs root"]
+fn a_router_outside_speaks_frr() {
+    let lab = up("--nodes 2 --encap none --rules 0");
+    lab.write_resource("tor.yaml", PEER);
+    let folder = lab.lab.state_directory.join("frr");
+    std::fs::create_dir(&folder).unwrap();
+    // zebra gives up its privileges before it makes its sockets.
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let folder = folder.display().to_string();
+    let neighbors: String = [1, 2]
+        .map(|node| {
+            let address = lab.node(node).address(false).unwrap();
+            format!(" neighbor {address} remote-as 64512\n neighbor {address} password s3cret\n")
+        })
+        .concat();
+    let text = format!(
+        "router bgp 65001\n bgp router-id 172.16.1.1\n no bgp ebgp-requires-policy\n \
+         no bgp network import-check\n{neighbors} address-family ipv4 unicast\n  \
+         network 198.51.100.0/24\n  network 203.0.113.0/24\n exit-address-family\n"
+    );
+    std::fs::write(format!("{folder}/bgpd.conf"), text).unwrap();
+    std::fs::write(format!("{folder}/zebra.conf"), "\n").unwrap();
+    // What the lab's nodes and router know without BGP.
+    lab.ok("net", "ip route flush root 10.65.0.0/16");
+    lab.ok("net", "ip address add 198.51.100.1/32 dev lo");
+    for node in ["node1", "node2"] {
+        lab.ok(node, "ip route del default");
+    }
+    let common = |daemon: &str| {
+        format!(
+            "/usr/lib/frr/{daemon} -f {folder}/{daemon}.conf -i {folder}/{daemon}.pid \
+             --vty_socket {folder} -z {folder}/zserv -P 0"
+        )
+    };
+    let _zebra = lab.start("net", &common("zebra"));
+    eventually(5, "zebra listens", || {
+        std::path::Path::new(&format!("{folder}/zserv")).exists()
+    });
+    let _bgpd = lab.start("net", &format!("{} -S", common("bgpd")));
+    for node in [1, 2] {
+        eventually(20, "the sessions are up", || {
+            established(&lab, node).len() == 2
+        });
+        eventually(10, "what the filter lets in is learned", || {
+            learned(&lab, node)
+                .iter()
+                .any(|it| it.starts_with("198.51.100.0/24 via 172.16.1.1"))
+        });
+        assert!(
+            !learned(&lab, node)
+                .iter()
+                .any(|it| it.starts_with("203.0.113"))
+        );
+        assert_eq!(route(&lab, node, "198.51.100.0/24").unwrap().0, "BGP");
+    }
+    eventually(10, "the router knows both blocks", || {
+        let routes = lab.ok("net", "ip route show proto bgp");
+        routes.lines().filter(|it| it.starts_with("10.65.")).count() == 2
+    });
+    assert!(lab.pings("pod1-1", "198.51.100.1"));
+    assert!(lab.pings("net", &address(&lab, 2)));
+    assert!(lab.pings("pod1-1", &address(&lab, 2)));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_router_outside_speaks_gobgp() {
+    let lab = up("--nodes 1 --encap none --rules 0");
+    let peer = PEER.replace("  filters: [only-one]\n", "");
+    lab.write_resource("tor.yaml", &peer);
+    let file = lab.lab.state_directory.join("gobgp.toml");
+    let address = lab.node(1).address(false).unwrap();
+    std::fs::write(
+        &file,
+        format!(
+            "[global.config]\nas = 65001\nrouter-id = \"172.16.1.1\"\n[[neighbors]]\n\
+             [neighbors.config]\nneighbor-address = \"{address}\"\npeer-as = 64512\n\
+             auth-password = \"s3cret\"\n"
+        ),
+    )
+    .unwrap();
+    let daemon = format!("gobgpd -f {} --api-hosts 127.0.0.1:50051", file.display());
+    let _gobgpd = lab.start("net", &daemon);
+    wait_for_sessions(&lab, 1, 1);
+    lab.ok(
+        "net",
+        "gobgp global rib add 198.51.100.0/24 nexthop 172.16.1.1",
+    );
+    eventually(10, "its route is learned", || {
+        let learned = learned(&lab, 1);
+        learned
+            .iter()
+            .any(|it| it.starts_with("198.51.100.0/24 via 172.16.1.1"))
+    });
+    let told = lab.ok("net", &format!("gobgp neighbor {address} adj-in"));
+    assert!(told.contains("10.65.0.0/26"), "{told}");
+    lab.ok("net", "gobgp global rib del 198.51.100.0/24");
+    eventually(5, "it is withdrawn", || {
+        learned(&lab, 1).is_empty() && route(&lab, 1, "198.51.100.0/24").is_none()
+    });
 }
