@@ -220,6 +220,14 @@ fn session(
     said: &mut bool,
     found: &mut Found,
 ) -> Option<Session> {
+    if matches!(neighbor.address, IpAddr::V6(address) if address.is_unicast_link_local()) {
+        found.warnings.push(format!(
+            "BGPPeer {name}: {} is on a link that no field names: there is no session; give the \
+             neighbor an address that is routed",
+            neighbor.address
+        ));
+        return None;
+    }
     let kind = match neighbor.rank {
         Rank::Global => "Global",
         Rank::Node | Rank::Reverse => "Node",

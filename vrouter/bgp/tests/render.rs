@@ -316,6 +316,19 @@ fn duplicates_are_one_session() {
 }
 
 #[test]
+fn a_neighbor_on_a_link_without_a_name_keeps_no_file_from_bird() {
+    let node = "kind: Node\nmetadata: {name: x}\nspec: {bgp: {ipv4Address: 10.0.0.9/24, ipv6Address: 'fd00::9/64'}}\n";
+    let link = peer("link", "{peerIP: 'fe80::1', asNumber: 65001}");
+    let config = self::config("x", &[node, &link]);
+    assert_eq!(names(&config), [""; 0]);
+    assert!(
+        config.warnings[0].contains("fe80::1 is on a link"),
+        "{:?}",
+        config.warnings
+    );
+}
+
+#[test]
 fn local_workloads_are_neighbors() {
     let pod = "kind: WorkloadEndpoint\nmetadata: {namespace: prod, labels: {router: 'yes'}}\nspec: {node: a, orchestrator: k8s, pod: frr, endpoint: eth0, ipNetworks: [10.65.0.5/32], interfaceName: cali1}\n";
     let by = peer(
