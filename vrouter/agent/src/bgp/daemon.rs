@@ -309,6 +309,8 @@ fn bird() -> Command {
     let mut command = Command::new("bird");
     // Debian's is in /usr/sbin, which not every caller's PATH has.
     let path = std::env::var("PATH").unwrap_or_default();
+    // Passwords of etcd are none of BIRD's.
+    command.env_clear();
     command.env("PATH", format!("{path}:/usr/sbin:/usr/local/sbin"));
     command
 }
