@@ -11,8 +11,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::ping::Train;
 use support::store::{end, start_vrouterd};
-use support::{TestLab, eventually};
-use vrouter_bgp::bird::Bird;
+use support::{Background, TestLab, eventually};
+use vrouter_bgp::bird::{Bird, Protocol};
 use vrouter_control::params::{ShowResources, ShowRoutes};
 use vrouter_lab::vrouter;
 
@@ -105,20 +105,24 @@ fn a_mesh_routes_pods_and_survives_its_daemons() {
     drop(server);
 
     let train = Train::start(&lab, "pod1-1", &address(&lab, 2));
-    // A file that BIRD refuses: a neighbor on a link that nobody names.
+    // A file that BIRD cannot read, then no change at all.
+    let folder = socket(&lab, 1).parent().unwrap().to_owned();
+    let allow = |mode| std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(mode));
+    allow(0o700).unwrap();
     lab.write_resource(
-        "peer.yaml",
-        "apiVersion: projectcalico.org/v3\nkind: BGPPeer\nmetadata: {name: linklocal}\n\
-         spec: {peerIP: 'fe80::1', asNumber: 64999}\n",
+        "bgp.yaml",
+        "apiVersion: projectcalico.org/v3\nkind: BGPConfiguration\nmetadata: {name: default}\n\
+         spec: {logSeverityScreen: Error}\n",
     );
     eventually(10, "the refusal is told", || {
         problems(&lab, 1).iter().any(|it| it.contains("refuses"))
     });
     assert_eq!(established(&lab, 1).len(), 6);
-    lab.remove_resource("peer.yaml");
+    lab.remove_resource("bgp.yaml");
     eventually(10, "all is well again", || problems(&lab, 1).is_empty());
+    allow(0o750).unwrap();
 
-    // BIRD killed, then the vRouter itself ended in order and started again.
+    // BIRD is killed; then one vRouter ends in order and another is killed.
     let before = bird_of(&lab, 1);
     kill(before, Signal::SIGKILL).unwrap();
     eventually(10, "another BIRD runs", || {
@@ -127,14 +131,23 @@ fn a_mesh_routes_pods_and_survives_its_daemons() {
     let report = train.finish();
     assert_eq!(report.lost, [0; 0], "{}", report.summary);
 
+    let left_behind = bird_of(&lab, 3);
     end(&lab, "vrouterd node2", Signal::SIGTERM);
+    end(&lab, "vrouterd node3", Signal::SIGKILL);
     assert_eq!(learned(&lab, 1).len(), 6, "its routes stay");
     assert_eq!(learned(&lab, 2).len(), 6, "and those it learned");
-    start_vrouterd(&mut lab, 2);
-    wait_for_sessions(&lab, 2, 6);
+    for node in [2, 3] {
+        start_vrouterd(&mut lab, node);
+    }
+    for node in [2, 3] {
+        wait_for_sessions(&lab, node, 6);
+    }
+    assert_ne!(bird_of(&lab, 3), left_behind);
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(learned(&lab, 1).len(), 6);
-    assert!(lab.pings("pod1-1", &address(&lab, 2)));
+    for node in [2, 3] {
+        assert!(lab.pings("pod1-1", &address(&lab, node)), "{node}");
+    }
     lab.assert_conserved(1);
 }
 
@@ -364,12 +377,9 @@ fn a_router_outside_speaks_frr() {
     assert!(lab.pings("pod1-1", &address(&lab, 2)));
 }
 
-#[test]
-#[ignore = "needs root"]
-fn a_router_outside_speaks_gobgp() {
-    let lab = up("--nodes 1 --encap none --rules 0");
-    let peer = PEER.replace("  filters: [only-one]\n", "");
-    lab.write_resource("tor.yaml", &peer);
+/// GoBGP in the router of a lab with one node.
+fn start_gobgp(lab: &TestLab) -> Background {
+    lab.write_resource("tor.yaml", &PEER.replace("  filters: [only-one]\n", ""));
     let file = lab.lab.state_directory.join("gobgp.toml");
     let address = lab.node(1).address(false).unwrap();
     std::fs::write(
@@ -382,7 +392,14 @@ fn a_router_outside_speaks_gobgp() {
     )
     .unwrap();
     let daemon = format!("gobgpd -f {} --api-hosts 127.0.0.1:50051", file.display());
-    let _gobgpd = lab.start("net", &daemon);
+    lab.start("net", &daemon)
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_router_outside_speaks_gobgp() {
+    let lab = up("--nodes 1 --encap none --rules 0");
+    let _gobgpd = start_gobgp(&lab);
     wait_for_sessions(&lab, 1, 1);
     lab.ok(
         "net",
@@ -394,10 +411,67 @@ fn a_router_outside_speaks_gobgp() {
             .iter()
             .any(|it| it.starts_with("198.51.100.0/24 via 172.16.1.1"))
     });
+    lab.write_resource(
+        "status.yaml",
+        "apiVersion: projectcalico.org/v3\nkind: CalicoNodeStatus\nmetadata: {name: s}\n\
+         spec: {node: node1, classes: [Agent, BGP, Routes], updatePeriodSeconds: 0}\n",
+    );
+    let file = lab.lab.resource_directory.join("status.yaml");
+    let mut text = String::new();
+    eventually(5, "the status is filled in", || {
+        text = std::fs::read_to_string(&file).unwrap_or_default();
+        text.contains("status:")
+    });
+    for word in [
+        "state: Ready",
+        "state: Established",
+        "type: GlobalPeer",
+        "198.51.100.0/24",
+    ] {
+        assert!(text.contains(word), "{word} in {text}");
+    }
+    let address = lab.node(1).address(false).unwrap();
     let told = lab.ok("net", &format!("gobgp neighbor {address} adj-in"));
     assert!(told.contains("10.65.0.0/26"), "{told}");
     lab.ok("net", "gobgp global rib del 198.51.100.0/24");
     eventually(5, "it is withdrawn", || {
         learned(&lab, 1).is_empty() && route(&lab, 1, "198.51.100.0/24").is_none()
     });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_bird_of_somebody_else_gets_its_configuration_each_time_it_starts() {
+    let folder = std::env::temp_dir().join(format!("vrouter-bird-{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    let path = |name: &str| folder.join(name).display().to_string();
+    let control = folder.join("bird.ctl");
+    let lab = TestLab::up(&format!(
+        "--nodes 1 --pods 1 --encap none --vrouterd-arg=--bird=external \
+         --vrouterd-arg=--bird-socket={}",
+        control.display()
+    ));
+    std::fs::write(
+        path("bird.conf"),
+        "router id 10.0.0.1;\nprotocol device { }\n",
+    )
+    .unwrap();
+    let _gobgpd = start_gobgp(&lab);
+    for turn in 1..=2 {
+        let bird = format!(
+            "bird -f -c {} -s {} -P {}",
+            path("bird.conf"),
+            control.display(),
+            path("bird.pid")
+        );
+        let bird = lab.start("node1", &bird);
+        eventually(20, &format!("the session is up, turn {turn}"), || {
+            let protocols = Bird::connect(&control).and_then(|mut bird| bird.protocols());
+            let up = |it: &Protocol| it.session().is_some_and(|it| it.state == "Established");
+            protocols.is_ok_and(|all| all.iter().any(up))
+        });
+        assert_eq!(problems(&lab, 1), [""; 0]);
+        drop(bird);
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
 }
