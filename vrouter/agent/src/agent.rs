@@ -17,7 +17,6 @@ use policy::flow::{self, FlowTable};
 use vrouter_api::{Event, FlowTimeouts, Kind};
 use vrouter_core::desired::desired;
 use vrouter_core::execute::{self, HostStack, Outcome};
-use vrouter_core::learned::{Changes, Exit, Hops};
 use vrouter_core::observed::Observed;
 use vrouter_core::state::State;
 use vrouter_core::statics::Nodes;
@@ -35,6 +34,7 @@ use crate::blocks::Blocks;
 use crate::collector::{Collector, DeviceFailed};
 use crate::hits::Before;
 use crate::host::Host;
+use crate::learned;
 use crate::node::LocalNode;
 use crate::pods::Pods;
 use crate::reporting::Reporting;
@@ -43,8 +43,6 @@ use crate::workers::{Died, Shared, Workers};
 
 /// Between two looks at namespaces and the host's addresses.
 const LOOK: Duration = Duration::from_millis(500);
-/// `rtm_protocol` of BIRD's routes (`linux/rtnetlink.h`).
-const BIRD_PROTOCOL: u8 = 12;
 /// Until steps that failed are tried again, unless something changes before.
 const RETRY: Duration = Duration::from_secs(10);
 /// Events from the packet path that may wait for the collector.
@@ -113,7 +111,8 @@ pub struct Agent {
     bgp: Bgp,
     blocks: Blocks,
     path_watch: PathMtuWatch,
-    learned_watch: Option<LearnedWatch>,
+    /// Ends with the agent.
+    _learned_watch: Option<LearnedWatch>,
     inbox: Inbox,
     pub(crate) problems: Vec<String>,
     /// Those of BGP among them.
@@ -214,14 +213,7 @@ impl Agent {
         })?;
         let reporting = Reporting::start(&settings, &store, start)?;
         let bgp = Bgp::start(&settings.bgp)?;
-        let (learned_change, learned) = unbounded();
-        let learned_watch = if options.bird {
-            // The agent is gone when it ends.
-            let tell = move |told| drop(learned_change.send(told));
-            Some(LearnedWatch::start(BIRD_PROTOCOL, tell)?)
-        } else {
-            None
-        };
+        let (learned_watch, learned) = learned::watch(options.bird)?;
         Ok(Self {
             settings,
             state,
@@ -240,7 +232,7 @@ impl Agent {
             bgp,
             blocks: Blocks::default(),
             path_watch,
-            learned_watch,
+            _learned_watch: learned_watch,
             inbox: Inbox {
                 watch,
                 died,
@@ -277,14 +269,9 @@ impl Agent {
             self.inbox.path_mtus.clone(),
         );
         let (learned, none) = (self.inbox.learned.clone(), never());
-        let watched = self.learned_watch.is_some();
         while !self.stopping {
             // They need the resources that say what a node is.
-            let learned = if watched && self.state.in_sync {
-                &learned
-            } else {
-                &none
-            };
+            let learned = if self.state.in_sync { &learned } else { &none };
             select! {
                 recv(events) -> event => match event {
                     Ok(event) => self.apply(event),
@@ -419,28 +406,9 @@ impl Agent {
 
     /// Routes of the host's routing daemon changed.
     fn learned(&mut self, told: Told) {
-        let mut changes = Changes::default();
-        let (routes, all) = match told {
-            Told::All(routes) => (routes, true),
-            Told::Changes(routes) => (routes, false),
-        };
-        changes.all = all;
         let tun = self.node.host.tun_index();
-        for route in routes {
-            let exits = route.hops.iter().filter_map(|hop| {
-                let exit = match hop.via {
-                    Some(via) if hop.interface == tun => Exit::Node(via),
-                    // It would come back to us.
-                    None if hop.interface == tun => return None,
-                    Some(_) | None => Exit::Host,
-                };
-                Some((exit, hop.weight))
-            });
-            let hops = Hops::new(exits);
-            let hops = (hops != Hops::default()).then_some(hops);
-            changes.push(route.destination, route.metric, hops);
-        }
-        let (new, gone) = (changes.set.len(), changes.gone.len());
+        let changes = learned::gather(told, &self.inbox.learned, tun);
+        let (all, new, gone) = (changes.all, changes.set.len(), changes.gone.len());
         tracing::debug!(all, new, gone, "learned routes");
         let done = execute::learn(&mut self.observed, &self.wanted, &mut self.node, changes);
         if let Err(error) = done {

@@ -12,6 +12,7 @@ mod blocks;
 pub mod collector;
 pub mod hits;
 pub mod host;
+mod learned;
 pub mod node;
 pub mod node_status;
 pub mod pace;
