@@ -1,0 +1,223 @@
+//! The loaded programs and their maps.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use aya::maps::{Array, HashMap, MapData, PerCpuArray};
+use aya::programs::{ProgramError, SchedClassifier};
+use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use vrouter_dataplane::id::InterfaceId;
+
+use crate::error::OffloadError;
+use crate::layout::{Outcome, Words};
+use crate::links::{self, Attachment};
+
+const OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/offload.bpf.o"));
+/// The directory of maps that have this layout.
+const MAPS: &str = concat!("maps-", env!("VROUTER_OFFLOAD_LAYOUT"));
+const FROM_WORKLOAD: &str = "from_workload";
+const FROM_ROUTER: &str = "from_router";
+const PROGRAMS: [&str; 2] = [FROM_WORKLOAD, FROM_ROUTER];
+
+/// The programs in the kernel. Dropping it leaves all that is attached at work; see
+/// [`Offload::detach_all`].
+#[derive(Debug)]
+pub struct Offload {
+    directory: PathBuf,
+    ebpf: Ebpf,
+    attachment: Attachment,
+}
+
+impl Offload {
+    /// Loads programs and maps; maps that an earlier process pinned below `directory` are adopted
+    /// with all they hold.
+    ///
+    /// # Errors
+    /// The kernel does not have what this needs, or does not let us. The message says which.
+    pub fn open(directory: &Path, attachment: Attachment) -> Result<Self, OffloadError> {
+        let maps = directory.join(MAPS);
+        for path in [&maps, &directory.join("links")] {
+            fs::create_dir_all(path).map_err(|source| OffloadError::Directory {
+                path: path.clone(),
+                source,
+            })?;
+        }
+        let kind = statfs(&maps).map(|kind| kind.filesystem_type());
+        if kind != Ok(BPF_FS_MAGIC) {
+            return Err(OffloadError::NoBpffs(directory.to_owned()));
+        }
+        let ebpf = EbpfLoader::new()
+            .default_map_pin_directory(&maps)
+            .load(OBJECT)?;
+        let mut offload = Self {
+            directory: directory.to_owned(),
+            ebpf,
+            attachment,
+        };
+        for name in PROGRAMS {
+            let program = offload.program(name)?;
+            program.load().map_err(|source| OffloadError::Program {
+                program: name,
+                source,
+            })?;
+        }
+        offload.remove_other_layouts();
+        Ok(offload)
+    }
+
+    /// Has the frames of a workload, whose host end is the interface `ifindex` of the calling
+    /// thread's namespace, go to user space as those of interface `id`, and user space's frames to it.
+    ///
+    /// `has_peer`: it is a veth whose other end is the workload's.
+    ///
+    /// # Errors
+    /// The interface is gone, or the kernel refuses.
+    pub fn attach_workload(
+        &mut self,
+        ifindex: u32,
+        id: InterfaceId,
+        has_peer: bool,
+    ) -> Result<(), OffloadError> {
+        // An interface that had the number, or another number of this interface.
+        self.forget(ifindex)?;
+        let words = [ifindex, has_peer.into()];
+        self.interfaces()?
+            .insert(id.0, words, 0)
+            .map_err(map("interfaces"))?;
+        self.numbers()?
+            .insert(ifindex, id.0, 0)
+            .map_err(map("numbers"))?;
+        self.attach(FROM_WORKLOAD, ifindex)
+    }
+
+    /// Leaves a workload's interface alone from now on.
+    ///
+    /// # Errors
+    /// The kernel refuses. That the interface is gone already is no error.
+    pub fn detach_workload(&mut self, ifindex: u32) -> Result<(), OffloadError> {
+        links::detach(&PROGRAMS, ifindex, &self.links())?;
+        self.forget(ifindex)
+    }
+
+    /// Names the TAP by which frames reach user space and come from it.
+    ///
+    /// # Errors
+    /// The interface is gone, or the kernel refuses.
+    pub fn attach_router(&mut self, ifindex: u32) -> Result<(), OffloadError> {
+        let mut settings = self.settings()?;
+        let [generation, _] = settings.get(&0, 0).map_err(map("settings"))?;
+        settings
+            .set(0, [generation, ifindex], 0)
+            .map_err(map("settings"))?;
+        self.attach(FROM_ROUTER, ifindex)
+    }
+
+    /// Packets by what the programs did with them, since the maps were made.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn outcomes(&self) -> Result<Vec<(Outcome, u64)>, OffloadError> {
+        let data = self.ebpf.map("outcomes").ok_or_else(missing("outcomes"))?;
+        let counts = PerCpuArray::<_, u64>::try_from(data).map_err(map("outcomes"))?;
+        let count = |outcome: Outcome| {
+            let by_cpu = counts.get(&(outcome as u32), 0).map_err(map("outcomes"))?;
+            Ok((outcome, by_cpu.iter().sum()))
+        };
+        Outcome::ALL.into_iter().map(count).collect()
+    }
+
+    /// Takes every trace of the programs away that is pinned below `directory`.
+    ///
+    /// # Errors
+    /// A pin cannot be removed.
+    pub fn detach_all(directory: &Path) -> Result<(), OffloadError> {
+        let links = directory.join("links");
+        for ifindex in links::attached(&links) {
+            links::detach(&PROGRAMS, ifindex, &links)?;
+        }
+        match fs::remove_dir_all(directory) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(OffloadError::Directory {
+                    path: directory.to_owned(),
+                    source,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn attach(&mut self, name: &'static str, ifindex: u32) -> Result<(), OffloadError> {
+        let directory = self.links();
+        let attachment = self.attachment;
+        links::attach(self.program(name)?, name, ifindex, &directory, attachment)
+    }
+
+    fn forget(&mut self, ifindex: u32) -> Result<(), OffloadError> {
+        let number = self.numbers()?.get(&ifindex, 0).ok();
+        if let Some(number) = number {
+            // Either is absent where an earlier process ended between the two.
+            let _ = self.interfaces()?.remove(&number);
+            let _ = self.numbers()?.remove(&ifindex);
+        }
+        Ok(())
+    }
+
+    fn links(&self) -> PathBuf {
+        self.directory.join("links")
+    }
+
+    fn remove_other_layouts(&self) {
+        let entries = fs::read_dir(&self.directory)
+            .into_iter()
+            .flatten()
+            .flatten();
+        for entry in entries {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with("maps-") && name != MAPS {
+                tracing::warn!(maps = %entry.path().display(), "maps of another version are replaced");
+                if let Err(error) = fs::remove_dir_all(entry.path()) {
+                    tracing::warn!(maps = %entry.path().display(), %error, "maps stay behind");
+                }
+            }
+        }
+    }
+
+    fn program(&mut self, name: &'static str) -> Result<&mut SchedClassifier, OffloadError> {
+        let program = self.ebpf.program_mut(name);
+        let program = program.ok_or(ProgramError::NotLoaded);
+        program
+            .and_then(TryInto::try_into)
+            .map_err(|source| OffloadError::Program {
+                program: name,
+                source,
+            })
+    }
+
+    fn settings(&mut self) -> Result<Array<&mut MapData, Words>, OffloadError> {
+        let data = self.ebpf.map_mut("settings");
+        let data = data.ok_or_else(missing("settings"))?;
+        data.try_into().map_err(map("settings"))
+    }
+
+    fn interfaces(&mut self) -> Result<HashMap<&mut MapData, u16, Words>, OffloadError> {
+        let data = self.ebpf.map_mut("interfaces");
+        let data = data.ok_or_else(missing("interfaces"))?;
+        data.try_into().map_err(map("interfaces"))
+    }
+
+    fn numbers(&mut self) -> Result<HashMap<&mut MapData, u32, u16>, OffloadError> {
+        let data = self.ebpf.map_mut("numbers");
+        let data = data.ok_or_else(missing("numbers"))?;
+        data.try_into().map_err(map("numbers"))
+    }
+}
+
+fn map(map: &'static str) -> impl Fn(aya::maps::MapError) -> OffloadError {
+    move |source| OffloadError::Map { map, source }
+}
+
+fn missing(name: &'static str) -> impl Fn() -> OffloadError {
+    move || map(name)(aya::maps::MapError::InvalidName { name: name.into() })
+}
