@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use support::stream::Stream;
 use support::{TestLab, eventually, lab_command, said};
-use vrouter_control::model::DropReport;
+use vrouter_control::model::{DropReport, Severity};
 use vrouter_control::params::{ShowDrops, ShowResources};
 use vrouter_lab::addresses::GATEWAY_MAC;
 use vrouter_lab::{netns, vrouter};
@@ -111,6 +111,67 @@ fn host_endpoints_deny_and_allow_and_failsafe_ports_stay_open() {
     );
     lab.remove_resource("hep.yaml");
     eventually(3, "without the host endpoint all is open", || reach(8081));
+    lab.assert_conserved(1);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_cannot_be_enforced_leaves_a_pod_closed() {
+    let lab = TestLab::up("--encap vxlan");
+    // The lab's own policy allows what the policies before it leave open.
+    lab.remove_resource("policies.yaml");
+    let reach = || connect(&lab, "pod2-1", "pod1-1", "10.65.0.1:7001").is_some();
+    for (construct, spec) in [
+        (
+            "an HTTP match that allows",
+            "ingress: [{action: Allow, protocol: TCP, http: {methods: [GET]}}]",
+        ),
+        (
+            "an HTTP match that denies",
+            "ingress: [{action: Deny, protocol: TCP, http: {methods: [PUT]}}, {action: Allow}]",
+        ),
+        (
+            "an HTTP match that passes",
+            "ingress: [{action: Pass, http: {paths: [{prefix: /}]}}]",
+        ),
+        (
+            "a Service that allows",
+            "ingress: [{action: Allow, source: {services: {name: web, namespace: default}}}]",
+        ),
+        (
+            "a Service that denies",
+            "ingress: [{action: Deny, source: {services: {name: web, namespace: default}}}, \
+             {action: Allow}]",
+        ),
+        (
+            "a port by a name that the pod does not give, of no protocol",
+            "ingress: [{action: Allow, destination: {ports: [unheard-of]}}]",
+        ),
+        (
+            "an ICMP type that must not be, of no protocol",
+            "ingress: [{action: Deny, notICMP: {type: 8}}, {action: Allow}]",
+        ),
+        (
+            "a service account that cannot be",
+            "ingress: [{action: Allow, source: {serviceAccounts: {names: ['No One']}}}]",
+        ),
+        (
+            "rules of a direction that the types leave out",
+            "types: [Ingress], egress: [{action: Allow}]",
+        ),
+    ] {
+        eventually(3, "the pod is open", reach);
+        let spec = format!("{{order: 1, selector: pod == 'pod1-1', {spec}}}");
+        lab.write_resource("closed.yaml", &policy("closed", &spec));
+        eventually(3, construct, || !reach());
+        let report = vrouter::ask(lab.node(1), &ShowResources {}).unwrap();
+        let refused = report
+            .notices
+            .iter()
+            .any(|notice| notice.severity == Severity::Error);
+        assert!(!refused, "{construct}: {:?}", report.notices);
+        lab.remove_resource("closed.yaml");
+    }
     lab.assert_conserved(1);
 }
 
