@@ -17,13 +17,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use support::cni::{self, left, policy};
 use support::store::{apply, end, start_etcd};
 use support::{TestLab, eventually, said};
-use vrouter_api::{Kind, Resource};
-use vrouter_datastore::Scope;
-use vrouter_datastore::ipam::Ipam;
 use vrouter_lab::names::Netns;
-use vrouter_lab::{etcd, netns, vrouter};
+use vrouter_lab::{netns, vrouter};
 
 fn rounds(usual: usize) -> usize {
     let more = std::env::var("VROUTER_CNI_ROUNDS").ok();
@@ -59,24 +57,10 @@ impl Container {
 
 impl Runtime {
     fn new(lab: &TestLab, node: usize) -> Runtime {
-        let state = lab.lab.state_directory.join(&lab.node(node).name);
-        let node = lab.node(node);
         Runtime {
             program: vrouter::beside_or_in_path("vrouter-cni").unwrap(),
-            node: node.namespace.clone(),
-            config: json!({
-                "cniVersion": "1.1.0",
-                "name": "net",
-                "type": "vrouter",
-                "etcd_endpoints": etcd::endpoint(),
-                "nodename": node.name,
-                "control_socket": node.control_socket,
-                "state_directory": state.join("cni"),
-                "ipam_lock_file": state.join("ipam.lock"),
-                "log_file_path": state.join("cni.log"),
-                "policy_setup_timeout_seconds": 60,
-                "ipam": { "type": "vrouter-ipam" },
-            }),
+            node: lab.node(node).namespace.clone(),
+            config: cni::config(lab, node, "net"),
         }
     }
 
@@ -146,32 +130,6 @@ fn address(result: &Value) -> Ipv4Addr {
     text.strip_suffix("/32").unwrap().parse().unwrap()
 }
 
-fn policy(name: &str, spec: &str) -> String {
-    format!(
-        "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {{name: {name}}}\n\
-         spec: {spec}\n"
-    )
-}
-
-/// What of the plugin's is in etcd, and what `ipam check` finds, in words.
-fn left(lab: &TestLab) -> Vec<String> {
-    etcd::with_store(&lab.lab, |store| {
-        let endpoints = store.list(Kind::WorkloadEndpoint, Scope::All)?.resources;
-        let of_plugin = endpoints.iter().filter(|it| match it {
-            Resource::WorkloadEndpoint(endpoint) => endpoint.spec.orchestrator == "cni",
-            _ => false,
-        });
-        let mut left: Vec<String> = of_plugin.map(|it| it.key().to_string()).collect();
-        let ipam = Ipam::new(Arc::clone(store));
-        let handles = ipam.handles()?.into_iter().map(|(name, _)| name);
-        left.extend(handles.filter(|it| it.starts_with("net.")));
-        let problems = ipam.check()?.problems.into_iter();
-        left.extend(problems.map(|it| format!("{it:?}")));
-        Ok(left)
-    })
-    .unwrap()
-}
-
 fn has_device(container: &Container) -> bool {
     let find = || nix::net::if_::if_nametoindex("eth0").is_ok();
     netns::inside(&container.netns, find).unwrap()
@@ -189,7 +147,7 @@ fn reaches(from: &Container, to: Ipv4Addr, port: u16) -> bool {
 #[ignore = "needs root"]
 fn containers_of_two_nodes_reach_whom_policy_allows_and_leave_nothing() {
     let lab = TestLab::up("--datastore etcd --pods 1");
-    let before = left(&lab);
+    let before = left(&lab, &["net"]);
     let deny = "{selector: has(app), types: [Ingress, Egress], order: 2}";
     let allow = "{selector: app == 'web', types: [Ingress], order: 1, ingress: [{action: Allow, \
                  protocol: TCP, source: {selector: app == 'client'}}]}";
@@ -257,7 +215,7 @@ fn containers_of_two_nodes_reach_whom_policy_allows_and_leave_nothing() {
         runtime.del(container);
         runtime.del(container);
     }
-    assert_eq!(left(&lab), before);
+    assert_eq!(left(&lab, &["net"]), before);
 }
 
 /// Sends from a namespace without a pause until it is told to stop.
@@ -344,7 +302,7 @@ fn the_first_packet_is_decided_by_policy() {
 #[ignore = "needs root"]
 fn killed_at_any_moment_nothing_is_left_after_del() {
     let lab = TestLab::up("--datastore etcd --pods 1");
-    let before = left(&lab);
+    let before = left(&lab, &["net"]);
     let runtime = Runtime::new(&lab, 1);
     let container = Container::new(&lab, 1, 101);
     let start = Instant::now();
@@ -368,7 +326,7 @@ fn killed_at_any_moment_nothing_is_left_after_del() {
         }
         runtime.del(&container);
         eventually(5, "the device goes", || !has_device(&container));
-        assert_eq!(left(&lab), before, "round {round}");
+        assert_eq!(left(&lab, &["net"]), before, "round {round}");
     }
     assert!(finished < rounds, "some were killed");
     runtime.add(&container);
@@ -379,7 +337,7 @@ fn killed_at_any_moment_nothing_is_left_after_del() {
 #[ignore = "needs root"]
 fn many_at_once_while_etcd_restarts_lose_no_address() {
     let mut lab = TestLab::up("--datastore etcd --pods 1");
-    let before = left(&lab);
+    let before = left(&lab, &["net"]);
     let each = 16;
     let all: Vec<(Runtime, Container)> = (1..=2)
         .flat_map(|node| (0..each).map(move |number| (node, 101 + number)))
@@ -416,14 +374,14 @@ fn many_at_once_while_etcd_restarts_lose_no_address() {
         assert!(output.status.success(), "{}", said(&output));
     }
     // Some left notes, which vrouterd carries out.
-    eventually(30, "nothing is left", || left(&lab) == before);
+    eventually(30, "nothing is left", || left(&lab, &["net"]) == before);
 }
 
 #[test]
 #[ignore = "needs root"]
 fn a_del_without_etcd_is_made_up_for_once() {
     let mut lab = TestLab::up("--datastore etcd --pods 1");
-    let before = left(&lab);
+    let before = left(&lab, &["net"]);
     let runtime = Runtime::new(&lab, 1);
     let container = Container::new(&lab, 1, 101);
     runtime.add(&container);
@@ -436,7 +394,7 @@ fn a_del_without_etcd_is_made_up_for_once() {
     assert!(note.exists());
     start_etcd(&mut lab);
     eventually(30, "vrouterd makes up for it", || !note.exists());
-    assert_eq!(left(&lab), before);
+    assert_eq!(left(&lab, &["net"]), before);
     // The same container comes anew, with a note of its earlier life still there.
     eventually(5, "the device goes", || !has_device(&container));
     let text = json!({ "network": "net", "containerID": container.id, "interface": "eth0",
@@ -446,9 +404,11 @@ fn a_del_without_etcd_is_made_up_for_once() {
     thread::sleep(Duration::from_secs(5));
     assert!(has_device(&container) && !note.exists());
     assert!(
-        left(&lab).iter().any(|it| it.ends_with(&container.id)),
+        left(&lab, &["net"])
+            .iter()
+            .any(|it| it.ends_with(&container.id)),
         "its handle"
     );
     runtime.del(&container);
-    assert_eq!(left(&lab), before);
+    assert_eq!(left(&lab, &["net"]), before);
 }

@@ -4,6 +4,7 @@
 //! All of them need root, so they are ignored unless asked for; `tools/test` asks.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub(crate) mod cni;
 pub(crate) mod ping;
 pub(crate) mod store;
 pub(crate) mod stream;
