@@ -20,8 +20,10 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, reload};
 use vrouter_agent::agent::{Agent, Input};
+use vrouter_agent::bgp;
 use vrouter_agent::service::AgentService;
 use vrouter_api::Kind;
+use vrouter_bgp::{Cluster, render};
 use vrouter_control::Server;
 use vrouter_core::notices;
 use vrouter_core::policies::Policies;
@@ -110,12 +112,14 @@ fn check(config: &Config) -> ExitCode {
         }
     };
     let mut resources = Resources::default();
+    let mut cluster = Cluster::default();
     let (mut count, mut faults) = (0, 0);
     for event in events {
         match event {
             Event::Upsert(resource) => {
                 count += 1;
                 policies.upsert(&resource);
+                cluster.upsert(resource.clone());
                 resources.upsert(resource);
             }
             Event::Fault { errors, .. } => {
@@ -133,6 +137,18 @@ fn check(config: &Config) -> ExitCode {
     for problem in policies.problems() {
         faults += 1;
         eprintln!("{problem}");
+    }
+    if config.agent.bgp.mode != bgp::Mode::Off {
+        match render(&cluster, &config.agent.bgp.node) {
+            Ok(bird) => bird
+                .warnings
+                .iter()
+                .for_each(|warning| eprintln!("warning: BGP: {warning}")),
+            Err(reason) => {
+                faults += 1;
+                eprintln!("BGP: {reason}");
+            }
+        }
     }
     policies.compile();
     for case in notices::silent_cases(&resources, &policies, &config.agent.node) {
