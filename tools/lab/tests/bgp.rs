@@ -5,13 +5,14 @@ mod support;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::ping::Train;
 use support::store::{end, start_vrouterd};
-use support::{Background, TestLab, eventually};
+use support::{Background, TestLab, eventually, said};
 use vrouter_bgp::bird::{Bird, Protocol};
 use vrouter_control::params::{ShowResources, ShowRoutes};
 use vrouter_lab::vrouter;
@@ -433,6 +434,30 @@ fn a_router_outside_speaks_gobgp() {
     let address = lab.node(1).address(false).unwrap();
     let told = lab.ok("net", &format!("gobgp neighbor {address} adj-in"));
     assert!(told.contains("10.65.0.0/26"), "{told}");
+    // What keeps a node from BGP is found without starting it.
+    for (node, fault) in [
+        ("node1", None),
+        ("node9", Some("BGP: there is no Node node9")),
+    ] {
+        let check = Command::new(vrouter::program(&lab.lab).unwrap())
+            .args([
+                "--check",
+                "--bird",
+                "managed",
+                "--node-name",
+                node,
+                "--directory",
+            ])
+            .arg(&lab.lab.resource_directory)
+            .output()
+            .unwrap();
+        assert_eq!(check.status.success(), fault.is_none(), "{}", said(&check));
+        assert!(
+            said(&check).contains(fault.unwrap_or("0 faults")),
+            "{}",
+            said(&check)
+        );
+    }
     lab.ok("net", "gobgp global rib del 198.51.100.0/24");
     eventually(5, "it is withdrawn", || {
         learned(&lab, 1).is_empty() && route(&lab, 1, "198.51.100.0/24").is_none()
@@ -474,4 +499,38 @@ fn a_bird_of_somebody_else_gets_its_configuration_each_time_it_starts() {
         drop(bird);
     }
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+#[ignore = "needs root"]
+fn several_next_hops_by_ipip_share_the_flows() {
+    let lab = up("--nodes 3 --encap ipip --rules 0");
+    lab.write_resource(
+        "bgp.yaml",
+        "apiVersion: projectcalico.org/v3\nkind: BGPConfiguration\nmetadata: {name: default}\n\
+         spec: {programClusterRoutes: Enabled}\n",
+    );
+    wait_for_sessions(&lab, 1, 2);
+    // An address of the pool that two nodes have.
+    for node in ["node2", "node3"] {
+        lab.ok(node, "ip address add 10.65.200.5/32 dev lo");
+    }
+    let nodes = [2, 3].map(|node| lab.node(node).address(false).unwrap().to_string());
+    eventually(15, "both are next hops", || {
+        let Some((source, mut hops)) = route(&lab, 1, "10.65.200.5/32") else {
+            return false;
+        };
+        hops.sort();
+        source == "BGP" && hops == nodes
+    });
+    let kernel = learned(&lab, 1).join("\n");
+    assert_eq!(kernel.matches("dev tunl0").count(), 4, "{kernel}");
+    eventually(5, "an answer", || lab.pings("pod1-1", "10.65.200.5"));
+    lab.ok("node2", "ip address del 10.65.200.5/32 dev lo");
+    eventually(10, "one is left", || {
+        route(&lab, 1, "10.65.200.5/32").is_some_and(|(_, hops)| hops == nodes[1..])
+    });
+    eventually(5, "an answer", || lab.pings("pod1-1", "10.65.200.5"));
+    lab.check("--quiet --paths pod-pod-cross,node-pod-cross --tests ping");
+    lab.assert_conserved(1);
 }
