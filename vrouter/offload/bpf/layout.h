@@ -20,12 +20,39 @@ struct interface {
 	__u32 has_peer;		/* a veth, whose other end is the workload's */
 };
 
+/* One direction of a session, as its packets come in. IPv4 addresses are the first word, the others zero. */
+struct flow_key {
+	__u32 source[4], destination[4];
+	__u32 ifindex;
+	__u16 source_port, destination_port;	/* of ICMP both the identifier */
+	__u8 protocol, family;			/* 4 or 6 */
+	__u8 pad[2];
+};
+
+/* How its packets are sent on, and what they added up to. */
+struct flow {
+	__u32 generation;
+	__u32 ifindex;		/* where they leave */
+	__u16 mtu;		/* the largest IP packet */
+	__u8 has_peer, pad;	/* as of the interface */
+	__u8 from[6], to[6];	/* MACs: the sender's, and the next link's destination */
+	__u64 packets, bytes;	/* IP packets, each segment of a super-packet one */
+	__u64 last_seen;	/* CLOCK_MONOTONIC_COARSE, ns */
+	__u32 tcp_flags, pad2;	/* seen */
+};
+
 /* What the programs did with packets. */
 enum outcome {
 	FROM_WORKLOAD,		/* received from workloads */
 	FROM_ROUTER,		/* received from user space */
-	TO_ROUTER,		/* handed to user space */
+	REPEATED,		/* sent on as their flow says */
 	TO_WORKLOAD,		/* handed to a workload as user space said */
+	ROUTER_UNUSUAL,		/* to user space: anything but an ordinary packet of a flow */
+	ROUTER_UNKNOWN,		/* to user space: no flow is known */
+	ROUTER_STALE,		/* to user space: the flow was decided under other tables */
+	ROUTER_OTHER_MAC,	/* to user space: not from the flow's sender */
+	ROUTER_TOO_BIG,		/* to user space: larger than the flow's way carries */
+	ROUTER_TTL,		/* to user space: no hop is left */
 	DROP_UNKNOWN_SOURCE,	/* came in by an interface that has no number */
 	DROP_UNKNOWN_TARGET,	/* user space named an interface that is not there */
 	DROP_NOT_OURS,		/* unicast to another than the gateway */

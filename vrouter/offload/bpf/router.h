@@ -24,7 +24,7 @@ static __always_inline int is_for_gateway(const struct ethhdr *frame)
 }
 
 /* Hands a workload's frame to user space. */
-static __always_inline int to_router(struct __sk_buff *skb)
+static __always_inline int to_router(struct __sk_buff *skb, __u32 why)
 {
 	__u32 ifindex = skb->ifindex, zero = 0;
 	__u16 *number = bpf_map_lookup_elem(&numbers, &ifindex);
@@ -35,7 +35,7 @@ static __always_inline int to_router(struct __sk_buff *skb)
 	__u8 mac[ETH_ALEN] = { INTERFACE_MAC_0, INTERFACE_MAC_1, INTERFACE_MAC_2, 0, *number >> 8, *number };
 	if (bpf_skb_store_bytes(skb, DESTINATION, mac, sizeof(mac), 0))
 		return drop(DROP_TRUNCATED);
-	count(TO_ROUTER);
+	count(why);
 	return bpf_redirect(now->router, 0);
 }
 

@@ -62,6 +62,12 @@ pub enum OffloadError {
     /// The queueing discipline that programs are attached to before Linux 6.6.
     #[error("clsact: {}", deepest(.0))]
     Clsact(#[from] TcError),
+    /// A flow's interface has no number here.
+    #[error("interface number {0} is not attached")]
+    NotAttached(u16),
+    /// The addresses of a flow are of two families.
+    #[error("a flow has addresses of two families")]
+    TwoFamilies,
     /// An interface is not there.
     #[error("interface {0} does not exist")]
     NoInterface(u32),

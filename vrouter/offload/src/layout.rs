@@ -30,10 +30,22 @@ pub enum Outcome {
     FromWorkload,
     /// Received from user space.
     FromRouter,
-    /// Handed to user space.
-    ToRouter,
+    /// Sent on as their flow says.
+    Repeated,
     /// Handed to a workload as user space said.
     ToWorkload,
+    /// To user space: anything but an ordinary packet of a flow.
+    RouterUnusual,
+    /// To user space: no flow is known.
+    RouterUnknown,
+    /// To user space: the flow was decided under other tables.
+    RouterStale,
+    /// To user space: not from the flow's sender.
+    RouterOtherMac,
+    /// To user space: larger than the flow's way carries.
+    RouterTooBig,
+    /// To user space: no hop is left.
+    RouterTtl,
     /// Dropped: came in by an interface that has no number.
     DropUnknownSource,
     /// Dropped: user space named an interface that is not there.
@@ -46,11 +58,17 @@ pub enum Outcome {
 
 impl Outcome {
     /// All, in the map's order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 14] = [
         Self::FromWorkload,
         Self::FromRouter,
-        Self::ToRouter,
+        Self::Repeated,
         Self::ToWorkload,
+        Self::RouterUnusual,
+        Self::RouterUnknown,
+        Self::RouterStale,
+        Self::RouterOtherMac,
+        Self::RouterTooBig,
+        Self::RouterTtl,
         Self::DropUnknownSource,
         Self::DropUnknownTarget,
         Self::DropNotOurs,
@@ -61,8 +79,14 @@ impl Outcome {
     pub fn is_arrival(self) -> bool {
         match self {
             Self::FromWorkload | Self::FromRouter => true,
-            Self::ToRouter
+            Self::Repeated
             | Self::ToWorkload
+            | Self::RouterUnusual
+            | Self::RouterUnknown
+            | Self::RouterStale
+            | Self::RouterOtherMac
+            | Self::RouterTooBig
+            | Self::RouterTtl
             | Self::DropUnknownSource
             | Self::DropUnknownTarget
             | Self::DropNotOurs

@@ -5,15 +5,20 @@
 //! destination MAC ([`interface_mac`]); a frame that user space writes there names the interface to
 //! leave by in its source MAC. Nothing is decided here.
 //!
+//! Of a flow that user space has decided ([`Offload::insert`]) the kernel sends ordinary packets on by
+//! itself, from workload to workload of the node; whatever is unusual goes to user space as before.
+//!
 //! Maps, programs and links are pinned in a directory of the node's, so that they outlive the process.
 //! aya loads them: it is Rust alone, and needs no library where `vrouterd` runs.
 
 mod error;
+mod flow;
 mod layout;
 mod links;
 mod offload;
 
 pub use error::OffloadError;
+pub use flow::{Counted, FlowEntry, FlowKey};
 pub use layout::{Outcome, interface_mac, interface_of};
 pub use links::Attachment;
 pub use offload::Offload;

@@ -3,13 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use aya::maps::{Array, HashMap, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
 use aya::programs::{ProgramError, SchedClassifier};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use vrouter_dataplane::id::InterfaceId;
 
 use crate::error::OffloadError;
+use crate::flow::{
+    Counted, ENTRY, FlowEntry, FlowKey, KEY, entry_bytes, key_bytes, parse_counted, parse_key,
+};
 use crate::layout::{Outcome, Words};
 use crate::links::{self, Attachment};
 
@@ -113,6 +116,94 @@ impl Offload {
         self.attach(FROM_ROUTER, ifindex)
     }
 
+    /// The generation of the tables whose flows are believed, which an earlier process may have set.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn generation(&mut self) -> Result<u32, OffloadError> {
+        let [generation, _] = self.settings()?.get(&0, 0).map_err(map("settings"))?;
+        Ok(generation)
+    }
+
+    /// Has flows of every other generation go to user space, from their next packet on.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn set_generation(&mut self, generation: u32) -> Result<(), OffloadError> {
+        let mut settings = self.settings()?;
+        let [_, router] = settings.get(&0, 0).map_err(map("settings"))?;
+        settings
+            .set(0, [generation, router], 0)
+            .map_err(map("settings"))
+    }
+
+    /// Has the kernel send a flow's packets on from now on. What it counted of an earlier entry of
+    /// this flow is lost: [`Self::remove`] it first.
+    ///
+    /// # Errors
+    /// An interface is not attached, the map is full, or the kernel refuses: the flow stays in user
+    /// space.
+    pub fn insert(&mut self, key: &FlowKey, entry: &FlowEntry) -> Result<(), OffloadError> {
+        let [from, _] = self.attached(key.interface)?;
+        let [out, has_peer] = self.attached(entry.out)?;
+        let key = key_bytes(key, from).ok_or(OffloadError::TwoFamilies)?;
+        let entry = entry_bytes(entry, out, has_peer != 0);
+        self.flows()?.insert(key, entry, 0).map_err(map("flows"))
+    }
+
+    /// Has a flow's packets go to user space again; what the kernel counted, if it had the flow.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn remove(&mut self, key: &FlowKey) -> Result<Option<Counted>, OffloadError> {
+        let Ok([from, _]) = self.attached(key.interface) else {
+            return Ok(None);
+        };
+        let key = key_bytes(key, from).ok_or(OffloadError::TwoFamilies)?;
+        let mut flows = self.flows()?;
+        let counted = match flows.get(&key, 0) {
+            Ok(entry) => parse_counted(&entry),
+            Err(MapError::KeyNotFound) => return Ok(None),
+            Err(error) => return Err(map("flows")(error)),
+        };
+        flows.remove(&key).map_err(map("flows"))?;
+        Ok(Some(counted))
+    }
+
+    /// All flows of interfaces that are attached, and what the kernel counted of them.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn counted(&mut self) -> Result<Vec<(FlowKey, Counted)>, OffloadError> {
+        let flows: Result<Vec<_>, _> = self.flows()?.iter().collect();
+        let numbers: Result<std::collections::HashMap<_, _>, _> = self.numbers()?.iter().collect();
+        let (flows, numbers) = (
+            flows.map_err(map("flows"))?,
+            numbers.map_err(map("numbers"))?,
+        );
+        let read = |(key, entry)| {
+            let (ifindex, key) = parse_key(&key);
+            let interface = InterfaceId(*numbers.get(&ifindex)?);
+            Some((FlowKey { interface, ..key }, parse_counted(&entry)))
+        };
+        Ok(flows.into_iter().filter_map(read).collect())
+    }
+
+    /// The program at workloads, to be run on frames that are not there.
+    ///
+    /// # Errors
+    /// It is not loaded.
+    pub fn workload_program(&self) -> Result<&SchedClassifier, OffloadError> {
+        let program = self.ebpf.program(FROM_WORKLOAD);
+        let program = program.ok_or(ProgramError::NotLoaded);
+        program
+            .and_then(TryInto::try_into)
+            .map_err(|source| OffloadError::Program {
+                program: FROM_WORKLOAD,
+                source,
+            })
+    }
+
     /// Packets by what the programs did with them, since the maps were made.
     ///
     /// # Errors
@@ -195,6 +286,20 @@ impl Offload {
             })
     }
 
+    /// Index of an attached interface, and whether it has a peer.
+    fn attached(&mut self, id: InterfaceId) -> Result<Words, OffloadError> {
+        match self.interfaces()?.get(&id.0, 0) {
+            Err(MapError::KeyNotFound) => Err(OffloadError::NotAttached(id.0)),
+            other => other.map_err(map("interfaces")),
+        }
+    }
+
+    fn flows(&mut self) -> Result<HashMap<&mut MapData, [u8; KEY], [u8; ENTRY]>, OffloadError> {
+        let data = self.ebpf.map_mut("flows");
+        let data = data.ok_or_else(missing("flows"))?;
+        data.try_into().map_err(map("flows"))
+    }
+
     fn settings(&mut self) -> Result<Array<&mut MapData, Words>, OffloadError> {
         let data = self.ebpf.map_mut("settings");
         let data = data.ok_or_else(missing("settings"))?;
@@ -214,10 +319,10 @@ impl Offload {
     }
 }
 
-fn map(map: &'static str) -> impl Fn(aya::maps::MapError) -> OffloadError {
+fn map(map: &'static str) -> impl Fn(MapError) -> OffloadError {
     move |source| OffloadError::Map { map, source }
 }
 
 fn missing(name: &'static str) -> impl Fn() -> OffloadError {
-    move || map(name)(aya::maps::MapError::InvalidName { name: name.into() })
+    move || map(name)(MapError::InvalidName { name: name.into() })
 }

@@ -2,17 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "only tests call these")]
 
+mod bpffs;
 #[path = "../../io/tests/namespace/mod.rs"]
 mod namespace;
 
 use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use encap::ethernet;
+use bpffs::Bpffs;
+use encap::{ethernet, protocol};
 use namespace::Namespace;
 use vrouter_dataplane::buffer::{Buffer, Pool};
 use vrouter_dataplane::device::{Device, Vector};
@@ -20,34 +21,9 @@ use vrouter_dataplane::id::InterfaceId;
 use vrouter_io::link::Link;
 use vrouter_io::poller::Poller;
 use vrouter_io::tap::{self, Tap};
-use vrouter_offload::{Attachment, Offload, Outcome, interface_mac, interface_of};
-
-/// A bpffs of the test's own.
-struct Bpffs(PathBuf);
-
-impl Bpffs {
-    fn new(test: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("voff-{test}-{}", std::process::id()));
-        std::fs::create_dir(&path).unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "bpf", "bpf"])
-            .arg(&path)
-            .status();
-        assert!(mounted.unwrap().success());
-        Self(path)
-    }
-
-    fn node(&self) -> PathBuf {
-        self.0.join("node")
-    }
-}
-
-impl Drop for Bpffs {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
-        let _ = std::fs::remove_dir(&self.0);
-    }
-}
+use vrouter_offload::{
+    Attachment, FlowEntry, FlowKey, Offload, Outcome, interface_mac, interface_of,
+};
 
 /// A workload `10.0.0.NUMBER` whose host end is `caliNUMBER`, with the MAC `02:00:00:00:00:NUMBER`.
 struct Workload {
@@ -223,6 +199,65 @@ fn frames_pass_by_user_space_both_ways_whole() {
     });
     let [_, a, b] = seen.largest;
     assert!(a > 20_000 && b > 20_000, "super-packets were cut: {seen:?}");
+}
+
+/// Has the kernel carry a session between workloads 1 and 2, both ways.
+fn carry(offload: &mut Offload, protocol: u8, ports: (u16, u16)) -> [FlowKey; 2] {
+    [(1, 2, ports), (2, 1, (ports.1, ports.0))].map(|(from, to, ports): (u8, u8, _)| {
+        let key = FlowKey {
+            interface: InterfaceId(from.into()),
+            source: [10, 0, 0, from].into(),
+            destination: [10, 0, 0, to].into(),
+            protocol,
+            source_port: ports.0,
+            destination_port: ports.1,
+        };
+        let entry = FlowEntry {
+            generation: 7,
+            sender: [2, 0, 0, 0, 0, from],
+            out: InterfaceId(to.into()),
+            destination: [2, 0, 0, 0, 0, to],
+            mtu: 1500,
+        };
+        offload.insert(&key, &entry).unwrap();
+        key
+    })
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_flow_in_the_kernel_needs_no_user_space() {
+    let bpffs = Bpffs::new("hit");
+    let seen = with_node(|node, workloads, router| {
+        let [a, b] = workloads;
+        let mut offload = attach(node, &bpffs.node(), workloads, router, Attachment::Any);
+        offload.set_generation(7).unwrap();
+        let ping = carry(&mut offload, protocol::ICMP, (77, 77));
+        a.namespace.exec("ping -c 100 -i 0.002 -W 2 -e 77 10.0.0.2");
+        let data = carry(&mut offload, protocol::TCP, (40_000, 5_201));
+        b.namespace.exec("iperf3 -s -1 -D");
+        std::thread::sleep(Duration::from_millis(300));
+        a.namespace.exec("iperf3 -c 10.0.0.2 --cport 40000 -n 50M");
+        let all = offload.counted().unwrap();
+        for key in ping {
+            let (_, counted) = all.iter().find(|(known, _)| *known == key).unwrap();
+            assert_eq!((counted.packets, counted.bytes), (100, 8_400));
+            assert!(counted.last_seen.is_some());
+        }
+        let [there, back] = data.map(|key| offload.remove(&key).unwrap().unwrap());
+        assert!(there.bytes > 50 << 20, "{there:?}");
+        assert!(back.packets > 0, "{back:?}");
+        assert_eq!(there.tcp_flags & 0x10, 0x10, "{there:?}");
+        assert_eq!(offload.remove(&data[0]).unwrap(), None);
+        // Decided under other tables: user space carries it again.
+        offload.set_generation(8).unwrap();
+        a.namespace.exec("ping -c 10 -i 0.01 -W 2 -e 77 10.0.0.2");
+        let counted = offload.remove(&ping[0]).unwrap().unwrap();
+        assert_eq!(counted.packets, 100);
+        assert_conserved(&offload);
+    });
+    // The last pings, and what iperf3 says beside its data.
+    assert!((20..200).contains(&seen.frames), "{seen:?}");
 }
 
 #[test]

@@ -1,0 +1,149 @@
+//! One direction of a session as the kernel repeats it (`struct flow_key`, `struct flow`).
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use vrouter_dataplane::adjacency::Mac;
+use vrouter_dataplane::id::InterfaceId;
+
+/// One direction of a session, as its packets come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FlowKey {
+    /// The workload's interface they come in by.
+    pub interface: InterfaceId,
+    /// Their source.
+    pub source: IpAddr,
+    /// Their destination, of the same family.
+    pub destination: IpAddr,
+    /// TCP, UDP, or the family's ICMP.
+    pub protocol: u8,
+    /// The source port, or ICMP's identifier.
+    pub source_port: u16,
+    /// The destination port, or ICMP's identifier.
+    pub destination_port: u16,
+}
+
+/// How its packets are sent on: to a workload of this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlowEntry {
+    /// Of the tables by which it was decided.
+    pub generation: u32,
+    /// The MAC its packets must come from.
+    pub sender: Mac,
+    /// The workload's interface they leave by.
+    pub out: InterfaceId,
+    /// The workload's MAC.
+    pub destination: Mac,
+    /// The largest IP packet.
+    pub mtu: u16,
+}
+
+/// What the kernel counted of a flow since it was inserted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// IP packets; each segment of a super-packet is one.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When the last one came, since the machine started; `None` if none did.
+    pub last_seen: Option<Duration>,
+    /// TCP flags seen.
+    pub tcp_flags: u8,
+}
+
+pub(crate) const KEY: usize = 44;
+pub(crate) const ENTRY: usize = 56;
+
+/// A key with the interface's index in place of its number.
+pub(crate) fn key_bytes(key: &FlowKey, ifindex: u32) -> Option<[u8; KEY]> {
+    let mut bytes = [0; KEY];
+    match (key.source, key.destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            bytes[..4].copy_from_slice(&source.octets());
+            bytes[16..20].copy_from_slice(&destination.octets());
+            bytes[41] = 4;
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            bytes[..16].copy_from_slice(&source.octets());
+            bytes[16..32].copy_from_slice(&destination.octets());
+            bytes[41] = 6;
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return None,
+    }
+    bytes[32..36].copy_from_slice(&ifindex.to_ne_bytes());
+    bytes[36..38].copy_from_slice(&key.source_port.to_be_bytes());
+    bytes[38..40].copy_from_slice(&key.destination_port.to_be_bytes());
+    bytes[40] = key.protocol;
+    Some(bytes)
+}
+
+/// The index in a key, and the rest of it; `interface` is left for the caller to fill in.
+pub(crate) fn parse_key(bytes: &[u8; KEY]) -> (u32, FlowKey) {
+    let [source, destination] = [0, 16].map(|at| {
+        if bytes[41] == 4 {
+            IpAddr::from(array::<4>(bytes, at))
+        } else {
+            IpAddr::from(array::<16>(bytes, at))
+        }
+    });
+    let key = FlowKey {
+        interface: InterfaceId(0),
+        source,
+        destination,
+        protocol: bytes[40],
+        source_port: u16::from_be_bytes(array(bytes, 36)),
+        destination_port: u16::from_be_bytes(array(bytes, 38)),
+    };
+    (u32::from_ne_bytes(array(bytes, 32)), key)
+}
+
+/// An entry that nothing was counted of.
+pub(crate) fn entry_bytes(entry: &FlowEntry, ifindex: u32, has_peer: bool) -> [u8; ENTRY] {
+    let mut bytes = [0; ENTRY];
+    bytes[..4].copy_from_slice(&entry.generation.to_ne_bytes());
+    bytes[4..8].copy_from_slice(&ifindex.to_ne_bytes());
+    bytes[8..10].copy_from_slice(&entry.mtu.to_ne_bytes());
+    bytes[10] = has_peer.into();
+    bytes[12..18].copy_from_slice(&entry.sender);
+    bytes[18..24].copy_from_slice(&entry.destination);
+    bytes
+}
+
+/// What was counted of an entry.
+pub(crate) fn parse_counted(bytes: &[u8; ENTRY]) -> Counted {
+    let [packets, bytes_seen, last_seen] =
+        [24, 32, 40].map(|at| u64::from_ne_bytes(array(bytes, at)));
+    Counted {
+        packets,
+        bytes: bytes_seen,
+        last_seen: (last_seen > 0).then(|| Duration::from_nanos(last_seen)),
+        tcp_flags: u32::from_ne_bytes(array(bytes, 48)) as u8,
+    }
+}
+
+fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    let mut array = [0; N];
+    array.copy_from_slice(&bytes[at..at + N]);
+    array
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_back() {
+        for (source, destination) in [("10.0.0.1", "10.0.0.2"), ("fd00::1", "fd00::2")] {
+            let key = FlowKey {
+                interface: InterfaceId(0),
+                source: source.parse().expect("an address"),
+                destination: destination.parse().expect("an address"),
+                protocol: 6,
+                source_port: 40_000,
+                destination_port: 80,
+            };
+            let bytes = key_bytes(&key, 77).expect("one family");
+            assert_eq!(parse_key(&bytes), (77, key));
+        }
+    }
+}
