@@ -14,6 +14,7 @@ use support::{TestLab, eventually, lab_command, said};
 use vrouter_control::model::{DropReport, Severity};
 use vrouter_control::params::{ShowDrops, ShowResources};
 use vrouter_lab::addresses::GATEWAY_MAC;
+use vrouter_lab::process::wait_until;
 use vrouter_lab::{netns, vrouter};
 
 const HOST_ENDPOINT: &str = "apiVersion: projectcalico.org/v3\nkind: HostEndpoint\nmetadata:\n  \
@@ -37,7 +38,14 @@ fn connect(lab: &TestLab, from: &str, to: &str, address: &str) -> Option<(TcpStr
         TcpStream::connect_timeout(&address, patience)
     });
     let client = client.unwrap().ok()?;
-    let (server, _) = listener.accept().unwrap();
+    // A policy that comes between the server's answer and the client's leaves the server without.
+    listener.set_nonblocking(true).unwrap();
+    let mut accepted = None;
+    wait_until(patience, || {
+        accepted = listener.accept().ok();
+        accepted.is_some()
+    });
+    let (server, _) = accepted?;
     Some((client, server))
 }
 
