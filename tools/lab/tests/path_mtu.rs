@@ -285,9 +285,12 @@ fn kernel_nodes_follow_the_path() {
 #[test]
 #[ignore = "needs root"]
 fn forged_errors_change_nothing() {
-    for v6 in [false, true] {
-        let overhead = if v6 { 70 } else { 50 };
-        let between = Between::up("--encap cross-subnet --family dual", v6, overhead);
+    for (flags, v6, overhead) in [
+        ("--encap cross-subnet --family dual", false, 50),
+        ("--encap cross-subnet --family dual", true, 70),
+        ("--encap ipip --two-subnets", false, 20),
+    ] {
+        let between = Between::up(flags, v6, overhead);
         let lab = &between.lab;
         let frames = format!("{}/forged.pcap", lab.lab.state_directory.display());
         let made = scapy(&["forged", &frames]);
@@ -296,9 +299,9 @@ fn forged_errors_change_nothing() {
         let sent = lab_command(&inject);
         assert!(sent.status.success(), "{}", said(&sent));
         lab.ok("node1", "sleep 1");
-        assert_eq!(between.shown(), Some(1500));
+        assert_eq!(between.shown(), Some(1500), "{flags}");
         let (is_whole, said) = between.ping(lab.lab.pod_mtu);
-        assert!(is_whole, "{said}");
-        assert_eq!(lab.drops(1, "too-big"), 0);
+        assert!(is_whole, "{flags}: {said}");
+        assert_eq!(lab.drops(1, "too-big"), 0, "{flags}");
     }
 }
