@@ -12,7 +12,7 @@ use crate::traffic::Traffic;
 /// Compares node networks from pod to pod: throughput, packet rate, requests, new connections,
 /// latency and what each costs in CPU time.
 #[derive(Debug, Parser)]
-#[command(name = "vrouter-bench", version)]
+#[command(name = "vrouter-bench", version = vrouter_cli::VERSION)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -54,6 +54,8 @@ pub enum Verb {
     },
     /// Print the JSON schema of results.json.
     Schema,
+    /// Write the manual, a page a command.
+    Man(vrouter_cli::ManOptions),
     /// One side of our own traffic; started by the other verbs.
     #[command(hide = true, subcommand)]
     Traffic(Traffic),

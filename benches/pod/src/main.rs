@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use vrouter_bench::cli::{Cli, Common, Format, Verb};
@@ -93,6 +93,12 @@ fn act(verb: Verb) -> Result<ExitCode> {
             } else {
                 ExitCode::SUCCESS
             })
+        }
+        Verb::Man(options) => {
+            options
+                .write(Cli::command(), &mut io::stdout())
+                .map_err(BenchError::io("writing the manual"))?;
+            Ok(ExitCode::SUCCESS)
         }
         Verb::Schema => {
             show(&schema());

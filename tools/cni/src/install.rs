@@ -9,8 +9,9 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use serde_json::Value;
+use vrouter_cli::ManOptions;
 
 use crate::config::{Config, decode};
 use crate::store;
@@ -68,6 +69,8 @@ enum Command {
     Install(Places),
     /// Remove what install put there.
     Uninstall(Places),
+    /// Write the manual, a page a command.
+    Man(ManOptions),
 }
 
 /// Where things go.
@@ -153,12 +156,15 @@ pub(crate) fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.command {
         _ if arguments.version => {
-            println!("{}", env!("CARGO_PKG_VERSION"));
+            println!("{}", vrouter_cli::VERSION);
             Ok(())
         }
         _ if arguments.test => test(),
         Some(Command::Install(places)) => install(&places),
         Some(Command::Uninstall(places)) => uninstall(&places),
+        Some(Command::Man(options)) => options
+            .write(Arguments::command(), &mut io::stdout())
+            .map_err(|error| InstallError::Config(format!("the manual: {error}"))),
         None => Err(InstallError::Config(
             "nothing to do: see vrouter-cni --help".to_owned(),
         )),

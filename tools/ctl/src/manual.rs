@@ -1,12 +1,10 @@
 //! What shells and `man` know of the command line, made from the same definitions that parse it.
 
-use std::fs;
 use std::io::Write;
-use std::path::Path;
 
 use clap::CommandFactory;
 use clap_complete::Shell;
-use clap_mangen::Man;
+use vrouter_cli::ManOptions;
 
 use crate::args::Cli;
 use crate::calico::kinds;
@@ -73,17 +71,8 @@ complete -c vrouterctl -f -a "(__vrouterctl_names)"
 "#;
 
 /// All pages into a directory, or the first page.
-pub(crate) fn pages<W: Write>(out: &mut Output<W>, dir: Option<&Path>) -> Result<(), Failure> {
-    let command = Cli::command();
-    match dir {
-        Some(dir) => {
-            fs::create_dir_all(dir)?;
-            Ok(clap_mangen::generate_to(command, dir)?)
-        }
-        None => {
-            let mut page = Vec::new();
-            Man::new(command).render(&mut page)?;
-            out.text(&String::from_utf8_lossy(&page))
-        }
-    }
+pub(crate) fn pages<W: Write>(out: &mut Output<W>, options: &ManOptions) -> Result<(), Failure> {
+    let mut page = Vec::new();
+    options.write(Cli::command(), &mut page)?;
+    out.text(&String::from_utf8_lossy(&page))
 }

@@ -9,7 +9,7 @@ use crate::spec::Spec;
 
 /// Real network namespaces as nodes and pods on one machine.
 #[derive(Debug, Parser)]
-#[command(name = "vrouter-lab", version)]
+#[command(name = "vrouter-lab", version = vrouter_cli::VERSION)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -65,6 +65,8 @@ pub enum Verb {
     },
     /// Show the labs that are up.
     List,
+    /// Write the manual, a page a command.
+    Man(vrouter_cli::ManOptions),
     /// Try every kind of traffic in a lab and print a table; the exit code tells whether all of it
     /// worked.
     Check {

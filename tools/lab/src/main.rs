@@ -6,9 +6,9 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use vrouter_lab::cli::{Cli, Output, Verb};
-use vrouter_lab::{Result, check, doctor, exec, inject, lifecycle, state, status};
+use vrouter_lab::{LabError, Result, check, doctor, exec, inject, lifecycle, state, status};
 
 fn main() -> ExitCode {
     match act(Cli::parse().command) {
@@ -58,6 +58,9 @@ fn act(verb: Verb) -> Result<ExitCode> {
                 Output::Json => show(&format!("{:#}\n", status::json(&lab))),
             }
         }
+        Verb::Man(options) => options
+            .write(Cli::command(), &mut io::stdout())
+            .map_err(LabError::io("writing the manual"))?,
         Verb::List => show(&(status::list()? + "\n")),
         Verb::Check { name, options } => {
             lifecycle::require_root()?;

@@ -171,3 +171,33 @@ fn what_the_host_blocks_is_named() {
     assert!(lab.pings("node1", "10.65.0.1"), "the first one goes on");
     let _gone_already = fs::remove_file(socket.with_extension("sock.lock"));
 }
+
+#[test]
+#[ignore = "needs the other programs built"]
+fn every_program_names_its_commit_and_writes_its_manual() {
+    let directory = tempfile::tempdir().unwrap();
+    for (program, manual) in [
+        ("vrouterd", "--man"),
+        ("vrouterctl", "man"),
+        ("vrouter-cni", "man"),
+        ("vrouter-lab", "man"),
+        ("vrouter-bench", "man"),
+    ] {
+        let path = vrouter::beside_or_in_path(program).unwrap();
+        let run = |arguments: &[&str]| {
+            let output = Command::new(&path).args(arguments).output().unwrap();
+            assert!(output.status.success(), "{program}: {}", said(&output));
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let version = run(&["--version"]);
+        assert!(version.contains(vrouter_cli::VERSION), "{version}");
+        assert!(run(&[manual]).contains(".SH SYNOPSIS"));
+        let pages = directory.path().to_str().unwrap();
+        match program {
+            "vrouterd" => run(&[manual, pages]),
+            _ => run(&[manual, "--dir", pages]),
+        };
+        let page = directory.path().join(format!("{program}.1"));
+        assert!(page.exists(), "{}", page.display());
+    }
+}

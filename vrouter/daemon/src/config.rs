@@ -27,7 +27,7 @@ const DEFAULT_BUFFERS: usize = 1024;
 
 /// The vRouter of one node: forwards its pods' packets, driven by Calico's resources.
 #[derive(Debug, Parser)]
-#[command(name = "vrouterd", version, max_term_width = 100)]
+#[command(name = "vrouterd", version = vrouter_cli::VERSION, max_term_width = 100)]
 pub(crate) struct Arguments {
     /// Configuration file (YAML); every key has a flag here.
     #[arg(long, env = "VROUTER_CONFIG", value_name = "FILE")]
@@ -35,6 +35,9 @@ pub(crate) struct Arguments {
     /// Check configuration and resources, print what is wrong, and exit.
     #[arg(long)]
     pub(crate) check: bool,
+    /// Print the manual page, or write it into a directory, and exit.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) man: Option<Option<PathBuf>>,
     #[command(flatten)]
     values: Values,
 }

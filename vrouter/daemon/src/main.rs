@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use crossbeam::channel::{Sender, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -24,6 +24,7 @@ use vrouter_agent::bgp;
 use vrouter_agent::service::AgentService;
 use vrouter_api::Kind;
 use vrouter_bgp::{Cluster, render};
+use vrouter_cli::ManOptions;
 use vrouter_control::Server;
 use vrouter_core::notices;
 use vrouter_core::policies::Policies;
@@ -41,6 +42,16 @@ type LogLevel = reload::Handle<LevelFilter, Registry>;
 fn main() -> ExitCode {
     let start = Instant::now();
     let arguments = Arguments::parse();
+    if let Some(directory) = arguments.man {
+        let manual = ManOptions { directory };
+        return match manual.write(Arguments::command(), &mut std::io::stdout()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("vrouterd: the manual: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let config = match arguments.resolve() {
         Ok(config) => config,
         Err(error) => {
@@ -111,6 +122,7 @@ fn check(config: &Config) -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    policies.set_tie_break(config.agent.policy_tie_break);
     let mut resources = Resources::default();
     let mut cluster = Cluster::default();
     let (mut count, mut faults) = (0, 0);

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use vrouter_cli::ManOptions;
 use vrouter_control::DEFAULT_SOCKET;
 
 use bgp::BgpCommand;
@@ -27,7 +28,7 @@ use show::Show;
 #[derive(Debug, Parser)]
 #[command(
     name = "vrouterctl",
-    version,
+    version = vrouter_cli::VERSION,
     disable_help_subcommand = true,
     max_term_width = 80
 )]
@@ -155,11 +156,7 @@ pub(crate) enum Command {
         shell: Shell,
     },
     /// Write the manual, a page a command
-    Man {
-        /// Where to; without it the first page goes to standard output
-        #[arg(long, value_name = "DIR")]
-        dir: Option<PathBuf>,
-    },
+    Man(ManOptions),
 }
 
 #[cfg(test)]

@@ -30,9 +30,9 @@ struct Ours {
 }
 
 const OURS: Ours = Ours {
-    version: env!("CARGO_PKG_VERSION"),
-    commit: env!("VROUTER_COMMIT"),
-    date: env!("VROUTER_COMMIT_DATE"),
+    version: vrouter_cli::RELEASE,
+    commit: vrouter_cli::COMMIT,
+    date: vrouter_cli::COMMIT_DATE,
     protocol: PROTOCOL,
 };
 

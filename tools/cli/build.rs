@@ -1,4 +1,4 @@
-//! The commit and its date for `vrouterctl version`: git's, else what the builder says in
+//! The commit and its date for the programs' versions: git's, else what the builder says in
 //! `VROUTER_COMMIT` and `VROUTER_COMMIT_DATE`, else none. A build needs no git.
 
 use std::process::Command;
@@ -16,6 +16,7 @@ fn main() {
             println!("cargo:rerun-if-changed={path}");
         }
     }
+    let mut known = Vec::new();
     for (name, arguments) in [
         (
             "VROUTER_COMMIT",
@@ -29,5 +30,12 @@ fn main() {
         let given = std::env::var(name).ok().filter(|text| !text.is_empty());
         let value = given.or_else(|| git(arguments)).unwrap_or_default();
         println!("cargo:rustc-env={name}={value}");
+        known.extend(Some(value).filter(|value| !value.is_empty()));
     }
+    let release = env!("CARGO_PKG_VERSION");
+    let version = match known.is_empty() {
+        true => release.to_owned(),
+        false => format!("{release} ({})", known.join(", ")),
+    };
+    println!("cargo:rustc-env=VROUTER_VERSION={version}");
 }
