@@ -178,6 +178,6 @@ fn run(cli: &Cli, out: &mut Output<impl Write>, format: &Format) -> Result<(), F
         }
         Command::Names { kind, namespace } => calico::names(cli, out, kind, namespace.as_deref()),
         Command::Completion { shell } => manual::completion(out, *shell),
-        Command::Man(options) => manual::pages(out, &options),
+        Command::Man(options) => manual::pages(out, options),
     }
 }
