@@ -8,7 +8,7 @@ use crate::metrics::{self, Metric, grouped};
 use crate::report::markdown::series;
 use crate::report::svg::{Bar, Curve, Ordinate, bars, curves, escape};
 use crate::report::{
-    conditions, count_of, failures, mark_of, others, ratio_of, settling, spread_of, tests_of,
+    conditions, count_of, failures, gain, mark_of, others, ratio_of, settling, spread_of, tests_of,
 };
 use crate::results::Results;
 use crate::statistics::Estimate;
@@ -133,11 +133,7 @@ fn ratio_cell(results: &Results, ratio: Option<&Ratio>, metric: &Metric) -> Stri
     };
     let Estimate {
         value, low, high, ..
-    } = if metric.more_is_better {
-        ratio.estimate
-    } else {
-        ratio.estimate.inverse()
-    };
+    } = gain(ratio, metric);
     let class = if low > 1.02 {
         "good"
     } else if high < 0.98 {

@@ -20,7 +20,7 @@ pub fn render(results: &Results) -> String {
         text,
         "`vrouter-bench {}`{}: {}, {} cores, Linux {}, {}{}. Medians of {} rounds of {} s a test, \
          subjects in turns; `~`: range wider than {:.0} % of the median. In brackets: the ratio to \
-         {}, Hodges and Lehmann's estimate from the rounds' ratios. {}\n",
+         {}, more than 1 is better: Hodges and Lehmann's estimate from the rounds' ratios. {}\n",
         command.join(" "),
         environment
             .commit
@@ -105,7 +105,7 @@ fn cell(results: &Results, subject: &str, case: &Case, metric: &Metric) -> Strin
         return "–".to_owned();
     };
     let mark = if wide { "~" } else { "" };
-    let ratio = ratio_of(results, subject, case, metric).map(cited);
+    let ratio = ratio_of(results, subject, case, metric).map(|ratio| cited(ratio, metric));
     let beside: Vec<String> = ratio
         .into_iter()
         .chain(count_of(results, &spread))

@@ -10,7 +10,7 @@ pub use vrouter_lab::status::plain_table;
 use crate::cases::{Case, Test};
 use crate::metrics::{self, Metric};
 use crate::results::{Results, Sample};
-use crate::statistics::Spread;
+use crate::statistics::{Estimate, Spread};
 use crate::summary::Ratio;
 
 /// The conditions of a run in the order of its samples' keys, without steps of scaling.
@@ -79,9 +79,18 @@ pub fn mark_of(ratio: &Ratio) -> &'static str {
     }
 }
 
-/// A ratio as it is cited, with its mark.
-pub fn cited(ratio: &Ratio) -> String {
-    format!("{:.2}{}", ratio.estimate.value, mark_of(ratio))
+/// A ratio turned so that more than 1 is better, whichever way the figure goes.
+pub fn gain(ratio: &Ratio, metric: &Metric) -> Estimate {
+    if metric.more_is_better {
+        ratio.estimate
+    } else {
+        ratio.estimate.inverse()
+    }
+}
+
+/// A gain as it is cited, with its mark.
+pub fn cited(ratio: &Ratio, metric: &Metric) -> String {
+    format!("{:.2}{}", gain(ratio, metric).value, mark_of(ratio))
 }
 
 /// What captions say about the number of rounds, beyond that of all.
@@ -160,6 +169,25 @@ pub(crate) mod tests {
         ] {
             assert!(page.contains(uneven) && page.contains(even), "{page}");
             assert!(page.contains("further than 5 %"), "{page}");
+        }
+    }
+
+    #[test]
+    fn half_the_latency_is_twice_as_good() {
+        let results = results(vec![
+            sample("kernel", Test::Ping, 1, 10.0),
+            sample("vrouter", Test::Ping, 1, 5.0),
+        ]);
+        for (page, ratio) in [
+            (table::render(&results), " 2.00×"),
+            (markdown::render(&results), "(2.00, n=1)"),
+            (html::render(&results), "<b>2.00</b>"),
+        ] {
+            assert!(page.contains(ratio), "{page}");
+            assert!(
+                page.to_lowercase().contains("more than 1 is better"),
+                "{page}"
+            );
         }
     }
 

@@ -37,7 +37,11 @@ pub fn render(results: &Results) -> String {
                     }));
                     if *subject != results.reference {
                         let ratio = ratio_of(results, subject, &case, metric);
-                        row.push(ratio.map_or(String::new(), |ratio| format!("{}×", cited(ratio))));
+                        row.push(
+                            ratio.map_or(String::new(), |ratio| {
+                                format!("{}×", cited(ratio, metric))
+                            }),
+                        );
                     }
                 }
                 table.add_row(row);
@@ -62,8 +66,8 @@ pub fn render(results: &Results) -> String {
     }
     let _infallible = writeln!(
         text,
-        "\nMedians (least–most) of {} rounds; × are ratios to {}, Hodges and Lehmann's estimates \
-         from the ratios of each round. ~ marks a range wider than {:.0} % of the median. {}",
+        "\nMedians (least–most) of {} rounds; × are ratios to {}, more than 1 is better: Hodges \
+         and Lehmann's estimates from the ratios of each round. ~ marks a range wider than {:.0} % of the median. {}",
         results.rounds,
         results.reference,
         WIDE * 100.0,
