@@ -572,7 +572,7 @@ fn install_puts_the_list_last_and_uninstall_takes_all_away() {
         .unwrap();
     assert_eq!(
         String::from_utf8_lossy(&version.stdout).trim(),
-        env!("CARGO_PKG_VERSION")
+        vrouter_cli::VERSION
     );
     assert!(run("uninstall", &[]).status.success());
     assert_eq!(fs::read_dir(path("bin")).unwrap().count(), 0);
