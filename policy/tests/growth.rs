@@ -8,8 +8,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use policy::compile::{Graph, Update};
 use policy::model::spec::{EntitySpec, PolicySpec, RuleSpec};
 use policy::model::{
-    Endpoint, EndpointKey, EndpointSpec, Name, NetworkSet, NetworkSetKey, Policy, PolicyKey,
-    PolicyKind, Profile,
+    Action, Endpoint, EndpointKey, EndpointSpec, Name, NetworkSet, NetworkSetKey, Policy,
+    PolicyKey, PolicyKind, Profile, Protocol,
 };
 use policy::selector::Labels;
 
@@ -51,12 +51,13 @@ fn endpoint(number: u32, is_local: bool, app: &str) -> Update {
 
 fn policy(number: u32, rules: u32, port: u16) -> Update {
     let rule = |i: u32| RuleSpec {
-        action: "Allow".into(),
-        protocol: Some("TCP".into()),
+        protocol: Some(Protocol::TCP),
         source: EntitySpec {
             selector: Some(match i {
-                0 => "app == 'web'".into(),
-                i => format!("list == 'list-{}'", (i - 1) % 50),
+                0 => "app == 'web'".parse().expect("a selector"),
+                i => format!("list == 'list-{}'", (i - 1) % 50)
+                    .parse()
+                    .expect("a selector"),
             }),
             ..EntitySpec::default()
         },
@@ -64,7 +65,7 @@ fn policy(number: u32, rules: u32, port: u16) -> Update {
             ports: vec![(port + i as u16).into()],
             ..EntitySpec::default()
         },
-        ..RuleSpec::default()
+        ..RuleSpec::new(Action::Allow)
     };
     let spec = PolicySpec {
         ingress: (0..rules).map(rule).collect(),

@@ -9,8 +9,8 @@ use std::cell::Cell;
 use policy::compile::Graph;
 use policy::model::spec::{EntitySpec, PolicySpec, RuleSpec};
 use policy::model::{
-    Direction, Endpoint, EndpointKey, EndpointSpec, Name, PacketTuple, Policy, PolicyKey,
-    PolicyKind,
+    Action, Direction, Endpoint, EndpointKey, EndpointSpec, Name, PacketTuple, Policy, PolicyKey,
+    PolicyKind, Protocol,
 };
 use policy::selector::Labels;
 
@@ -39,18 +39,22 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 fn rule(i: u16) -> RuleSpec {
+    let app = format!("app == 'app-{}'", i % 7);
     RuleSpec {
-        action: if i.is_multiple_of(3) { "Log" } else { "Deny" }.into(),
-        protocol: Some("TCP".into()),
+        protocol: Some(Protocol::TCP),
         source: EntitySpec {
-            selector: Some(format!("app == 'app-{}'", i % 7)),
+            selector: Some(app.parse().expect("a selector")),
             ..EntitySpec::default()
         },
         destination: EntitySpec {
             ports: vec![(80 + i).into()],
             ..EntitySpec::default()
         },
-        ..RuleSpec::default()
+        ..RuleSpec::new(if i.is_multiple_of(3) {
+            Action::Log
+        } else {
+            Action::Deny
+        })
     }
 }
 

@@ -3,11 +3,12 @@
 
 use std::hint::black_box;
 
+use ipnet::Ipv4Net;
 use policy::compile::Graph;
 use policy::model::spec::{EntitySpec, PolicySpec, RuleSpec};
 use policy::model::{
-    Direction, Endpoint, EndpointKey, EndpointSpec, Invalid, MAX_RULES, Name, NetworkSet,
-    NetworkSetKey, PacketTuple, Policy, PolicyKey, PolicyKind,
+    Action, Direction, Endpoint, EndpointKey, EndpointSpec, Invalid, MAX_RULES, Name, NetworkSet,
+    NetworkSetKey, PacketTuple, Policy, PolicyKey, PolicyKind, Protocol,
 };
 use policy::selector::Labels;
 
@@ -32,7 +33,10 @@ pub(crate) fn run(verdicts: u32) -> Result<(), Invalid> {
             let name = NetworkSetKey::new(None, &format!("set-{set}"))?;
             graph.apply(NetworkSet::new(name, &labels, &nets)?.into());
         }
-        let all: Vec<RuleSpec> = (0..rules).map(before).chain([allow()]).collect();
+        let all: Vec<RuleSpec> = (0..rules)
+            .map(before)
+            .chain([RuleSpec::new(Action::Allow)])
+            .collect();
         for (i, rules) in all.chunks(MAX_RULES).enumerate() {
             let order = Some(f64::from(u32::try_from(i).unwrap_or(u32::MAX)));
             let spec = PolicySpec {
@@ -80,13 +84,16 @@ pub(crate) fn run(verdicts: u32) -> Result<(), Invalid> {
 /// A rule that the packets do not match, for one reason of four.
 fn before(i: u32) -> RuleSpec {
     let mut rule = RuleSpec {
-        action: "Deny".into(),
-        protocol: Some("TCP".into()),
-        ..RuleSpec::default()
+        protocol: Some(Protocol::TCP),
+        ..RuleSpec::new(Action::Deny)
     };
+    let net = |bits: u32, length| Ipv4Net::new_assert(bits.into(), length).into();
     match i % 4 {
-        0 => rule.source.nets = vec![format!("172.16.{}.0/24", i / 4 % 256)],
-        1 => rule.source.selector = Some(format!("set == '{}'", i / 4 % 200)),
+        0 => rule.source.nets = vec![net(0xac10_0000 + (i / 4 % 256) * 256, 24)],
+        1 => {
+            let selector = format!("set == '{}'", i / 4 % 200);
+            rule.source.selector = Some(selector.parse().expect("a selector"));
+        }
         2 => {
             let port = 10_000 + u16::try_from(i / 4 % 50_000).unwrap_or(0);
             rule.destination = EntitySpec {
@@ -100,15 +107,8 @@ fn before(i: u32) -> RuleSpec {
                 ports: vec![8_080.into()],
                 ..EntitySpec::default()
             };
-            rule.source.nets = vec![format!("192.168.{}.{}", i / 4 / 256 % 256, i / 4 % 256)];
+            rule.source.nets = vec![net(0xc0a8_0000 + i / 4 % 65_536, 32)];
         }
     }
     rule
-}
-
-fn allow() -> RuleSpec {
-    RuleSpec {
-        action: "Allow".into(),
-        ..RuleSpec::default()
-    }
 }

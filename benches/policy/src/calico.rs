@@ -9,13 +9,14 @@ use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use ipnet::Ipv4Net;
 use policy::compile::{Compiled, EndpointIndex, Graph, Update};
 use policy::model::spec::{EntitySpec, PolicySpec, RuleSpec};
 use policy::model::{
-    Direction, Endpoint, EndpointKey, EndpointSpec, Invalid, Name, NetworkSet, NetworkSetKey,
-    PacketTuple, Policy, PolicyKey, PolicyKind, Profile,
+    Action, Direction, Endpoint, EndpointKey, EndpointSpec, Invalid, Name, NetworkSet,
+    NetworkSetKey, PacketTuple, Policy, PolicyKey, PolicyKind, Profile, Protocol,
 };
-use policy::selector::Labels;
+use policy::selector::{Labels, Selector};
 
 /// The shape of the cluster.
 #[derive(Clone, Debug, clap::Args)]
@@ -163,12 +164,13 @@ impl Cluster {
     }
 
     fn policy(&self, i: u32, random: &mut Random) -> Result<Policy, Invalid> {
-        let rules =
-            |random: &mut Random| (0..self.policy_rules).map(|_| self.rule(random)).collect();
+        let rules = |random: &mut Random| -> Result<Vec<RuleSpec>, Invalid> {
+            (0..self.policy_rules).map(|_| self.rule(random)).collect()
+        };
         let mut spec = PolicySpec {
             order: Some(f64::from(random.below(1_000))),
-            ingress: rules(random),
-            egress: rules(random),
+            ingress: rules(random)?,
+            egress: rules(random)?,
             ..PolicySpec::default()
         };
         let key = if self.wide {
@@ -179,7 +181,7 @@ impl Cluster {
             )?
         } else {
             let application = i / self.namespaces % self.applications;
-            spec.selector = Some(format!("app == 'app-{application}'"));
+            spec.selector = Some(selector(&format!("app == 'app-{application}'"))?);
             let namespace = format!("ns-{}", i % self.namespaces);
             PolicyKey::new(
                 PolicyKind::NetworkPolicy,
@@ -190,32 +192,36 @@ impl Cluster {
         Policy::new(key, &spec)
     }
 
-    fn rule(&self, random: &mut Random) -> RuleSpec {
+    fn rule(&self, random: &mut Random) -> Result<RuleSpec, Invalid> {
         let mut peer = EntitySpec::default();
         match random.below(10) {
-            0 => peer.nets = vec![format!("10.{}.0.0/16", random.below(256))],
-            1 => peer.selector = Some(format!("feed == 'feed-{}'", random.below(10))),
+            0 => {
+                let net = Ipv4Addr::from_bits(0x0a00_0000 + (random.below(256) << 16));
+                peer.nets = vec![Ipv4Net::new_assert(net, 16).into()];
+            }
+            1 => peer.selector = Some(selector(&format!("feed == 'feed-{}'", random.below(10)))?),
             2 => {
-                peer.namespace_selector = Some("env == 'prod'".into());
-                peer.selector = Some("tier == 'front'".into());
+                peer.namespace_selector = Some(selector("env == 'prod'")?);
+                peer.selector = Some(selector("tier == 'front'")?);
             }
             _ => {
                 let ns = random.below(self.namespaces);
-                peer.namespace_selector = Some(format!("projectcalico.org/name == 'ns-{ns}'"));
-                peer.selector = Some(format!("app == 'app-{}'", random.below(self.applications)));
+                let name = format!("projectcalico.org/name == 'ns-{ns}'");
+                peer.namespace_selector = Some(selector(&name)?);
+                let app = format!("app == 'app-{}'", random.below(self.applications));
+                peer.selector = Some(selector(&app)?);
             }
         }
         let port = u16::try_from(1 + random.below(self.ports)).unwrap_or(1);
-        RuleSpec {
-            action: "Allow".into(),
-            protocol: Some("TCP".into()),
+        Ok(RuleSpec {
+            protocol: Some(Protocol::TCP),
             source: peer,
             destination: EntitySpec {
                 ports: vec![port.into()],
                 ..EntitySpec::default()
             },
-            ..RuleSpec::default()
-        }
+            ..RuleSpec::new(Action::Allow)
+        })
     }
 
     /// New flows to random local endpoints, from random endpoints and strangers.
@@ -339,6 +345,10 @@ impl Clock {
         let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
         text.split_whitespace().next()?.parse().ok()
     }
+}
+
+pub(crate) fn selector(text: &str) -> Result<Selector, Invalid> {
+    Selector::parse(text).map_err(|e| Invalid::new("selector", text, e.to_string()))
 }
 
 pub(crate) fn ms(time: Duration) -> f64 {

@@ -8,11 +8,11 @@ use std::net::Ipv4Addr;
 use policy::compile::{Compiled, Graph, Update};
 use policy::model::spec::{EntitySpec, PolicySpec, RuleSpec};
 use policy::model::{
-    Direction, Endpoint, EndpointKey, EndpointSpec, Invalid, Name, NetworkSet, PacketTuple, Policy,
-    PolicyKey, PolicyKind,
+    Action, Direction, Endpoint, EndpointKey, EndpointSpec, Invalid, Name, NetworkSet, PacketTuple,
+    Policy, PolicyKey, PolicyKind,
 };
 
-use crate::calico::{Clock, ms};
+use crate::calico::{Clock, ms, selector};
 
 /// Single changes measured of each set.
 const CHANGES: u32 = 50;
@@ -115,12 +115,11 @@ fn graph() -> Result<Graph, Invalid> {
     graph.apply(Endpoint::new(key, &spec)?.into());
     let spec = PolicySpec {
         ingress: vec![RuleSpec {
-            action: "Allow".into(),
             source: EntitySpec {
-                selector: Some("list == 'feed'".into()),
+                selector: Some(selector("list == 'feed'")?),
                 ..EntitySpec::default()
             },
-            ..RuleSpec::default()
+            ..RuleSpec::new(Action::Allow)
         }],
         ..PolicySpec::default()
     };

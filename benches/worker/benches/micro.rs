@@ -30,8 +30,8 @@ use policy::compile::Graph;
 use policy::flow::{Config, FlowKey, FlowTable, NewSession, Seen, flags, protocol};
 use policy::model::spec::{EntitySpec, PolicySpec, RuleSpec};
 use policy::model::{
-    Direction, Endpoint, EndpointKey, EndpointSpec, MAX_RULES, Name, PacketTuple, Policy,
-    PolicyKey, PolicyKind,
+    Action, Direction, Endpoint, EndpointKey, EndpointSpec, MAX_RULES, Name, PacketTuple, Policy,
+    PolicyKey, PolicyKind, Protocol,
 };
 
 use world::packets::{ACK, offloaded_frame, tcp};
@@ -100,17 +100,16 @@ fn verdicts(c: &mut Criterion) {
             .collect();
         for (number, rules) in rules.chunks(MAX_RULES).enumerate() {
             let allow = |&(source, port): &(Ipv4Net, u16)| RuleSpec {
-                action: "Allow".into(),
-                protocol: Some("TCP".into()),
+                protocol: Some(Protocol::TCP),
                 source: EntitySpec {
-                    nets: vec![source.to_string()],
+                    nets: vec![source.into()],
                     ..EntitySpec::default()
                 },
                 destination: EntitySpec {
                     ports: vec![port.into()],
                     ..EntitySpec::default()
                 },
-                ..RuleSpec::default()
+                ..RuleSpec::new(Action::Allow)
             };
             let spec = PolicySpec {
                 ingress: rules.iter().map(allow).collect(),

@@ -12,7 +12,7 @@ use super::*;
 use crate::model::spec::{PolicySpec, ProfileSpec, TierSpec};
 use crate::model::{
     Direction, Endpoint, EndpointKey, EndpointSpec, Name, NetworkSet, NetworkSetKey, PacketTuple,
-    Policy, PolicyKey, PolicyKind, Profile, Tier,
+    Policy, PolicyKey, PolicyKind, Profile, Tier, TierDefault,
 };
 use crate::selector::Labels;
 
@@ -133,7 +133,7 @@ fn pass_log_and_staged() {
             "first",
             &TierSpec {
                 order: Some(1.0),
-                default_action: None,
+                default_action: TierDefault::Deny,
             },
         )
         .unwrap()

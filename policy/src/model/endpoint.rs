@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::rule::{each, net};
+use super::invalid::each;
 use super::{EndpointKey, Invalid, Name, NetworkSetKey, PortName, Protocol, ServiceKey};
 use crate::selector::{LABEL_NAMESPACE, LABEL_ORCHESTRATOR, LABEL_SERVICE_ACCOUNT, Labels};
 
@@ -158,7 +158,7 @@ pub struct NetworkSet {
 impl NetworkSet {
     /// A network set of prefixes in text form.
     pub fn new(key: NetworkSetKey, labels: &Labels, nets: &[String]) -> Result<Self, Invalid> {
-        let nets = super::rule::nets(nets).map_err(|e| e.within("spec.nets"))?;
+        let nets = each(nets, |text| net(text)).map_err(|e| e.within("spec.nets"))?;
         Self::with_nets(key, labels, nets)
     }
 
@@ -222,4 +222,12 @@ pub struct Service {
     pub key: ServiceKey,
     /// Address, protocol and port of each endpoint.
     pub endpoints: Vec<(IpAddr, Protocol, u16)>,
+}
+
+/// A prefix or a plain address, host bits cleared.
+pub(super) fn net(text: &str) -> Result<IpNet, Invalid> {
+    text.parse::<IpNet>()
+        .map(|net| net.trunc())
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map_err(|_| Invalid::new("", text, "not an address or prefix, such as 10.0.0.0/8"))
 }

@@ -60,6 +60,18 @@ impl fmt::Display for Invalid {
     }
 }
 
+/// Parses each item; an error names its index.
+pub(super) fn each<S, T>(
+    items: &[S],
+    parse: impl Fn(&S) -> Result<T, Invalid>,
+) -> Result<Vec<T>, Invalid> {
+    items
+        .iter()
+        .enumerate()
+        .map(|(i, item)| parse(item).map_err(|e| e.within(format!("[{i}]"))))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

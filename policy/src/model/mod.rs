@@ -1,8 +1,8 @@
 //! Calico's policy model in types that hold no nonsense.
 //!
-//! [`spec`] holds resources as written (serde, Calico's field names); `Policy::new`, `Tier::new`,
-//! `Profile::new`, `Endpoint::new` and `NetworkSet::new` parse them or say which field of which
-//! value cannot stand, and why ([`Invalid`]). Selectors are already rewritten here into one
+//! [`spec`] holds resources by Calico's field names, each value legal by its type; `Policy::new`,
+//! `Tier::new`, `Profile::new`, `Endpoint::new` and `NetworkSet::new` take them or say which field
+//! of which value cannot stand, and why ([`Invalid`]). Selectors are already rewritten here into one
 //! selector over endpoint labels; see [`crate::selector`].
 
 #![forbid(unsafe_code)]

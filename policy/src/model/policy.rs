@@ -3,11 +3,11 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
-use super::rule::{each, optional_selector};
+use super::invalid::each;
 use super::spec::{PolicySpec, ProfileSpec, RuleSpec, TierSpec};
-use super::{Direction, Invalid, Name, PolicyKey, PolicyKind, Rule, RuleContext};
+use super::{Action, Direction, Invalid, Name, PolicyKey, PolicyKind, Rule, RuleContext};
 use crate::selector::{Labels, Selector, effective_policy_selector};
 
 /// Calico's limit on the rules of one direction of a policy.
@@ -69,13 +69,22 @@ impl Serialize for Order {
 
 /// What happens at the end of a tier that has policies for a packet's endpoint and direction
 /// none of whose rules decided.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum TierDefault {
     /// Drop the packet.
     #[default]
     Deny,
     /// Go on with the next tier.
     Pass,
+}
+
+impl fmt::Display for TierDefault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Deny => "Deny",
+            Self::Pass => "Pass",
+        })
+    }
 }
 
 /// A tier.
@@ -89,21 +98,10 @@ pub struct Tier {
 impl Tier {
     /// A tier from its resource.
     pub fn new(name: &str, spec: &TierSpec) -> Result<Self, Invalid> {
-        let default_action = match spec.default_action.as_deref() {
-            None | Some("" | "Deny") => TierDefault::Deny,
-            Some("Pass") => TierDefault::Pass,
-            Some(other) => {
-                return Err(Invalid::new(
-                    "spec.defaultAction",
-                    other,
-                    "must be Deny or Pass",
-                ));
-            }
-        };
         Ok(Self {
             name: Name::new(name).map_err(|e| e.within("metadata.name"))?,
             order: Order::new(spec.order).map_err(|e| e.within("spec"))?,
-            default_action,
+            default_action: spec.default_action,
         })
     }
 
@@ -190,15 +188,8 @@ impl Policy {
     }
 
     fn parse(key: PolicyKey, spec: &PolicySpec) -> Result<Self, Invalid> {
-        let (ingress, egress) = types(spec)?;
-        let selector = optional_selector(spec.selector.as_deref(), "selector")?;
-        let namespaces =
-            optional_selector(spec.namespace_selector.as_deref(), "namespaceSelector")?;
-        let accounts = optional_selector(
-            spec.service_account_selector.as_deref(),
-            "serviceAccountSelector",
-        )?;
-        if let (Some(selector), Some(_)) = (&namespaces, key.namespace()) {
+        let (ingress, egress) = types(spec);
+        if let (Some(selector), Some(_)) = (&spec.namespace_selector, key.namespace()) {
             return Err(Invalid::new(
                 "namespaceSelector",
                 selector,
@@ -218,18 +209,15 @@ impl Policy {
             rules(Direction::Ingress, &spec.ingress).map_err(|e| e.within("ingress"))?;
         let egress_rules =
             rules(Direction::Egress, &spec.egress).map_err(|e| e.within("egress"))?;
-        let tier = match spec.tier.as_deref() {
-            None | Some("") => "default",
-            Some(tier) => tier,
-        };
+        let default = || Name::new("default").expect("the built-in names are legal");
         Ok(Self {
-            tier: Name::new(tier).map_err(|e| e.within("tier"))?,
+            tier: spec.tier.clone().unwrap_or_else(default),
             order: Order::new(spec.order)?,
             selector: effective_policy_selector(
                 key.namespace(),
-                selector.as_ref(),
-                namespaces.as_ref(),
-                accounts.as_ref(),
+                spec.selector.as_ref(),
+                spec.namespace_selector.as_ref(),
+                spec.service_account_selector.as_ref(),
             ),
             ingress: ingress.then_some(ingress_rules),
             egress: egress.then_some(egress_rules),
@@ -322,28 +310,16 @@ impl Policy {
     }
 }
 
-/// Which directions a policy has: as `types` says; else ingress, but egress alone when there are
-/// only egress rules, and both when there are both.
-fn types(spec: &PolicySpec) -> Result<(bool, bool), Invalid> {
+/// Whether a policy has ingress and egress: as `types` says; else ingress, but egress alone when
+/// there are only egress rules, and both when there are both.
+fn types(spec: &PolicySpec) -> (bool, bool) {
+    let has = |direction| spec.types.contains(&direction);
     if spec.types.is_empty() {
         let egress = !spec.egress.is_empty();
-        return Ok((!egress || !spec.ingress.is_empty(), egress));
+        (!egress || !spec.ingress.is_empty(), egress)
+    } else {
+        (has(Direction::Ingress), has(Direction::Egress))
     }
-    let (mut ingress, mut egress) = (false, false);
-    for (i, kind) in spec.types.iter().enumerate() {
-        match kind.as_str() {
-            "Ingress" => ingress = true,
-            "Egress" => egress = true,
-            other => {
-                return Err(Invalid::new(
-                    format!("types[{i}]"),
-                    other,
-                    "must be Ingress or Egress",
-                ));
-            }
-        }
-    }
-    Ok((ingress, egress))
 }
 
 fn hook(key: &PolicyKey, spec: &PolicySpec, egress: bool) -> Result<Hook, Invalid> {
@@ -433,10 +409,7 @@ impl Profile {
     /// A profile that allows everything both ways, as `projectcalico-default-allow` and the
     /// `kns.` profiles do, with the labels it hands on.
     pub fn allowing(name: &str, labels: Labels) -> Result<Self, Invalid> {
-        let allow = RuleSpec {
-            action: "Allow".into(),
-            ..RuleSpec::default()
-        };
+        let allow = RuleSpec::new(Action::Allow);
         let spec = ProfileSpec {
             ingress: vec![allow.clone()],
             egress: vec![allow],

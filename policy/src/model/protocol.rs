@@ -3,12 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::Invalid;
 
-/// IP version a rule is limited to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+/// IP version a rule is limited to, 4 or 6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
 pub enum IpVersion {
     /// IPv4.
     V4,
@@ -27,8 +28,26 @@ impl TryFrom<u8> for IpVersion {
     }
 }
 
+impl From<IpVersion> for u8 {
+    fn from(version: IpVersion) -> Self {
+        match version {
+            IpVersion::V4 => 4,
+            IpVersion::V6 => 6,
+        }
+    }
+}
+
+/// A number or a text, as `protocol` and `ports` accept both.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum NumberOrText {
+    Number(i64),
+    Text(String),
+}
+
 /// An IP protocol number, 1 to 255 (IANA protocol numbers).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "NumberOrText")]
 pub struct Protocol(u8);
 
 impl Protocol {
@@ -117,9 +136,27 @@ impl fmt::Debug for Protocol {
     }
 }
 
+impl TryFrom<NumberOrText> for Protocol {
+    type Error = Invalid;
+    fn try_from(protocol: NumberOrText) -> Result<Self, Invalid> {
+        match protocol {
+            NumberOrText::Number(number) => u8::try_from(number)
+                .map_err(|_| Invalid::new("", number, "a protocol number is 1 to 255"))
+                .and_then(Self::try_from),
+            NumberOrText::Text(text) => text.parse(),
+        }
+    }
+}
+
 impl Serialize for Protocol {
+    /// A number where the protocol has no name, as Calico writes it.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        match *self {
+            Self::TCP | Self::UDP | Self::ICMP | Self::ICMPV6 | Self::SCTP | Self::UDPLITE => {
+                serializer.collect_str(self)
+            }
+            Self(number) => serializer.serialize_u8(number),
+        }
     }
 }
 
@@ -226,7 +263,8 @@ impl fmt::Display for PortRange {
 }
 
 /// What a rule's `ports` lists: numbers, or a name that endpoints give to ports.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "NumberOrText")]
 pub enum PortMatch {
     /// Ports by number.
     Range(PortRange),
@@ -256,6 +294,30 @@ impl FromStr for PortMatch {
 impl From<u16> for PortMatch {
     fn from(port: u16) -> Self {
         Self::Range(port.into())
+    }
+}
+
+impl TryFrom<NumberOrText> for PortMatch {
+    type Error = Invalid;
+    fn try_from(port: NumberOrText) -> Result<Self, Invalid> {
+        match port {
+            NumberOrText::Number(number) => u16::try_from(number)
+                .map(Self::from)
+                .map_err(|_| Invalid::new("", number, "a port number is 0 to 65535")),
+            NumberOrText::Text(text) => text.parse(),
+        }
+    }
+}
+
+impl Serialize for PortMatch {
+    /// A single port is a number, everything else a text.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Range(range) if range.first() == range.last() => {
+                serializer.serialize_u16(range.first())
+            }
+            Self::Range(_) | Self::Named(_) => serializer.collect_str(self),
+        }
     }
 }
 

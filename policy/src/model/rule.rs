@@ -1,17 +1,16 @@
 //! One rule, and the two entities it matches.
 
 use std::fmt;
-use std::str::FromStr;
 
 use ipnet::IpNet;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::spec::{EntitySpec, IcmpSpec, NumberOrText, RuleSpec, ServiceAccountSpec};
+use super::spec::{EntitySpec, IcmpSpec, RuleSpec};
 use super::{IcmpMatch, Invalid, IpVersion, Name, PortMatch, Protocol, ServiceKey};
 use crate::selector::{Expr, Selector, effective_entity_selector};
 
 /// What a matching rule does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Action {
     /// Accept the packet; in a tier this ends all policy.
     Allow,
@@ -21,23 +20,6 @@ pub enum Action {
     Log,
     /// Leave this tier, go on with the next one, or with the profiles.
     Pass,
-}
-
-impl FromStr for Action {
-    type Err = Invalid;
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        match text {
-            "Allow" => Ok(Self::Allow),
-            "Deny" => Ok(Self::Deny),
-            "Log" => Ok(Self::Log),
-            "Pass" => Ok(Self::Pass),
-            _ => Err(Invalid::new(
-                "",
-                text,
-                "an action is Allow, Deny, Log or Pass",
-            )),
-        }
-    }
 }
 
 impl fmt::Display for Action {
@@ -61,7 +43,7 @@ pub struct RuleContext<'a> {
 }
 
 /// Packets to an endpoint or from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Direction {
     /// To the endpoint.
     Ingress,
@@ -69,12 +51,20 @@ pub enum Direction {
     Egress,
 }
 
-impl fmt::Display for Direction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Direction {
+    /// The direction in small letters, as the field of its rules is named.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::Ingress => "ingress",
             Self::Egress => "egress",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -112,29 +102,21 @@ impl fmt::Display for Unenforced {
 }
 
 impl Rule {
-    /// Parses a rule. Refused are ports by number without a protocol that has ports, ICMP types
+    /// A rule. Refused are ports by number without a protocol that has ports, ICMP types
     /// without an ICMP protocol, and a protocol that contradicts `ipVersion`.
     pub fn new(spec: &RuleSpec, context: RuleContext<'_>) -> Result<Self, Invalid> {
-        let protocol = optional(spec.protocol.as_ref(), protocol, "protocol")?;
         let rule = Self {
-            action: spec
-                .action
-                .parse()
-                .map_err(|e: Invalid| e.within("action"))?,
-            ip_version: spec
-                .ip_version
-                .map(IpVersion::try_from)
-                .transpose()
-                .map_err(|e| e.within("ipVersion"))?,
-            protocol,
-            not_protocol: optional(spec.not_protocol.as_ref(), self::protocol, "notProtocol")?,
-            icmp: icmp(spec.icmp.as_ref()).map_err(|e| e.within("icmp"))?,
-            not_icmp: icmp(spec.not_icmp.as_ref()).map_err(|e| e.within("notICMP"))?,
+            action: spec.action,
+            ip_version: spec.ip_version,
+            protocol: spec.protocol,
+            not_protocol: spec.not_protocol,
+            icmp: icmp(spec.icmp).map_err(|e| e.within("icmp"))?,
+            not_icmp: icmp(spec.not_icmp).map_err(|e| e.within("notICMP"))?,
             source: EntityRule::new(&spec.source, context, Side::Source)
                 .map_err(|e| e.within("source"))?,
             destination: EntityRule::new(&spec.destination, context, Side::Destination)
                 .map_err(|e| e.within("destination"))?,
-            unenforced: match (spec.http.is_some(), spec.has_unknown_fields) {
+            unenforced: match (spec.has_http, spec.has_unknown_fields) {
                 (true, _) => Some(Unenforced::Http),
                 (false, true) => Some(Unenforced::UnknownFields),
                 (false, false) => None,
@@ -279,41 +261,30 @@ pub struct EntityRule {
 
 impl EntityRule {
     fn new(spec: &EntitySpec, context: RuleContext<'_>, side: Side) -> Result<Self, Invalid> {
-        let selector = optional_selector(spec.selector.as_deref(), "selector")?;
-        let not_selector = optional_selector(spec.not_selector.as_deref(), "notSelector")?;
-        let namespaces =
-            optional_selector(spec.namespace_selector.as_deref(), "namespaceSelector")?;
-        let none = ServiceAccountSpec::default();
-        let accounts = spec.service_accounts.as_ref().unwrap_or(&none);
-        // No service account has a name that is none.
-        let names = accounts.names.iter();
-        let account_names: Vec<Name> = names.filter_map(|name| Name::new(name).ok()).collect();
-        let is_nobody = account_names.is_empty() && !accounts.names.is_empty();
-        let nothing = || Expr::Not(Box::new(Expr::All));
-        let selector = match (selector, is_nobody) {
-            (selector, false) => selector,
-            (None, true) => Some(nothing().into()),
+        let accounts = &spec.service_accounts;
+        let names = accounts.names.as_deref();
+        let nobody = || Expr::Not(Box::new(Expr::All));
+        let selector = match (&spec.selector, names.is_some_and(<[Name]>::is_empty)) {
+            (selector, false) => selector.clone(),
+            (None, true) => Some(nobody().into()),
             (Some(selector), true) => {
-                Some(Expr::And(vec![selector.expr().clone(), nothing()]).into())
+                Some(Expr::And(vec![selector.expr().clone(), nobody()]).into())
             }
         };
-        let account_selector = optional_selector(accounts.selector.as_deref(), "selector")
-            .map_err(|e| e.within("serviceAccounts"))?;
         let entity = Self {
-            nets: nets(&spec.nets).map_err(|e| e.within("nets"))?,
-            not_nets: nets(&spec.not_nets).map_err(|e| e.within("notNets"))?,
+            nets: spec.nets.iter().map(IpNet::trunc).collect(),
+            not_nets: spec.not_nets.iter().map(IpNet::trunc).collect(),
             selector: effective_entity_selector(
                 context.namespace,
-                namespaces.as_ref(),
+                spec.namespace_selector.as_ref(),
                 selector.as_ref(),
-                &account_names,
-                account_selector.as_ref(),
-                not_selector.is_some(),
-            )
-            .map_err(|e| e.within("serviceAccounts"))?,
-            not_selector,
-            ports: each(&spec.ports, port).map_err(|e| e.within("ports"))?,
-            not_ports: each(&spec.not_ports, port).map_err(|e| e.within("notPorts"))?,
+                names.unwrap_or_default(),
+                accounts.selector.as_ref(),
+                spec.not_selector.is_some(),
+            ),
+            not_selector: spec.not_selector.clone(),
+            ports: spec.ports.clone(),
+            not_ports: spec.not_ports.clone(),
             service: service(spec, context.namespace)?,
         };
         entity.consistent(context.direction, side)
@@ -387,45 +358,11 @@ impl EntityRule {
     }
 }
 
-fn protocol(text: &NumberOrText) -> Result<Protocol, Invalid> {
-    match text {
-        NumberOrText::Number(number) => u8::try_from(*number)
-            .map_err(|_| Invalid::new("", number, "a protocol number is 1 to 255"))
-            .and_then(Protocol::try_from),
-        NumberOrText::Text(text) => text.parse(),
-    }
-}
-
-fn port(text: &NumberOrText) -> Result<PortMatch, Invalid> {
-    match text {
-        NumberOrText::Number(number) => u16::try_from(*number)
-            .map(PortMatch::from)
-            .map_err(|_| Invalid::new("", number, "a port number is 0 to 65535")),
-        NumberOrText::Text(text) => text.parse(),
-    }
-}
-
-fn icmp(spec: Option<&IcmpSpec>) -> Result<Option<IcmpMatch>, Invalid> {
-    let byte = |field: &str, number: i64| {
-        u8::try_from(number).map_err(|_| Invalid::new(field, number, "out of range"))
-    };
-    match spec {
-        None
-        | Some(IcmpSpec {
-            kind: None,
-            code: None,
-        }) => Ok(None),
-        Some(IcmpSpec {
-            kind: None,
-            code: Some(code),
-        }) => Err(Invalid::new("code", code, "a code needs a type")),
-        Some(IcmpSpec {
-            kind: Some(kind),
-            code,
-        }) => {
-            let code = code.map(|code| byte("code", code)).transpose()?;
-            IcmpMatch::new(byte("type", *kind)?, code).map(Some)
-        }
+fn icmp(spec: IcmpSpec) -> Result<Option<IcmpMatch>, Invalid> {
+    match (spec.kind, spec.code) {
+        (None, None) => Ok(None),
+        (None, Some(code)) => Err(Invalid::new("code", code, "a code needs a type")),
+        (Some(kind), code) => IcmpMatch::new(kind, code).map(Some),
     }
 }
 
@@ -433,60 +370,14 @@ fn service(spec: &EntitySpec, own: Option<&Name>) -> Result<Option<ServiceKey>, 
     let Some(service) = &spec.services else {
         return Ok(None);
     };
-    let namespace = service.namespace.as_deref().or(own.map(Name::as_str));
-    if namespace.is_none_or(str::is_empty) {
-        return Err(Invalid::new(
+    match service.namespace.as_ref().or(own) {
+        Some(namespace) => ServiceKey::new(Some(namespace), &service.name)
+            .map(Some)
+            .map_err(|e| e.within("services")),
+        None => Err(Invalid::new(
             "services.namespace",
             "",
             "a global policy must name it",
-        ));
+        )),
     }
-    ServiceKey::new(namespace, &service.name)
-        .map(Some)
-        .map_err(|e| e.within("services"))
-}
-
-/// Prefixes or plain addresses, host bits cleared.
-pub(super) fn nets(texts: &[String]) -> Result<Vec<IpNet>, Invalid> {
-    each(texts, |text| net(text))
-}
-
-pub(super) fn net(text: &str) -> Result<IpNet, Invalid> {
-    text.parse::<IpNet>()
-        .map(|net| net.trunc())
-        .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
-        .map_err(|_| Invalid::new("", text, "not an address or prefix, such as 10.0.0.0/8"))
-}
-
-pub(super) fn optional_selector(
-    text: Option<&str>,
-    field: &str,
-) -> Result<Option<Selector>, Invalid> {
-    match text {
-        None => Ok(None),
-        Some(text) if text.trim().is_empty() => Ok(None),
-        Some(text) => Selector::parse(text)
-            .map(Some)
-            .map_err(|e| Invalid::new(field, text, e.to_string())),
-    }
-}
-
-fn optional<S, T>(
-    given: Option<&S>,
-    parse: impl Fn(&S) -> Result<T, Invalid>,
-    field: &str,
-) -> Result<Option<T>, Invalid> {
-    given.map(parse).transpose().map_err(|e| e.within(field))
-}
-
-/// Parses each item; an error names its index.
-pub(super) fn each<S, T>(
-    items: &[S],
-    parse: impl Fn(&S) -> Result<T, Invalid>,
-) -> Result<Vec<T>, Invalid> {
-    items
-        .iter()
-        .enumerate()
-        .map(|(i, item)| parse(item).map_err(|e| e.within(format!("[{i}]"))))
-        .collect()
 }

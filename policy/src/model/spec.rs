@@ -1,249 +1,212 @@
-//! Policies, rules and profiles as people write them: the `spec` of the `projectcalico.org/v3`
-//! resources, field names included. Nothing here is checked; [`super::Policy::new`],
-//! [`super::Rule::new`] and [`super::Profile::new`] parse these into the model and name the field
-//! that cannot stand.
+//! Policies, rules, profiles and tiers by Calico's field names, each field legal by its type.
+//!
+//! [`super::Policy::new`], [`super::Rule::new`] and [`super::Profile::new`] compare the fields with
+//! each other and with the resource's namespace, and name the field that cannot stand.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use ipnet::IpNet;
+use serde::de::{Error, IgnoredAny};
+use serde::{Deserialize, Deserializer};
 
-/// A number or a text, as `protocol` and `ports` accept both.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum NumberOrText {
-    /// A number.
-    Number(i64),
-    /// A text: a name, a range or digits.
-    Text(String),
-}
-
-impl fmt::Display for NumberOrText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Number(number) => number.fmt(f),
-            Self::Text(text) => f.write_str(text),
-        }
-    }
-}
-
-impl From<u16> for NumberOrText {
-    fn from(number: u16) -> Self {
-        Self::Number(number.into())
-    }
-}
-
-impl From<&str> for NumberOrText {
-    fn from(text: &str) -> Self {
-        Self::Text(text.into())
-    }
-}
+use super::endpoint::net;
+use super::{Action, Direction, IpVersion, Name, PortMatch, Protocol, TierDefault};
+use crate::selector::Selector;
 
 /// `spec` of `NetworkPolicy`, `GlobalNetworkPolicy` and their staged forms.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct PolicySpec {
     /// Tier the policy belongs to; `default` when missing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tier: Option<String>,
+    pub tier: Option<Name>,
     /// Place in the tier; missing means last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<f64>,
-    /// Which endpoints the policy applies to; missing means all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub selector: Option<String>,
-    /// Global policies: which namespaces.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace_selector: Option<String>,
-    /// Which service accounts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service_account_selector: Option<String>,
-    /// `Ingress`, `Egress`; missing means by the rules present.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub types: Vec<String>,
+    /// Endpoints the policy applies to; missing means all.
+    pub selector: Option<Selector>,
+    /// Global policies: namespaces of those endpoints.
+    pub namespace_selector: Option<Selector>,
+    /// Service accounts of those endpoints.
+    pub service_account_selector: Option<Selector>,
+    /// Directions the policy applies in; empty means by the rules present.
+    pub types: Vec<Direction>,
     /// Rules for packets to the endpoint.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ingress: Vec<RuleSpec>,
     /// Rules for packets from the endpoint.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub egress: Vec<RuleSpec>,
     /// Global policies on host endpoints: before connection tracking.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub do_not_track: bool,
     /// Global policies on host endpoints: before destination NAT.
-    #[serde(
-        default,
-        rename = "preDNAT",
-        skip_serializing_if = "std::ops::Not::not"
-    )]
+    #[serde(rename = "preDNAT")]
     pub pre_dnat: bool,
     /// Global policies on host endpoints: for forwarded traffic too.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub apply_on_forward: bool,
-    /// Hints to other dataplanes; no meaning here.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub performance_hints: Vec<String>,
-    /// Staged policies: `Set`, `Delete`, `Learn`, `Ignore`. Only `Set` policies belong in a model.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub staged_action: Option<String>,
 }
 
 /// One rule.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RuleSpec {
-    /// `Allow`, `Deny`, `Log`, `Pass`.
-    pub action: String,
-    /// 4 or 6.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ip_version: Option<u8>,
-    /// Protocol name or number.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub protocol: Option<NumberOrText>,
-    /// ICMP type and code.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub icmp: Option<IcmpSpec>,
+    /// Action on a packet that matches.
+    pub action: Action,
+    /// IP version of the packet.
+    pub ip_version: Option<IpVersion>,
+    /// Protocol of the packet.
+    pub protocol: Option<Protocol>,
+    /// ICMP type and code of the packet.
+    #[serde(default)]
+    pub icmp: IcmpSpec,
     /// Protocol that must not be.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub not_protocol: Option<NumberOrText>,
+    pub not_protocol: Option<Protocol>,
     /// ICMP type and code that must not be.
-    #[serde(default, rename = "notICMP", skip_serializing_if = "Option::is_none")]
-    pub not_icmp: Option<IcmpSpec>,
-    /// Layer 7 match, which is not inspected here: see [`super::Unenforced`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub http: Option<HttpSpec>,
+    #[serde(default, rename = "notICMP")]
+    pub not_icmp: IcmpSpec,
+    /// Whether the rule has a layer 7 match, which is not inspected here: see [`super::Unenforced`].
+    #[serde(default, rename = "http", deserialize_with = "present")]
+    pub has_http: bool,
     /// Where packets come from.
-    #[serde(default, skip_serializing_if = "EntitySpec::is_empty")]
+    #[serde(default)]
     pub source: EntitySpec,
     /// Where packets go.
-    #[serde(default, skip_serializing_if = "EntitySpec::is_empty")]
+    #[serde(default)]
     pub destination: EntitySpec,
-    /// Notes of other tools; no meaning here.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub metadata: Option<RuleMetadataSpec>,
     /// Whether the resource had fields in this rule that the reader did not know.
     #[serde(skip)]
     pub has_unknown_fields: bool,
 }
 
-/// ICMP type and code.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct IcmpSpec {
-    /// ICMP type.
-    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
-    pub kind: Option<i64>,
-    /// ICMP code; needs a type.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub code: Option<i64>,
-}
-
-/// HTTP match.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HttpSpec {
-    /// Methods.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub methods: Vec<String>,
-    /// Paths, each `{exact: …}` or `{prefix: …}`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub paths: Vec<BTreeMap<String, String>>,
-}
-
-/// Notes on a rule.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RuleMetadataSpec {
-    /// Notes by name.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub annotations: BTreeMap<String, String>,
-}
-
-/// One side of a rule. All given fields must match.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct EntitySpec {
-    /// Any of these prefixes.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub nets: Vec<String>,
-    /// None of these prefixes.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub not_nets: Vec<String>,
-    /// Endpoints and network sets with such labels.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub selector: Option<String>,
-    /// Everything but endpoints and network sets with such labels.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub not_selector: Option<String>,
-    /// Namespaces with such labels; `global()` means no namespace.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace_selector: Option<String>,
-    /// Ports, ranges `a:b` or port names; any of them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub ports: Vec<NumberOrText>,
-    /// None of these ports.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub not_ports: Vec<NumberOrText>,
-    /// Service accounts by name and by label.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service_accounts: Option<ServiceAccountSpec>,
-    /// The endpoints of a Kubernetes service.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub services: Option<ServiceSpec>,
-}
-
-impl EntitySpec {
-    /// Whether no field is given.
+impl RuleSpec {
+    /// A rule that every packet matches.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+    pub fn new(action: Action) -> Self {
+        Self {
+            action,
+            ip_version: None,
+            protocol: None,
+            icmp: IcmpSpec::default(),
+            not_protocol: None,
+            not_icmp: IcmpSpec::default(),
+            has_http: false,
+            source: EntitySpec::default(),
+            destination: EntitySpec::default(),
+            has_unknown_fields: false,
+        }
     }
 }
 
-/// Service accounts by name and by label.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// ICMP type and code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct IcmpSpec {
+    /// ICMP type; missing means any.
+    #[serde(rename = "type")]
+    pub kind: Option<u8>,
+    /// ICMP code; needs a type.
+    pub code: Option<u8>,
+}
+
+/// One side of a rule. All given fields must match.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct EntitySpec {
+    /// Any of these prefixes.
+    #[serde(deserialize_with = "nets")]
+    pub nets: Vec<IpNet>,
+    /// None of these prefixes.
+    #[serde(deserialize_with = "nets")]
+    pub not_nets: Vec<IpNet>,
+    /// Endpoints and network sets with such labels.
+    pub selector: Option<Selector>,
+    /// Everything but endpoints and network sets with such labels.
+    pub not_selector: Option<Selector>,
+    /// Namespaces with such labels; `global()` means no namespace.
+    pub namespace_selector: Option<Selector>,
+    /// Any of these ports.
+    pub ports: Vec<PortMatch>,
+    /// None of these ports.
+    pub not_ports: Vec<PortMatch>,
+    /// Service accounts by name and by label.
+    pub service_accounts: ServiceAccountSpec,
+    /// The endpoints of a Kubernetes service.
+    pub services: Option<ServiceSpec>,
+}
+
+/// Service accounts by name and by label.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct ServiceAccountSpec {
-    /// Names, any of them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub names: Vec<String>,
+    /// Any of these names; an empty list matches no account, a missing one all.
+    #[serde(deserialize_with = "account_names")]
+    pub names: Option<Vec<Name>>,
     /// Selector over the service accounts' labels.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub selector: Option<String>,
+    pub selector: Option<Selector>,
+}
+
+impl ServiceAccountSpec {
+    /// The accounts with these names. Texts that no account can have as its name are left out.
+    #[must_use]
+    pub fn new<T: AsRef<str>>(names: &[T], selector: Option<Selector>) -> Self {
+        let legal = names
+            .iter()
+            .filter_map(|name| Name::new(name.as_ref()).ok());
+        Self {
+            names: (!names.is_empty()).then(|| legal.collect()),
+            selector,
+        }
+    }
 }
 
 /// A Kubernetes service.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceSpec {
     /// Name of the service.
-    pub name: String,
+    pub name: Name,
     /// Its namespace; the policy's own when missing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
+    pub namespace: Option<Name>,
 }
 
 /// `spec` of a `Profile`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ProfileSpec {
     /// Rules for packets to the endpoint.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ingress: Vec<RuleSpec>,
     /// Rules for packets from the endpoint.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub egress: Vec<RuleSpec>,
     /// Labels that endpoints with this profile inherit.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels_to_apply: BTreeMap<String, String>,
 }
 
 /// `spec` of a `Tier`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct TierSpec {
     /// Place among the tiers; missing means last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<f64>,
-    /// `Deny` (when missing) or `Pass`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub default_action: Option<String>,
+    /// What happens at the tier's end.
+    pub default_action: TierDefault,
+}
+
+/// A prefix or a plain address.
+struct Net(IpNet);
+
+impl<'de> Deserialize<'de> for Net {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        net(&text).map(Self).map_err(D::Error::custom)
+    }
+}
+
+fn nets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let nets = Vec::<Net>::deserialize(deserializer)?;
+    Ok(nets.into_iter().map(|Net(net)| net).collect())
+}
+
+fn account_names<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Vec<Name>>, D::Error> {
+    let names = Vec::<String>::deserialize(d)?;
+    Ok(ServiceAccountSpec::new(&names, None).names)
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| true)
 }

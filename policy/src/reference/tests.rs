@@ -102,7 +102,7 @@ fn a_passing_tier_default_leads_to_the_next_tier() {
     let mut resources = cluster();
     let tier = TierSpec {
         order: Some(1.0),
-        default_action: Some("Pass".into()),
+        default_action: TierDefault::Pass,
     };
     resources.apply(Tier::new("t", &tier).unwrap().into());
     let nothing = r#"{"tier":"t","ingress":[{"action":"Deny","protocol":"UDP"}]}"#;
@@ -115,7 +115,7 @@ fn a_passing_tier_default_leads_to_the_next_tier() {
     assert!(ask(&resources, "10.0.0.2", "10.0.0.1", 80).allow);
     let tier = TierSpec {
         order: Some(1.0),
-        default_action: None,
+        default_action: TierDefault::Deny,
     };
     resources.apply(Tier::new("t", &tier).unwrap().into());
     let flow = ask(&resources, "10.0.0.2", "10.0.0.1", 80);

@@ -152,6 +152,13 @@ impl serde::Serialize for Selector {
     }
 }
 
+impl<'de> serde::Deserialize<'de> for Selector {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
 impl Expr {
     /// Whether the expression matches these labels.
     pub fn matches<L: LabelSource + ?Sized>(&self, labels: &L) -> bool {

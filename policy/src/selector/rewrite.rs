@@ -6,7 +6,7 @@
 //! `globalnetworkpolicyprocessor`).
 
 use super::{Expr, LabelKey, Selector, Value};
-use crate::model::{Invalid, Name};
+use crate::model::Name;
 
 /// Label that holds the namespace of workloads and namespaced network sets.
 pub const LABEL_NAMESPACE: &str = "projectcalico.org/namespace";
@@ -64,25 +64,20 @@ pub fn effective_entity_selector(
     service_account_names: &[Name],
     service_account_selector: Option<&Selector>,
     has_not_selector: bool,
-) -> Result<Option<Selector>, Invalid> {
+) -> Option<Selector> {
     let mut parts = Vec::new();
     if let Some(sa) = service_account_selector {
         parts.push(sa.expr().prefixed(SERVICE_ACCOUNT_PREFIX));
     }
     if !service_account_names.is_empty() {
-        let mut names = service_account_names
-            .iter()
-            .map(|name| {
-                Value::new(name).ok_or_else(|| Invalid::new("names", name, "holds both quotes"))
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut names: Vec<Value> = service_account_names.iter().map(value).collect();
         names.sort();
         names.dedup();
         parts.push(Expr::In(well_known(LABEL_SERVICE_ACCOUNT), names));
     }
     parts.extend(selector.map(|s| s.expr().clone()));
     if parts.is_empty() && !has_not_selector && namespace_selector.is_none() {
-        return Ok(None);
+        return None;
     }
     let scope = match (namespace_selector, namespace) {
         (Some(ns), _) => Some(ns.expr().prefixed(NAMESPACE_PREFIX).scoped(LABEL_NAMESPACE)),
@@ -90,12 +85,15 @@ pub fn effective_entity_selector(
         (None, None) => None,
     };
     parts.splice(0..0, scope);
-    Ok((!parts.is_empty()).then(|| all_of(parts).into()))
+    (!parts.is_empty()).then(|| all_of(parts).into())
 }
 
 fn in_namespace(namespace: &Name) -> Expr {
-    let value = Value::new(namespace).expect("a name has no quotes");
-    Expr::Equal(well_known(LABEL_NAMESPACE), value)
+    Expr::Equal(well_known(LABEL_NAMESPACE), value(namespace))
+}
+
+fn value(name: &Name) -> Value {
+    Value::new(name).expect("a name has no quotes")
 }
 
 fn well_known(label: &str) -> LabelKey {

@@ -159,7 +159,6 @@ fn entity_selectors_as_libcalico_writes_them() {
     let entity = |ns: Option<&Name>, nss: Option<&str>, sel: Option<&str>, not: bool| {
         let (sel, nss) = (sel.map(s), nss.map(s));
         effective_entity_selector(ns, nss.as_ref(), sel.as_ref(), &[], None, not)
-            .unwrap()
             .map(|s| s.to_string())
     };
     let own = "projectcalico.org/namespace == \"prod\"";
@@ -193,7 +192,7 @@ fn entity_selectors_as_libcalico_writes_them() {
         false,
     );
     assert_eq!(
-        with_accounts.unwrap().unwrap().to_string(),
+        with_accounts.unwrap().to_string(),
         "(pcsa.r == \"x\" && projectcalico.org/serviceaccount in {\"b\", \"z\"} && a == \"b\")"
     );
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use policy::selector::{Expr, LabelKey};
 use vrouter_api::names::check_subdomain;
 use vrouter_api::{
-    Action, Key, Kind, Mac, Metadata, Profile, ProfileSpec, Resource, Rule, WorkloadEndpoint,
-    WorkloadEndpointSpec,
+    Action, Key, Kind, Mac, Metadata, Profile, ProfileSpec, Resource, Rule, Selector,
+    WorkloadEndpoint, WorkloadEndpointSpec,
 };
 use vrouter_datastore::{Datastore, StoreError};
 
@@ -164,17 +165,18 @@ pub(crate) fn ensure_profile(
         Err(StoreError::NotFound { .. }) => {}
         Err(error) => return Err(CniError::store("the profile cannot be read", &error)),
     }
-    let mut ingress = Rule::of(Action::Allow);
+    let mut ingress = Rule::new(Action::Allow);
     let mut labels = BTreeMap::new();
     if identity.pod.is_none() {
-        ingress.source.selector = Some(format!("has({name})"));
+        let label = LabelKey::new(name).map_err(|e| CniError::config(format!("name: {e}")))?;
+        ingress.source.selector = Some(Selector::from(Expr::Has(label)).into());
         labels.insert(name.clone(), String::new());
     }
     let profile = Profile {
         metadata: Metadata::named(name),
         spec: ProfileSpec {
             ingress: vec![ingress],
-            egress: vec![Rule::of(Action::Allow)],
+            egress: vec![Rule::new(Action::Allow)],
             labels_to_apply: labels,
         },
     };

@@ -34,7 +34,10 @@ pub use key::{Key, Kind};
 pub use kinds::*;
 pub use metadata::Metadata;
 pub use object::{Object, Spec};
+// The types of the kinds' fields that the policy's model has too.
 pub use parse::{Located, MAX_FILE_BYTES, Parsed, parse, parse_in, parse_stored};
+pub use policy::model::{Action, Direction, IpVersion, PortMatch, Protocol, TierDefault};
+pub use policy::selector::Selector;
 pub use print::{to_json, to_value, to_yaml};
 pub use resource::{Other, Resource};
 pub use similar::similar;

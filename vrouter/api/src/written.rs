@@ -1,5 +1,5 @@
 //! A value and the text its author gave it, for what Calico stores and shows as it was given: a
-//! prefix without its length, with host bits, or an IPv6 address in capital letters.
+//! prefix without its length, with host bits, an IPv6 address in capital letters, a selector.
 
 use std::fmt;
 use std::ops::Deref;
@@ -27,6 +27,15 @@ impl<T: fmt::Display> Written<T> {
     pub(crate) fn new(value: T, text: &str) -> Written<T> {
         let text = (value.to_string() != text).then(|| text.into());
         Written { value, text }
+    }
+}
+
+impl<T> Written<T> {
+    /// Whether the author wrote nothing but white space.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.text
+            .as_deref()
+            .is_some_and(|text| text.trim().is_empty())
     }
 }
 

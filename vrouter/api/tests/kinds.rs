@@ -66,7 +66,7 @@ fn pool_with_defaults() {
     };
     assert_eq!(pool.spec.block_size, 26);
     assert_eq!(pool.spec.vxlan_mode, EncapsulationMode::CrossSubnet);
-    assert_eq!(pool.spec.node_selector, "all()");
+    assert_eq!(pool.spec.node_selector.to_string(), "all()");
     assert!(pool.spec.nat_outgoing);
     reprints(&parsed.resources[0].value);
 }

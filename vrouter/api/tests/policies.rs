@@ -65,6 +65,15 @@ fn namespaced_policy() {
 }
 
 #[test]
+fn a_selector_of_blanks_is_none() {
+    let spec = "  selector: '  '\n  namespaceSelector: has(team)";
+    let resource = one(&calico("GlobalNetworkPolicy", "name: p", spec));
+    reprints(&resource);
+    let policy = model::policy(&resource).unwrap().unwrap();
+    assert_eq!(policy.selector().to_string(), "has(pcns.team)");
+}
+
+#[test]
 fn the_other_kinds_of_policy() {
     let global = format!("{RULES}\n  namespaceSelector: has(team)\n  tier: security");
     let resource = one(&calico("GlobalNetworkPolicy", "name: p", &global));

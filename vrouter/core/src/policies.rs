@@ -119,7 +119,7 @@ impl Policies {
 pub fn failsafes(settings: &FelixSettings) -> Failsafes {
     let list = |ports: &[FailsafePort]| {
         let one = |port: &FailsafePort| Failsafe {
-            protocol: port.protocol.into(),
+            protocol: port.protocol,
             port: port.port,
             net: port.net,
         };

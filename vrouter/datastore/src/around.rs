@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use vrouter_api::{
-    BUILT_IN_TIERS, IpPool, Key, Kind, Metadata, Other, Resource, TierDefaultAction, TierSpec,
+    BUILT_IN_TIERS, IpPool, Key, Kind, Metadata, Other, Resource, TierDefault, TierSpec,
 };
 
 use crate::error::StoreError;
@@ -182,7 +182,7 @@ pub fn initialize(store: &dyn Datastore) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn tier(name: &str, order: f64, default_action: TierDefaultAction) -> Resource {
+fn tier(name: &str, order: f64, default_action: TierDefault) -> Resource {
     let spec = TierSpec {
         order: Some(order),
         default_action,

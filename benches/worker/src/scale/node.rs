@@ -12,7 +12,8 @@ use policy::compile::Graph;
 use policy::flow::{self, FlowTable};
 use policy::model::spec::{PolicySpec, RuleSpec};
 use policy::model::{
-    Endpoint, EndpointKey, EndpointSpec, MAX_RULES, Name, Policy, PolicyKey, PolicyKind,
+    Action, Endpoint, EndpointKey, EndpointSpec, MAX_RULES, Name, Policy, PolicyKey, PolicyKind,
+    Protocol,
 };
 use rustc_hash::FxHashSet;
 use vrouter_dataplane::adjacency::{Adjacency, Encap, Mac};
@@ -152,13 +153,9 @@ fn policies(size: Size) -> Graph {
     }
     let filler = size.rules.saturating_sub(1);
     let rules = |egress| -> Vec<RuleSpec> {
-        let allow = RuleSpec {
-            action: "Allow".into(),
-            ..RuleSpec::default()
-        };
         (0..filler)
             .map(|i| before(i, egress))
-            .chain([allow])
+            .chain([RuleSpec::new(Action::Allow)])
             .collect()
     };
     let (ingress, egress) = (rules(false), rules(true));
@@ -181,12 +178,13 @@ fn policies(size: Size) -> Graph {
 /// A rule that no packet here matches, for one reason of two.
 fn before(i: usize, egress: bool) -> RuleSpec {
     let mut rule = RuleSpec {
-        action: "Deny".into(),
-        protocol: Some("UDP".into()),
-        ..RuleSpec::default()
+        protocol: Some(Protocol::UDP),
+        ..RuleSpec::new(Action::Deny)
     };
     if i.is_multiple_of(2) {
-        let nets = vec![format!("172.{}.{}.0/24", 16 + i / 512 % 16, i / 2 % 256)];
+        let third = i / 2 % 256 + (i / 512 % 16) * 256;
+        let net = Ipv4Addr::from_bits(0xac10_0000 + (third as u32) * 256);
+        let nets = vec![Ipv4Net::new_assert(net, 24).into()];
         let other = if egress {
             &mut rule.destination
         } else {

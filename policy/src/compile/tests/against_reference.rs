@@ -5,18 +5,19 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use crate::compile::{Chain, Compiled, Graph, Update};
 use crate::model::spec::{
-    EntitySpec, HttpSpec, IcmpSpec, NumberOrText, PolicySpec, ProfileSpec, RuleSpec,
-    ServiceAccountSpec, ServiceSpec, TierSpec,
+    EntitySpec, IcmpSpec, PolicySpec, ProfileSpec, RuleSpec, ServiceAccountSpec, ServiceSpec,
+    TierSpec,
 };
 use crate::model::{
-    Direction, Endpoint, EndpointKey, EndpointSpec, Name, NamedPort, NetworkSet, NetworkSetKey,
-    PacketTuple, Policy, PolicyKey, PolicyKind, Profile, Protocol, Service, ServiceKey, TieBreak,
-    Tier,
+    Action, Direction, Endpoint, EndpointKey, EndpointSpec, IpVersion, Name, NamedPort, NetworkSet,
+    NetworkSetKey, PacketTuple, Policy, PolicyKey, PolicyKind, PortMatch, Profile, Protocol,
+    Service, ServiceKey, TieBreak, Tier, TierDefault,
 };
 use crate::reference::Resources;
 use crate::selector::Labels;
@@ -81,6 +82,17 @@ fn text(from: &'static [&'static str]) -> impl Strategy<Value = String> + Clone 
     select(from).prop_map(String::from)
 }
 
+fn parsed<T>(from: &'static [&'static str]) -> impl Strategy<Value = T> + Clone
+where
+    T: std::fmt::Debug + std::str::FromStr<Err: std::fmt::Debug>,
+{
+    select(from).prop_map(|text| text.parse().unwrap())
+}
+
+fn names(from: &'static [&'static str]) -> impl Strategy<Value = Name> + Clone {
+    select(from).prop_map(|text| Name::new(text).unwrap())
+}
+
 fn some_of(from: &'static [&'static str], most: usize) -> impl Strategy<Value = Vec<String>> {
     subsequence(from.to_vec(), 0..=most)
         .prop_map(|texts| texts.into_iter().map(String::from).collect())
@@ -98,11 +110,11 @@ fn labels() -> impl Strategy<Value = Labels> {
         })
 }
 
-fn ports() -> impl Strategy<Value = Vec<NumberOrText>> {
+fn ports() -> impl Strategy<Value = Vec<PortMatch>> {
     let port = prop_oneof![
-        select(vec![80u16, 81, 443]).prop_map(NumberOrText::from),
-        text(&["80:90", "1:65535", "443:450"]).prop_map(NumberOrText::Text),
-        text(&["http", "dns"]).prop_map(NumberOrText::Text),
+        select(vec![80u16, 81, 443]).prop_map(PortMatch::from),
+        parsed(&["80:90", "1:65535", "443:450"]),
+        parsed(&["http", "dns"]),
     ];
     prop_oneof![3 => Just(Vec::new()), 2 => prop::collection::vec(port, 1..3)]
 }
@@ -110,18 +122,24 @@ fn ports() -> impl Strategy<Value = Vec<NumberOrText>> {
 fn entity() -> impl Strategy<Value = EntitySpec> {
     let accounts = (
         some_of(&["sa"], 1),
-        sometimes(0.5, text(&["role == 'r'", "all()"])),
+        sometimes(0.5, parsed(&["role == 'r'", "all()"])),
     )
-        .prop_map(|(names, selector)| ServiceAccountSpec { names, selector });
-    let service = (text(&["s1", "s2"]), Just(Some("n1".to_string())))
-        .prop_map(|(name, namespace)| ServiceSpec { name, namespace });
-    let nets = || prop_oneof![3 => Just(Vec::new()), 1 => some_of(&NETS, 3)];
+        .prop_map(|(names, selector)| ServiceAccountSpec::new(&names, selector));
+    let service =
+        (names(&["s1", "s2"]), names(&["n1"])).prop_map(|(name, namespace)| ServiceSpec {
+            name,
+            namespace: Some(namespace),
+        });
+    let parsed_nets =
+        |nets: Vec<String>| -> Vec<IpNet> { nets.iter().map(|net| net.parse().unwrap()).collect() };
+    let some_nets = move || some_of(&NETS, 3).prop_map(parsed_nets);
+    let nets = || prop_oneof![3 => Just(Vec::new()), 1 => some_nets()];
     let plain = (
         nets(),
         nets(),
-        sometimes(0.4, text(&SELECTORS)),
-        sometimes(0.15, text(&SELECTORS)),
-        sometimes(0.2, text(&NAMESPACE_SELECTORS)),
+        sometimes(0.4, parsed(&SELECTORS)),
+        sometimes(0.15, parsed(&SELECTORS)),
+        sometimes(0.2, parsed(&NAMESPACE_SELECTORS)),
         ports(),
         prop_oneof![4 => Just(Vec::new()), 1 => ports()],
         sometimes(0.1, accounts),
@@ -136,7 +154,7 @@ fn entity() -> impl Strategy<Value = EntitySpec> {
                     namespace_selector: namespaces,
                     ports,
                     not_ports,
-                    service_accounts: sa,
+                    service_accounts: sa.unwrap_or_default(),
                     services: None,
                 }
             },
@@ -149,25 +167,22 @@ fn entity() -> impl Strategy<Value = EntitySpec> {
 }
 
 fn rule() -> impl Strategy<Value = RuleSpec> {
-    let protocol =
-        || text(&["TCP", "UDP", "ICMP", "ICMPv6", "132", "89"]).prop_map(NumberOrText::Text);
+    let protocol = || parsed::<Protocol>(&["TCP", "UDP", "ICMP", "ICMPv6", "132", "89"]);
     let icmp = || {
-        (
-            select(vec![0i64, 3, 8]),
-            sometimes(0.5, select(vec![0i64, 1])),
-        )
-            .prop_map(|(kind, code)| IcmpSpec {
+        (select(vec![0, 3, 8]), sometimes(0.5, select(vec![0, 1]))).prop_map(|(kind, code)| {
+            IcmpSpec {
                 kind: Some(kind),
                 code,
-            })
+            }
+        })
     };
     (
         (
-            text(&["Allow", "Deny", "Pass", "Log"]),
+            select(vec![Action::Allow, Action::Deny, Action::Pass, Action::Log]),
             prop::bool::weighted(0.05),
             prop::bool::weighted(0.05),
         ),
-        sometimes(0.2, select(vec![4u8, 6])),
+        sometimes(0.2, select(vec![IpVersion::V4, IpVersion::V6])),
         sometimes(0.7, protocol()),
         sometimes(0.1, protocol()),
         sometimes(0.3, icmp()),
@@ -186,34 +201,29 @@ fn rule() -> impl Strategy<Value = RuleSpec> {
                 from,
                 to,
             )| {
-                let name = protocol
-                    .as_ref()
-                    .map(ToString::to_string)
-                    .unwrap_or_default();
-                let is_icmp = name.starts_with("ICMP");
-                let has_ports = matches!(name.as_str(), "TCP" | "UDP" | "132");
+                let is_icmp = protocol.is_some_and(Protocol::is_icmp);
+                let has_ports = protocol.is_some_and(Protocol::has_ports);
                 let keep = |mut entity: EntitySpec| {
-                    let is_named = |port: &NumberOrText| match port {
-                        NumberOrText::Text(text) => !text.contains(':'),
-                        NumberOrText::Number(_) => false,
+                    let is_named = |port: &PortMatch| match port {
+                        PortMatch::Named(_) => true,
+                        PortMatch::Range(_) => false,
                     };
                     for ports in [&mut entity.ports, &mut entity.not_ports] {
-                        ports.retain(|port| has_ports || name.is_empty() && is_named(port));
+                        ports.retain(|port| has_ports || protocol.is_none() && is_named(port));
                     }
                     entity
                 };
                 RuleSpec {
-                    action,
                     ip_version: ip_version.filter(|_| !is_icmp),
                     protocol,
                     not_protocol,
-                    icmp: icmp.filter(|_| is_icmp),
-                    not_icmp,
+                    icmp: icmp.filter(|_| is_icmp).unwrap_or_default(),
+                    not_icmp: not_icmp.unwrap_or_default(),
                     source: keep(from),
                     destination: keep(to),
-                    http: http.then(HttpSpec::default),
+                    has_http: http,
                     has_unknown_fields: unknown,
-                    ..RuleSpec::default()
+                    ..RuleSpec::new(action)
                 }
             },
         )
@@ -237,18 +247,18 @@ fn policy() -> impl Strategy<Value = Update> {
     ];
     let spec = (
         (
-            sometimes(0.6, text(&["t1", "t2", "t3"])),
+            sometimes(0.6, names(&["t1", "t2", "t3"])),
             order(),
-            sometimes(0.7, text(&SELECTORS)),
+            sometimes(0.7, parsed(&SELECTORS)),
         ),
-        sometimes(0.2, text(&NAMESPACE_SELECTORS)),
-        sometimes(0.1, text(&["role == 'r'", "all()"])),
+        sometimes(0.2, parsed(&NAMESPACE_SELECTORS)),
+        sometimes(0.1, parsed(&["role == 'r'", "all()"])),
         sometimes(
             0.5,
             select(vec![
-                vec!["Ingress"],
-                vec!["Egress"],
-                vec!["Ingress", "Egress"],
+                vec![Direction::Ingress],
+                vec![Direction::Egress],
+                vec![Direction::Ingress, Direction::Egress],
             ]),
         ),
         rules(5),
@@ -268,17 +278,12 @@ fn policy() -> impl Strategy<Value = Update> {
                     selector,
                     namespace_selector: namespaces,
                     service_account_selector: accounts,
-                    types: types
-                        .unwrap_or_default()
-                        .into_iter()
-                        .map(String::from)
-                        .collect(),
+                    types: types.unwrap_or_default(),
                     ingress,
                     egress,
                     do_not_track: host.0,
                     pre_dnat: host.1,
                     apply_on_forward: host.2,
-                    ..PolicySpec::default()
                 }
             },
         );
@@ -289,7 +294,7 @@ fn policy() -> impl Strategy<Value = Update> {
                 (spec.do_not_track, spec.pre_dnat, spec.apply_on_forward) = (false, false, false);
             }
             if spec.pre_dnat {
-                (spec.types, spec.egress) = (vec!["Ingress".into()], Vec::new());
+                (spec.types, spec.egress) = (vec![Direction::Ingress], Vec::new());
             }
             for (rules, source) in [(&mut spec.ingress, true), (&mut spec.egress, false)] {
                 for rule in rules {
@@ -389,12 +394,16 @@ fn update() -> impl Strategy<Value = Update> {
     let tier = (
         text(&["t1", "t2", "default"]),
         order(),
-        select(vec![None, Some("Pass"), Some("Deny")]),
+        select(vec![
+            TierDefault::Deny,
+            TierDefault::Pass,
+            TierDefault::Deny,
+        ]),
     )
-        .prop_map(|(name, order, action)| {
+        .prop_map(|(name, order, default_action)| {
             let spec = TierSpec {
                 order,
-                default_action: action.map(String::from),
+                default_action,
             };
             Update::Tier(Tier::new(&name, &spec).unwrap())
         });

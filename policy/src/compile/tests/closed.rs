@@ -121,8 +121,8 @@ fn what_is_not_compared_with_packets_leaves_the_policy_closed() {
             ingress: ingress
                 .into_iter()
                 .map(|rule| RuleSpec {
-                    has_unknown_fields: rule.http.is_some(),
-                    http: None,
+                    has_unknown_fields: rule.has_http,
+                    has_http: false,
                     ..rule
                 })
                 .collect(),

@@ -1,10 +1,10 @@
 //! Programs of thousands of rules, found through the index, against plain matching.
 
 use crate::compile::{Graph, Update};
-use crate::model::spec::{EntitySpec, NumberOrText, PolicySpec, RuleSpec};
+use crate::model::spec::{EntitySpec, PolicySpec, RuleSpec};
 use crate::model::{
-    Direction, Endpoint, EndpointKey, EndpointSpec, Name, NetworkSet, NetworkSetKey, PacketTuple,
-    Policy, PolicyKey, PolicyKind,
+    Action, Direction, Endpoint, EndpointKey, EndpointSpec, Name, NetworkSet, NetworkSetKey,
+    PacketTuple, Policy, PolicyKey, PolicyKind, Protocol,
 };
 use crate::reference::Resources;
 use crate::selector::Labels;
@@ -27,32 +27,36 @@ fn rule(random: &mut Random) -> RuleSpec {
     match random.below(4) {
         0 => {
             let (a, b) = near(random);
-            entity.nets = vec![format!("10.{a}.{b}.0/24")];
+            entity.nets = vec![format!("10.{a}.{b}.0/24").parse().unwrap()];
         }
         1 => {
             let (a, b) = near(random);
-            entity.nets = vec![format!("10.{a}.0.{b}"), "fd00::/64".into()];
+            entity.nets = vec![
+                format!("10.{a}.0.{b}/32").parse().unwrap(),
+                "fd00::/64".parse().unwrap(),
+            ];
         }
-        2 => entity.selector = Some(format!("set == '{}'", random.below(50))),
+        2 => {
+            entity.selector = Some(format!("set == '{}'", random.below(50)).parse().unwrap());
+        }
         _ => {}
     }
     let low = random.below(2_000);
     let ports = match random.below(3) {
-        0 => NumberOrText::Number(low.into()),
-        1 => NumberOrText::Text(format!("{low}:{}", low + random.below(20))),
-        _ => NumberOrText::Text(format!("{}:{}", low * 4, low * 4 + random.below(3_000))),
+        0 => low.to_string(),
+        1 => format!("{low}:{}", low + random.below(20)),
+        _ => format!("{}:{}", low * 4, low * 4 + random.below(3_000)),
     };
+    let action = [Action::Log, Action::Deny, Action::Allow, Action::Allow];
+    let action = action[random.below(4) as usize];
     RuleSpec {
-        action: ["Log", "Deny", "Allow", "Allow"][random.below(4) as usize].into(),
-        protocol: Some(NumberOrText::Text(
-            ["TCP", "UDP"][random.below(2) as usize].into(),
-        )),
+        protocol: Some([Protocol::TCP, Protocol::UDP][random.below(2) as usize]),
         destination: EntitySpec {
-            ports: vec![ports],
+            ports: vec![ports.parse().unwrap()],
             ..EntitySpec::default()
         },
         source: entity,
-        ..RuleSpec::default()
+        ..RuleSpec::new(action)
     }
 }
 
@@ -148,13 +152,12 @@ fn rules_that_are_filed_nowhere_end_where_the_list_ends() {
     };
     graph.apply(Endpoint::new(key.clone(), &spec).unwrap().into());
     let refused = |i: usize| RuleSpec {
-        action: "Allow".into(),
-        not_protocol: Some(NumberOrText::Text("TCP".into())),
+        not_protocol: Some(Protocol::TCP),
         source: EntitySpec {
-            not_nets: vec![format!("10.0.{i}.0/24")],
+            not_nets: vec![format!("10.0.{i}.0/24").parse().unwrap()],
             ..EntitySpec::default()
         },
-        ..RuleSpec::default()
+        ..RuleSpec::new(Action::Allow)
     };
     let spec = PolicySpec {
         ingress: (0..70).map(refused).collect(),

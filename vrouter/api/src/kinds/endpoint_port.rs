@@ -1,10 +1,11 @@
 //! Named ports of endpoints, for rules that name them.
 
+use policy::model::Protocol;
 use std::net::IpAddr;
 
 use serde::{Serialize, Serializer};
 
-use crate::kinds::rule::Protocol;
+use crate::kinds::rule::protocol;
 use crate::names::check_port_name;
 use crate::place::Place;
 
@@ -54,7 +55,7 @@ impl EndpointPort {
             .filter(|place| place.text() != Some(""));
         let name = name_place.map(|place| place.checked(check_port_name));
         let protocol = fields.required("protocol").and_then(|place| {
-            let protocol = Protocol::read(&place)?;
+            let protocol = protocol(&place)?;
             if !protocol.has_ports() {
                 place.error("must be TCP, UDP or SCTP");
                 return None;

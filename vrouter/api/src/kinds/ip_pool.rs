@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use policy::selector::Selector;
 use serde::Serialize;
 
 use crate::key::Kind;
@@ -10,6 +11,7 @@ use crate::kinds::rule::selector;
 use crate::metadata::Metadata;
 use crate::object::{Object, Read, Spec};
 use crate::place::{Fields, Place};
+use crate::written::Written;
 
 /// A range of pod addresses.
 pub type IpPool = Object<IpPoolSpec>;
@@ -39,10 +41,10 @@ pub struct IpPoolSpec {
     )]
     pub disable_bgp_export: bool,
     /// Which nodes take blocks from it.
-    pub node_selector: String,
+    pub node_selector: Written<Selector>,
     /// Which namespaces' pods take addresses from it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub namespace_selector: Option<String>,
+    pub namespace_selector: Option<Written<Selector>>,
     /// Who takes addresses from it.
     pub allowed_uses: Vec<AllowedUse>,
     /// Whether addresses are taken from it unasked.
@@ -153,12 +155,10 @@ impl Read for IpPoolSpec {
             node_selector: fields
                 .optional("nodeSelector")
                 .and_then(|place| selector(&place))
-                .filter(|text| !text.is_empty())
-                .unwrap_or_else(|| "all()".to_owned()),
+                .unwrap_or_else(|| Selector::all().into()),
             namespace_selector: fields
                 .optional("namespaceSelector")
-                .and_then(|place| selector(&place))
-                .filter(|text| !text.is_empty()),
+                .and_then(|place| selector(&place)),
             allowed_uses: if allowed_uses.is_empty() {
                 vec![AllowedUse::Workload, AllowedUse::Tunnel]
             } else {

@@ -1,15 +1,15 @@
 //! Kubernetes' own NetworkPolicy (`networking.k8s.io/v1`) and Calico's staged copy of it.
 
 use policy::compile::Update;
-use policy::model::{Invalid, PolicyKind};
+use policy::model::{Direction, Invalid, PolicyKind, PortMatch, Protocol};
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::key::{Key, Kind};
-use crate::kinds::network_policy::{PolicyType, StagedAction, staged_action};
-use crate::kinds::rule::{PortMatch, Protocol};
+use crate::kinds::network_policy::{StagedAction, TYPES, staged_action};
+use crate::kinds::rule::{port, protocol};
 use crate::metadata::Metadata;
 use crate::model;
 use crate::object::{Object, Read, Spec};
@@ -33,7 +33,7 @@ pub struct KubernetesNetworkPolicySpec {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub egress: Vec<EgressRule>,
     /// The directions it applies in.
-    pub policy_types: Vec<PolicyType>,
+    pub policy_types: Vec<Direction>,
 }
 
 /// A staged one.
@@ -156,7 +156,7 @@ impl Spec for KubernetesNetworkPolicySpec {
     const KIND: Kind = Kind::KubernetesNetworkPolicy;
 
     fn update(object: &Object<Self>) -> Result<Option<Update>, Invalid> {
-        let spec = model::kubernetes(&object.spec);
+        let spec = model::kubernetes(&object.spec)?;
         model::policy(PolicyKind::KubernetesNetworkPolicy, &object.metadata, &spec)
     }
 
@@ -179,7 +179,7 @@ impl Spec for StagedKubernetesNetworkPolicySpec {
             // It may have been another policy before.
             return Self::removal(&object.key());
         }
-        let spec = model::kubernetes(&object.spec.policy);
+        let spec = model::kubernetes(&object.spec.policy)?;
         model::policy(
             PolicyKind::StagedKubernetesNetworkPolicy,
             &object.metadata,
@@ -224,16 +224,11 @@ fn read_policy(fields: &Fields<'_>) -> Option<KubernetesNetworkPolicySpec> {
         fields.finish();
         Some(rule)
     });
-    let mut policy_types = fields.list("policyTypes", |place| {
-        place.choice(&[
-            ("Ingress", PolicyType::Ingress),
-            ("Egress", PolicyType::Egress),
-        ])
-    });
+    let mut policy_types = fields.list("policyTypes", |place| place.choice(TYPES));
     if policy_types.is_empty() {
-        policy_types.push(PolicyType::Ingress);
+        policy_types.push(Direction::Ingress);
         if !egress.is_empty() {
-            policy_types.push(PolicyType::Egress);
+            policy_types.push(Direction::Egress);
         }
     }
     Some(KubernetesNetworkPolicySpec {
@@ -299,7 +294,7 @@ impl PolicyPort {
     fn read(place: &Place<'_>) -> Option<PolicyPort> {
         let fields = place.fields()?;
         let protocol = match fields.optional("protocol") {
-            Some(place) => Protocol::read(&place).filter(|protocol| {
+            Some(place) => protocol(&place).filter(|protocol| {
                 let good = protocol.has_ports();
                 if !good {
                     place.error("must be TCP, UDP or SCTP");
@@ -309,8 +304,12 @@ impl PolicyPort {
             None => Some(Protocol::TCP),
         };
         let port = fields.optional("port").map(|place| {
-            let port = PortMatch::read(&place)?;
-            if matches!(port, PortMatch::Range(low, high) if low != high || low == 0) {
+            let port = port(&place)?;
+            let is_port = match &port {
+                PortMatch::Range(range) => range.first() == range.last() && range.first() != 0,
+                PortMatch::Named(_) => true,
+            };
+            if !is_port {
                 place.error("must be a port in 1–65535 or a port's name");
                 return None;
             }
@@ -319,7 +318,7 @@ impl PolicyPort {
         let end_port = fields.optional("endPort").and_then(|place| {
             let end = place.integer(1..=u16::MAX)?;
             match &port {
-                Some(Some(PortMatch::Range(start, _))) if *start <= end => {}
+                Some(Some(PortMatch::Range(start))) if start.first() <= end => {}
                 Some(None) => {}
                 _ => place.error("needs a port number beside it that is not larger"),
             }

@@ -1,17 +1,19 @@
 //! NetworkPolicy and GlobalNetworkPolicy, and their staged twins.
 
 use policy::compile::Update;
-use policy::model::{Invalid, PolicyKind};
+use policy::model::{Direction, Invalid, PolicyKind};
+use policy::selector::Selector;
 use serde::Serialize;
 
 use crate::key::{Key, Kind};
-use crate::kinds::rule::{Direction, Rule, local_selector, rules};
+use crate::kinds::rule::{Rule, local_selector, rules};
 use crate::metadata::Metadata;
 use crate::model;
 use crate::names::check_label;
 use crate::number;
 use crate::object::{Object, Read, Spec};
 use crate::place::Fields;
+use crate::written::Written;
 
 /// Rules for the endpoints of its namespace.
 pub type NetworkPolicy = Object<NetworkPolicySpec>;
@@ -22,23 +24,11 @@ pub type StagedNetworkPolicy = Object<StagedNetworkPolicySpec>;
 /// A GlobalNetworkPolicy whose verdicts are only reported.
 pub type StagedGlobalNetworkPolicy = Object<StagedGlobalNetworkPolicySpec>;
 
-/// A direction a policy applies in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-pub enum PolicyType {
-    /// Packets to the endpoint.
-    Ingress,
-    /// Packets from the endpoint.
-    Egress,
-}
-
-impl PolicyType {
-    fn name(self) -> &'static str {
-        match self {
-            PolicyType::Ingress => "Ingress",
-            PolicyType::Egress => "Egress",
-        }
-    }
-}
+/// Directions as `types` and `policyTypes` write them.
+pub(crate) const TYPES: &[(&str, Direction)] = &[
+    ("Ingress", Direction::Ingress),
+    ("Egress", Direction::Egress),
+];
 
 /// What will become of a staged policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
@@ -73,14 +63,14 @@ pub struct NetworkPolicySpec {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub egress: Vec<Rule>,
     /// Which endpoints it applies to.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub selector: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selector: Option<Written<Selector>>,
     /// The directions it applies in.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub types: Vec<PolicyType>,
+    pub types: Vec<Direction>,
     /// Only endpoints whose service account has such labels.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub service_account_selector: Option<String>,
+    pub service_account_selector: Option<Written<Selector>>,
     /// Hints that change no verdict.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub performance_hints: Vec<String>,
@@ -95,7 +85,7 @@ pub struct GlobalNetworkPolicySpec {
     pub policy: NetworkPolicySpec,
     /// Only endpoints whose namespace has such labels.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub namespace_selector: Option<String>,
+    pub namespace_selector: Option<Written<Selector>>,
     /// Applied to host endpoints without connection tracking.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub do_not_track: bool,
@@ -133,7 +123,7 @@ impl Spec for NetworkPolicySpec {
     const KIND: Kind = Kind::NetworkPolicy;
 
     fn update(object: &Object<Self>) -> Result<Option<Update>, Invalid> {
-        let spec = model::namespaced(&object.spec);
+        let spec = model::namespaced(&object.spec)?;
         model::policy(PolicyKind::NetworkPolicy, &object.metadata, &spec)
     }
 
@@ -146,7 +136,7 @@ impl Spec for GlobalNetworkPolicySpec {
     const KIND: Kind = Kind::GlobalNetworkPolicy;
 
     fn update(object: &Object<Self>) -> Result<Option<Update>, Invalid> {
-        let spec = model::global(&object.spec);
+        let spec = model::global(&object.spec)?;
         model::policy(PolicyKind::GlobalNetworkPolicy, &object.metadata, &spec)
     }
 
@@ -163,7 +153,7 @@ impl Spec for StagedNetworkPolicySpec {
             // It may have been another policy before.
             return Self::removal(&object.key());
         }
-        let spec = model::namespaced(&object.spec.policy);
+        let spec = model::namespaced(&object.spec.policy)?;
         model::policy(PolicyKind::StagedNetworkPolicy, &object.metadata, &spec)
     }
 
@@ -180,7 +170,7 @@ impl Spec for StagedGlobalNetworkPolicySpec {
             // It may have been another policy before.
             return Self::removal(&object.key());
         }
-        let spec = model::global(&object.spec.policy);
+        let spec = model::global(&object.spec.policy)?;
         model::policy(
             PolicyKind::StagedGlobalNetworkPolicy,
             &object.metadata,
@@ -247,15 +237,10 @@ fn policy(fields: &Fields<'_>) -> NetworkPolicySpec {
     let ingress = rules(fields, Direction::Ingress);
     let egress = rules(fields, Direction::Egress);
     let types = fields.optional("types").map(|place| {
-        let types = place.list(|item| {
-            item.choice(&[
-                ("Ingress", PolicyType::Ingress),
-                ("Egress", PolicyType::Egress),
-            ])
-        });
-        for kind in [PolicyType::Ingress, PolicyType::Egress] {
-            if types.iter().filter(|other| **other == kind).count() > 1 {
-                place.error(format!("has {} twice", kind.name()));
+        let types = place.list(|item| item.choice(TYPES));
+        for (name, direction) in TYPES {
+            if types.iter().filter(|other| *other == direction).count() > 1 {
+                place.error(format!("has {name} twice"));
             }
         }
         types
@@ -264,27 +249,27 @@ fn policy(fields: &Fields<'_>) -> NetworkPolicySpec {
         Some(types) => types,
         // Calico's default: ingress, unless there are egress rules alone; both if both.
         None => match (ingress.is_empty(), egress.is_empty()) {
-            (_, true) => vec![PolicyType::Ingress],
-            (true, false) => vec![PolicyType::Egress],
-            (false, false) => vec![PolicyType::Ingress, PolicyType::Egress],
+            (_, true) => vec![Direction::Ingress],
+            (true, false) => vec![Direction::Egress],
+            (false, false) => vec![Direction::Ingress, Direction::Egress],
         },
     };
-    for (kind, name, rules) in [
-        (PolicyType::Ingress, "ingress", &ingress),
-        (PolicyType::Egress, "egress", &egress),
-    ] {
-        if !types.contains(&kind)
+    for (name, direction) in TYPES {
+        let rules = match direction {
+            Direction::Ingress => &ingress,
+            Direction::Egress => &egress,
+        };
+        if !types.contains(direction)
             && !rules.is_empty()
-            && let Some(place) = fields.optional(name)
+            && let Some(place) = fields.optional(direction.name())
         {
-            place.not_acted_on(&format!("types lacks {}", kind.name()));
+            place.not_acted_on(&format!("types lacks {name}"));
         }
     }
     let selecting = |name| {
-        let text = fields
+        fields
             .optional(name)
-            .and_then(|place| local_selector(&place));
-        text.filter(|text| !text.is_empty())
+            .and_then(|place| local_selector(&place))
     };
     let accounts = selecting("serviceAccountSelector");
     NetworkPolicySpec {
@@ -292,7 +277,7 @@ fn policy(fields: &Fields<'_>) -> NetworkPolicySpec {
         order: fields.optional("order").and_then(|place| place.number()),
         ingress,
         egress,
-        selector: selecting("selector").unwrap_or_default(),
+        selector: selecting("selector"),
         types,
         service_account_selector: accounts,
         performance_hints: fields.list("performanceHints", |place| {
@@ -327,7 +312,7 @@ fn global_policy(fields: &Fields<'_>) -> GlobalNetworkPolicySpec {
             "must be true when doNotTrack or preDNAT is",
         );
     }
-    if pre_dnat && policy.types.contains(&PolicyType::Egress) {
+    if pre_dnat && policy.types.contains(&Direction::Egress) {
         fields.error_at("types", "must not have Egress when preDNAT is set");
     }
     let namespaces = fields
@@ -335,7 +320,7 @@ fn global_policy(fields: &Fields<'_>) -> GlobalNetworkPolicySpec {
         .and_then(|place| local_selector(&place));
     GlobalNetworkPolicySpec {
         policy,
-        namespace_selector: namespaces.filter(|text| !text.is_empty()),
+        namespace_selector: namespaces,
         do_not_track,
         pre_dnat,
         apply_on_forward,

@@ -1,13 +1,13 @@
 //! Profile: rules and labels that endpoints inherit by naming it.
 
 use policy::compile::Update;
-use policy::model::{Invalid, Name};
+use policy::model::{Action, Direction, Invalid, Name};
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use crate::key::{Key, Kind};
-use crate::kinds::rule::{Action, Direction, Rule, rules};
+use crate::kinds::rule::{Rule, rules};
 use crate::metadata::Metadata;
 use crate::model;
 use crate::names::check_label_pair;
@@ -38,7 +38,7 @@ pub const DEFAULT_ALLOW_PROFILE: &str = "projectcalico-default-allow";
 /// [`DEFAULT_ALLOW_PROFILE`]: served by the node itself, never stored.
 #[must_use]
 pub fn default_allow_profile() -> Profile {
-    let allow = vec![Rule::of(Action::Allow)];
+    let allow = vec![Rule::new(Action::Allow)];
     Profile {
         metadata: Metadata::named(DEFAULT_ALLOW_PROFILE),
         spec: ProfileSpec {

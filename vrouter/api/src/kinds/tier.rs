@@ -1,7 +1,7 @@
 //! Tier: policies in order, and what happens at their end.
 
 use policy::compile::Update;
-use policy::model::{Invalid, Name};
+use policy::model::{Invalid, Name, TierDefault};
 use serde::Serialize;
 
 use crate::key::{Key, Kind};
@@ -25,24 +25,14 @@ pub struct TierSpec {
     )]
     pub order: Option<f64>,
     /// What happens to packets that a policy of this tier applied to and none decided.
-    pub default_action: TierDefaultAction,
-}
-
-/// The end of a tier.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
-pub enum TierDefaultAction {
-    /// Drop.
-    #[default]
-    Deny,
-    /// Go on with the next tier.
-    Pass,
+    pub default_action: TierDefault,
 }
 
 /// The tiers Calico has built in: name, order, default action.
-pub const BUILT_IN_TIERS: &[(&str, f64, TierDefaultAction)] = &[
-    ("kube-admin", 1_000.0, TierDefaultAction::Pass),
-    ("default", 1_000_000.0, TierDefaultAction::Deny),
-    ("kube-baseline", 10_000_000.0, TierDefaultAction::Pass),
+pub const BUILT_IN_TIERS: &[(&str, f64, TierDefault)] = &[
+    ("kube-admin", 1_000.0, TierDefault::Pass),
+    ("default", 1_000_000.0, TierDefault::Deny),
+    ("kube-baseline", 10_000_000.0, TierDefault::Pass),
 ];
 
 impl Spec for TierSpec {
@@ -64,10 +54,7 @@ impl Read for TierSpec {
             .find(|(name, ..)| *name == metadata.name);
         let order = fields.optional("order").and_then(|place| place.number());
         let action = fields.optional("defaultAction").and_then(|place| {
-            place.choice(&[
-                ("Deny", TierDefaultAction::Deny),
-                ("Pass", TierDefaultAction::Pass),
-            ])
+            place.choice(&[("Deny", TierDefault::Deny), ("Pass", TierDefault::Pass)])
         });
         if let Some((name, fixed, expected)) = built_in {
             if order.is_some_and(|order| order != *fixed) {
@@ -77,7 +64,7 @@ impl Read for TierSpec {
                 );
             }
             if action.is_some_and(|action| action != *expected) {
-                let reason = format!("must be {expected:?} for the built-in tier {name}");
+                let reason = format!("must be {expected} for the built-in tier {name}");
                 fields.error_at("defaultAction", reason);
             }
             return Some(TierSpec {

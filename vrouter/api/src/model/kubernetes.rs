@@ -1,151 +1,155 @@
 //! Kubernetes' NetworkPolicy into Calico's, as libcalico's `conversion` does it: order 1000 in
 //! the default tier, selectors limited to pods, one rule for each peer and protocol.
 
-use policy::model::spec::{EntitySpec, NumberOrText, PolicySpec, RuleSpec};
+use policy::model::spec::{EntitySpec, PolicySpec, RuleSpec};
+use policy::model::{Action, Invalid, PortMatch, PortRange, Protocol};
+use policy::selector::{Expr, LABEL_ORCHESTRATOR, LabelKey, Selector, Value};
 
 use crate::kinds::{
-    KubernetesNetworkPolicySpec, LabelSelector, Operator, Peer, PodPeer, PolicyPort, PortMatch,
-    Protocol,
+    KubernetesNetworkPolicySpec, LabelSelector, Operator, Peer, PodPeer, PolicyPort,
 };
-use crate::model::rules;
 
-/// Selects pods alone.
-const PODS: &str = "projectcalico.org/orchestrator == 'k8s'";
 /// The order of every converted policy.
 const ORDER: f64 = 1000.0;
 
-pub(crate) fn spec(policy: &KubernetesNetworkPolicySpec) -> PolicySpec {
-    let ingress = policy
-        .ingress
-        .iter()
-        .flat_map(|rule| rules_of(&rule.from, &rule.ports, |rule, peer| rule.source = peer));
-    let egress = policy.egress.iter().flat_map(|rule| {
-        rules_of(&rule.to, &rule.ports, |rule, peer| {
-            let ports = std::mem::take(&mut rule.destination.ports);
-            rule.destination = EntitySpec { ports, ..peer };
-        })
-    });
-    PolicySpec {
+/// The policy of a Kubernetes one.
+///
+/// # Errors
+/// What the model cannot hold.
+pub(crate) fn kubernetes(policy: &KubernetesNetworkPolicySpec) -> Result<PolicySpec, Invalid> {
+    let mut spec = PolicySpec {
         order: Some(ORDER),
-        selector: Some(pods(&policy.pod_selector)),
-        types: super::types(&policy.policy_types),
-        ingress: ingress.collect(),
-        egress: egress.collect(),
+        selector: Some(pods(Some(&policy.pod_selector))?),
+        types: policy.policy_types.clone(),
         ..PolicySpec::default()
-    }
-}
-
-/// The rules for each peer and protocol; `put` writes the peer on its side.
-fn rules_of(
-    peers: &[Peer],
-    ports: &[PolicyPort],
-    put: impl Fn(&mut RuleSpec, EntitySpec),
-) -> Vec<RuleSpec> {
-    let groups = groups(ports);
-    let peers: Vec<EntitySpec> = match peers {
-        [] => vec![EntitySpec::default()],
-        peers => peers.iter().map(peer).collect(),
     };
-    let mut rules = Vec::new();
-    for peer in peers {
-        for (protocol, ports) in &groups {
-            let mut rule = RuleSpec {
-                action: "Allow".to_owned(),
-                protocol: protocol.map(rules::protocol),
-                ..RuleSpec::default()
-            };
-            rule.destination.ports.clone_from(ports);
-            put(&mut rule, peer.clone());
-            rules.push(rule);
+    for rule in &policy.ingress {
+        for (peer, mut allow) in rules(&rule.from, &rule.ports)? {
+            allow.source = peer;
+            spec.ingress.push(allow);
         }
     }
-    rules
+    for rule in &policy.egress {
+        for (peer, mut allow) in rules(&rule.to, &rule.ports)? {
+            let ports = allow.destination.ports;
+            allow.destination = EntitySpec { ports, ..peer };
+            spec.egress.push(allow);
+        }
+    }
+    Ok(spec)
 }
 
-/// The ports by protocol; a protocol without a port number allows all of its ports.
-fn groups(ports: &[PolicyPort]) -> Vec<(Option<Protocol>, Vec<NumberOrText>)> {
+/// A rule for each peer and protocol, with the peer that one of its sides must be.
+fn rules(peers: &[Peer], ports: &[PolicyPort]) -> Result<Vec<(EntitySpec, RuleSpec)>, Invalid> {
+    let allowing = allowing(ports)?;
+    let peers = match peers {
+        [] => vec![EntitySpec::default()],
+        peers => peers.iter().map(peer).collect::<Result<_, _>>()?,
+    };
+    let pairs = peers
+        .iter()
+        .flat_map(|peer| allowing.iter().map(|rule| (peer.clone(), rule.clone())));
+    Ok(pairs.collect())
+}
+
+/// A rule for each protocol; one with an entry without a port allows all of the protocol's ports.
+fn allowing(ports: &[PolicyPort]) -> Result<Vec<RuleSpec>, Invalid> {
     if ports.is_empty() {
-        return vec![(None, Vec::new())];
+        return Ok(vec![RuleSpec::new(Action::Allow)]);
     }
-    let mut groups: Vec<(Option<Protocol>, Vec<NumberOrText>)> = Vec::new();
+    let mut rules = Vec::new();
     for protocol in [Protocol::TCP, Protocol::UDP, Protocol::SCTP] {
-        let of: Vec<&PolicyPort> = ports
-            .iter()
-            .filter(|port| port.protocol == protocol)
-            .collect();
-        if of.is_empty() {
+        let ports: Vec<&PolicyPort> = ports.iter().filter(|p| p.protocol == protocol).collect();
+        if ports.is_empty() {
             continue;
         }
-        let all = of.iter().any(|port| port.port.is_none());
-        let numbers = of
-            .iter()
-            .filter_map(|port| match (&port.port, port.end_port) {
-                (Some(PortMatch::Range(low, _)), Some(end)) => {
-                    Some(rules::port(&PortMatch::Range(*low, end)))
-                }
-                (Some(single), _) => Some(rules::port(single)),
-                (None, _) => None,
-            });
-        groups.push((
-            Some(protocol),
-            if all { Vec::new() } else { numbers.collect() },
-        ));
+        let mut rule = RuleSpec::new(Action::Allow);
+        rule.protocol = Some(protocol);
+        if ports.iter().all(|port| port.port.is_some()) {
+            let matches = ports.into_iter().filter_map(ports_of);
+            rule.destination.ports = matches.collect::<Result<_, _>>()?;
+        }
+        rules.push(rule);
     }
-    groups
+    Ok(rules)
 }
 
-fn peer(peer: &Peer) -> EntitySpec {
-    match peer {
+/// The ports of one entry, none where the entry allows all.
+fn ports_of(port: &PolicyPort) -> Option<Result<PortMatch, Invalid>> {
+    Some(match (port.port.as_ref()?, port.end_port) {
+        (PortMatch::Range(range), Some(end)) => {
+            PortRange::new(range.first(), end).map(PortMatch::Range)
+        }
+        (single, _) => Ok(single.clone()),
+    })
+}
+
+fn peer(peer: &Peer) -> Result<EntitySpec, Invalid> {
+    Ok(match peer {
         Peer::IpBlock(block) => EntitySpec {
-            nets: vec![block.cidr.to_string()],
-            not_nets: block.except.iter().map(ToString::to_string).collect(),
+            nets: vec![block.cidr],
+            not_nets: block.except.clone(),
             ..EntitySpec::default()
         },
         Peer::Pods(PodPeer {
             pod_selector,
             namespace_selector,
         }) => EntitySpec {
-            selector: Some(pod_selector.as_ref().map_or_else(|| PODS.to_owned(), pods)),
-            namespace_selector: namespace_selector.as_ref().map(|selector| {
-                let conditions = conditions(selector);
-                if conditions.is_empty() {
-                    "all()".to_owned()
-                } else {
-                    conditions.join(" && ")
-                }
-            }),
+            selector: Some(pods(pod_selector.as_ref())?),
+            namespace_selector: namespace_selector
+                .as_ref()
+                .map(|selector| conditions(selector).map(all_of))
+                .transpose()?,
             ..EntitySpec::default()
         },
+    })
+}
+
+/// Pods alone, with such labels.
+fn pods(selector: Option<&LabelSelector>) -> Result<Selector, Invalid> {
+    let mut all = vec![Expr::Equal(
+        LabelKey::new(LABEL_ORCHESTRATOR)?,
+        value("k8s")?,
+    )];
+    if let Some(selector) = selector {
+        all.extend(conditions(selector)?);
     }
+    Ok(all_of(all))
 }
 
-fn pods(selector: &LabelSelector) -> String {
-    let mut all = vec![PODS.to_owned()];
-    all.extend(conditions(selector));
-    all.join(" && ")
+fn all_of(mut conditions: Vec<Expr>) -> Selector {
+    match conditions.len() {
+        0 => Expr::All,
+        1 => conditions.remove(0),
+        _ => Expr::And(conditions),
+    }
+    .into()
 }
 
-/// Each label and expression in Calico's language. Label values hold no quotes: they were
-/// checked.
-fn conditions(selector: &LabelSelector) -> Vec<String> {
+/// Each label and expression in Calico's language.
+fn conditions(selector: &LabelSelector) -> Result<Vec<Expr>, Invalid> {
     let labels = selector
         .match_labels
         .iter()
-        .map(|(key, value)| format!("{key} == '{value}'"));
+        .map(|(key, wanted)| Ok(Expr::Equal(LabelKey::new(key)?, value(wanted)?)));
     let expressions = selector.match_expressions.iter().map(|requirement| {
-        let key = &requirement.key;
-        let values: Vec<String> = requirement
-            .values
-            .iter()
-            .map(|v| format!("'{v}'"))
-            .collect();
-        let set = values.join(", ");
-        match requirement.operator {
-            Operator::In => format!("{key} in {{ {set} }}"),
-            Operator::NotIn => format!("{key} not in {{ {set} }}"),
-            Operator::Exists => format!("has({key})"),
-            Operator::DoesNotExist => format!("!has({key})"),
-        }
+        let key = LabelKey::new(&requirement.key)?;
+        let values = requirement.values.iter().map(|text| value(text));
+        let mut values: Vec<Value> = values.collect::<Result<_, _>>()?;
+        values.sort();
+        values.dedup();
+        Ok(match requirement.operator {
+            Operator::In => Expr::In(key, values),
+            Operator::NotIn => Expr::NotIn(key, values),
+            Operator::Exists => Expr::Has(key),
+            Operator::DoesNotExist => Expr::Not(Box::new(Expr::Has(key))),
+        })
     });
     labels.chain(expressions).collect()
+}
+
+/// A label's value.
+fn value(text: &str) -> Result<Value, Invalid> {
+    Value::new(text)
+        .ok_or_else(|| Invalid::new("", text, "a value cannot hold both kinds of quotes"))
 }

@@ -7,21 +7,20 @@
 mod kubernetes;
 mod rules;
 
-pub(crate) use self::kubernetes::spec as kubernetes;
+pub(crate) use self::kubernetes::kubernetes;
 
 use ipnet::IpNet;
 use policy::compile::Update;
 use policy::model::spec::{PolicySpec, ProfileSpec, TierSpec};
 use policy::model::{
-    Endpoint, EndpointKey, EndpointSpec, Invalid, NamedPort, NetworkSet, NetworkSetKey, Policy,
-    PolicyKey, PolicyKind, Profile, Tier,
+    Endpoint, EndpointKey, EndpointSpec, Invalid, Name, NamedPort, NetworkSet, NetworkSetKey,
+    Policy, PolicyKey, PolicyKind, Profile, Tier,
 };
 use policy::selector::Labels;
 
 use crate::key::Key;
 use crate::kinds::{
-    self, EndpointPort, GlobalNetworkPolicySpec, HostEndpoint, NetworkPolicySpec, PolicyType,
-    TierDefaultAction, WorkloadEndpoint,
+    self, EndpointPort, GlobalNetworkPolicySpec, HostEndpoint, NetworkPolicySpec, WorkloadEndpoint,
 };
 use crate::metadata::Metadata;
 use crate::written::Written;
@@ -64,13 +63,9 @@ fn policy_key(kind: PolicyKind, namespace: &str, name: &str) -> Result<PolicyKey
 /// # Errors
 /// What the model cannot hold.
 pub(crate) fn tier(tier: &kinds::Tier) -> Result<Tier, Invalid> {
-    let default_action = match tier.spec.default_action {
-        TierDefaultAction::Deny => "Deny",
-        TierDefaultAction::Pass => "Pass",
-    };
     let spec = TierSpec {
         order: tier.spec.order,
-        default_action: Some(default_action.to_owned()),
+        default_action: tier.spec.default_action,
     };
     Tier::new(&tier.metadata.name, &spec)
 }
@@ -81,8 +76,8 @@ pub(crate) fn tier(tier: &kinds::Tier) -> Result<Tier, Invalid> {
 /// What the model cannot hold.
 pub(crate) fn profile(profile: &kinds::Profile) -> Result<Profile, Invalid> {
     let spec = ProfileSpec {
-        ingress: rules::specs(&profile.spec.ingress),
-        egress: rules::specs(&profile.spec.egress),
+        ingress: rules::specs(&profile.spec.ingress, "ingress")?,
+        egress: rules::specs(&profile.spec.egress, "egress")?,
         labels_to_apply: profile.spec.labels_to_apply.clone(),
     };
     Profile::new(&profile.metadata.name, &spec)
@@ -160,41 +155,31 @@ fn ports(ports: &[EndpointPort]) -> Result<Vec<NamedPort>, Invalid> {
         .enumerate()
         .filter(|(_, port)| !port.name.is_empty());
     let model = |(index, port): (usize, &EndpointPort)| {
-        NamedPort::new(&port.name, port.protocol.into(), port.port)
+        NamedPort::new(&port.name, port.protocol, port.port)
             .map_err(|error| error.within(format!("spec.ports[{index}]")))
     };
     named.map(model).collect()
 }
 
-pub(crate) fn namespaced(spec: &NetworkPolicySpec) -> PolicySpec {
-    PolicySpec {
-        tier: Some(spec.tier.clone()),
+pub(crate) fn namespaced(spec: &NetworkPolicySpec) -> Result<PolicySpec, Invalid> {
+    Ok(PolicySpec {
+        tier: Some(Name::new(&spec.tier).map_err(|error| error.within("spec.tier"))?),
         order: spec.order,
-        selector: Some(spec.selector.clone()),
-        namespace_selector: None,
-        service_account_selector: spec.service_account_selector.clone(),
-        types: types(&spec.types),
-        ingress: rules::specs(&spec.ingress),
-        egress: rules::specs(&spec.egress),
+        selector: rules::selector(spec.selector.as_ref()),
+        service_account_selector: rules::selector(spec.service_account_selector.as_ref()),
+        types: spec.types.clone(),
+        ingress: rules::specs(&spec.ingress, "ingress")?,
+        egress: rules::specs(&spec.egress, "egress")?,
         ..PolicySpec::default()
-    }
+    })
 }
 
-pub(crate) fn global(spec: &GlobalNetworkPolicySpec) -> PolicySpec {
-    PolicySpec {
-        namespace_selector: spec.namespace_selector.clone(),
+pub(crate) fn global(spec: &GlobalNetworkPolicySpec) -> Result<PolicySpec, Invalid> {
+    Ok(PolicySpec {
+        namespace_selector: rules::selector(spec.namespace_selector.as_ref()),
         do_not_track: spec.do_not_track,
         pre_dnat: spec.pre_dnat,
         apply_on_forward: spec.apply_on_forward,
-        ..namespaced(&spec.policy)
-    }
-}
-
-/// Directions in the model's words.
-fn types(types: &[PolicyType]) -> Vec<String> {
-    let word = |kind: &PolicyType| match kind {
-        PolicyType::Ingress => "Ingress",
-        PolicyType::Egress => "Egress",
-    };
-    types.iter().map(|kind| word(kind).to_owned()).collect()
+        ..namespaced(&spec.policy)?
+    })
 }

@@ -1,107 +1,81 @@
-//! Rules into the model's text form.
+//! Rules into the model's form.
 
-use policy::model::spec::{
-    EntitySpec, HttpSpec, IcmpSpec, NumberOrText, RuleSpec, ServiceAccountSpec, ServiceSpec,
-};
+use policy::model::spec::{EntitySpec, IcmpSpec, RuleSpec, ServiceAccountSpec, ServiceSpec};
+use policy::model::{Action, Invalid, Name};
+use policy::selector::Selector;
 
-use crate::kinds::{
-    Action, Entity, HttpMatch, HttpPath, Icmp, IpVersion, PortMatch, Protocol, Rule,
-};
+use crate::kinds::{Entity, Icmp, Rule, ServiceMatch};
 use crate::written::Written;
 
-pub(super) fn specs(rules: &[Rule]) -> Vec<RuleSpec> {
-    rules.iter().map(spec).collect()
+/// The rules of one direction; `field` is its name.
+pub(super) fn specs(rules: &[Rule], field: &str) -> Result<Vec<RuleSpec>, Invalid> {
+    let specs = rules.iter().enumerate().map(|(index, rule)| {
+        spec(rule).map_err(|error| error.within(format!("spec.{field}[{index}]")))
+    });
+    specs.collect()
 }
 
-fn spec(rule: &Rule) -> RuleSpec {
-    RuleSpec {
-        action: action(rule.action),
-        ip_version: rule.ip_version.map(|version| match version {
-            IpVersion::V4 => 4,
-            IpVersion::V6 => 6,
-        }),
-        protocol: rule.protocol.map(protocol),
-        icmp: rule.icmp.map(icmp),
-        not_protocol: rule.not_protocol.map(protocol),
-        not_icmp: rule.not_icmp.map(icmp),
-        http: rule.http.as_ref().map(http),
-        source: entity(&rule.source, rule.action),
-        destination: entity(&rule.destination, rule.action),
-        metadata: None,
+fn spec(rule: &Rule) -> Result<RuleSpec, Invalid> {
+    Ok(RuleSpec {
+        action: rule.action,
+        ip_version: rule.ip_version,
+        protocol: rule.protocol,
+        icmp: rule.icmp.map(icmp).unwrap_or_default(),
+        not_protocol: rule.not_protocol,
+        not_icmp: rule.not_icmp.map(icmp).unwrap_or_default(),
+        has_http: rule.http.is_some(),
+        source: entity(&rule.source, rule.action).map_err(|error| error.within("source"))?,
+        destination: entity(&rule.destination, rule.action)
+            .map_err(|error| error.within("destination"))?,
         has_unknown_fields: rule.has_unknown_fields,
-    }
-}
-
-fn http(http: &HttpMatch) -> HttpSpec {
-    let path = |path: &HttpPath| {
-        let (kind, text) = match path {
-            HttpPath::Exact(text) => ("exact", text),
-            HttpPath::Prefix(text) => ("prefix", text),
-        };
-        [(kind.to_owned(), text.clone())].into()
-    };
-    HttpSpec {
-        methods: http.methods.clone(),
-        paths: http.paths.iter().map(path).collect(),
-    }
-}
-
-fn action(action: Action) -> String {
-    match action {
-        Action::Allow => "Allow",
-        Action::Deny => "Deny",
-        Action::Log => "Log",
-        Action::Pass => "Pass",
-    }
-    .to_owned()
-}
-
-pub(super) fn protocol(protocol: Protocol) -> NumberOrText {
-    NumberOrText::Number(protocol.number().into())
-}
-
-pub(super) fn port(port: &PortMatch) -> NumberOrText {
-    match port {
-        PortMatch::Range(low, high) if low == high => NumberOrText::from(*low),
-        PortMatch::Range(low, high) => NumberOrText::Text(format!("{low}:{high}")),
-        PortMatch::Named(name) => NumberOrText::Text(name.clone()),
-    }
+    })
 }
 
 fn icmp(icmp: Icmp) -> IcmpSpec {
     IcmpSpec {
-        kind: icmp.kind.map(Into::into),
-        code: icmp.code.map(Into::into),
+        kind: icmp.kind,
+        code: icmp.code,
     }
 }
 
-fn entity(entity: &Entity, action: Action) -> EntitySpec {
+fn entity(entity: &Entity, action: Action) -> Result<EntitySpec, Invalid> {
     // Nobody tells the compiler of Services yet, so that one has no members: right for a rule
     // that allows, but one that denies must not match less than its author means.
     let services = match action {
         Action::Deny => None,
         Action::Allow | Action::Pass | Action::Log => entity.services.as_ref(),
     };
-    let nets =
-        |nets: &[Written<ipnet::IpNet>]| nets.iter().map(|net| (**net).to_string()).collect();
-    EntitySpec {
+    let accounts = entity.service_accounts.as_ref();
+    let nets = |nets: &[Written<ipnet::IpNet>]| nets.iter().map(|net| **net).collect();
+    Ok(EntitySpec {
         nets: nets(&entity.nets),
         not_nets: nets(&entity.not_nets),
-        selector: entity.selector.clone(),
-        not_selector: entity.not_selector.clone(),
-        namespace_selector: entity.namespace_selector.clone(),
-        ports: entity.ports.iter().map(port).collect(),
-        not_ports: entity.not_ports.iter().map(port).collect(),
-        service_accounts: entity
-            .service_accounts
-            .as_ref()
-            .map(|accounts| ServiceAccountSpec {
-                names: accounts.names.clone(),
-                selector: accounts.selector.clone(),
-            }),
-        services: services.map(|service| ServiceSpec {
-            name: service.name.clone(),
-            namespace: service.namespace.clone(),
+        selector: selector(entity.selector.as_ref()),
+        not_selector: selector(entity.not_selector.as_ref()),
+        namespace_selector: selector(entity.namespace_selector.as_ref()),
+        ports: entity.ports.clone(),
+        not_ports: entity.not_ports.clone(),
+        service_accounts: accounts.map_or_else(ServiceAccountSpec::default, |accounts| {
+            ServiceAccountSpec::new(&accounts.names, selector(accounts.selector.as_ref()))
         }),
-    }
+        services: services
+            .map(service)
+            .transpose()
+            .map_err(|error| error.within("services"))?,
+    })
+}
+
+fn service(service: &ServiceMatch) -> Result<ServiceSpec, Invalid> {
+    let namespace = service.namespace.as_deref().map(Name::new).transpose();
+    Ok(ServiceSpec {
+        name: Name::new(&service.name).map_err(|error| error.within("name"))?,
+        namespace: namespace.map_err(|error| error.within("namespace"))?,
+    })
+}
+
+/// A selector; one of blanks alone is none, as in Calico.
+pub(super) fn selector(written: Option<&Written<Selector>>) -> Option<Selector> {
+    written
+        .filter(|selector| !selector.is_blank())
+        .map(|selector| (**selector).clone())
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use policy::selector::{Labels, Selector};
+use policy::selector::Labels;
 use vrouter_api::{AllowedUse, AssignmentMode, IpPool, Key, Kind, Resource};
 
 use super::Ipam;
@@ -68,22 +68,19 @@ impl Ipam {
             Err(StoreError::NotFound { .. }) => Labels::new(),
             Err(error) => return Err(error),
         };
-        let selects = |selector: &str, labels: &Labels| {
-            Selector::parse(selector).is_ok_and(|selector| selector.matches(labels))
-        };
         let mut pools = self.pools()?;
         pools.retain(|pool| {
             let spec = &pool.spec;
             let named = request.pools.contains(&pool.metadata.name);
             let chosen = if request.pools.is_empty() {
                 spec.assignment_mode == AssignmentMode::Automatic
-                    && selects(&spec.node_selector, &node)
-                    && spec.namespace_selector.as_deref().is_none_or(|selector| {
-                        // Who has no namespace, as a tunnel, is not selected by it.
+                    && spec.node_selector.matches(&node)
+                    && spec.namespace_selector.as_ref().is_none_or(|selector| {
+                        // A request without a namespace, such as a tunnel's, is not limited by it.
                         request
                             .namespace
                             .as_ref()
-                            .is_none_or(|it| selects(selector, it))
+                            .is_none_or(|labels| selector.matches(labels))
                     })
             } else {
                 named

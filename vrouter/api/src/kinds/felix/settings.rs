@@ -1,12 +1,12 @@
 //! The settings in force on one node: its own, then `default`'s, then Calico's defaults.
 
+use policy::model::Protocol;
 use std::time::Duration;
 
 use crate::kinds::felix::{
     ConntrackTimeouts, EndpointToHostAction, FailsafePort, FelixConfigurationSpec, LogSeverity,
     ProgramClusterRoutes, WorkloadSourceSpoofing,
 };
-use crate::kinds::rule::Protocol;
 
 /// The route protocol we mark our kernel routes with. Calico's documented default is 3 (boot),
 /// which it shares with every boot script; 80 is the number its own newer routes carry.

@@ -1,11 +1,12 @@
 //! The values of FelixConfiguration's keys that have types of their own.
 
+use policy::model::Protocol;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
-use crate::kinds::rule::Protocol;
+use crate::kinds::rule::protocol;
 use crate::place::Place;
 
 /// What happens to packets from a workload to its own node after policy allowed them.
@@ -125,7 +126,7 @@ impl FailsafePort {
     pub(super) fn read(place: &Place<'_>) -> Option<FailsafePort> {
         let fields = place.fields()?;
         let protocol = match fields.optional("protocol") {
-            Some(place) => Protocol::read(&place).filter(|protocol| {
+            Some(place) => protocol(&place).filter(|protocol| {
                 let good = protocol.has_ports();
                 if !good {
                     place.error("must be TCP, UDP or SCTP");

@@ -1,10 +1,11 @@
 //! Who a packet is from or to, in a rule.
 
 use ipnet::IpNet;
+use policy::model::PortMatch;
 use policy::selector::Selector;
 use serde::Serialize;
 
-use crate::kinds::rule::PortMatch;
+use crate::kinds::rule::port;
 use crate::names::{check_label, check_subdomain};
 use crate::place::Place;
 use crate::written::Written;
@@ -23,10 +24,10 @@ pub struct Entity {
     pub nets: Vec<Written<IpNet>>,
     /// It is an endpoint or network set with such labels.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub selector: Option<String>,
+    pub selector: Option<Written<Selector>>,
     /// Its namespace has such labels; `global()` means no namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub namespace_selector: Option<String>,
+    pub namespace_selector: Option<Written<Selector>>,
     /// It backs that Service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub services: Option<ServiceMatch>,
@@ -38,7 +39,7 @@ pub struct Entity {
     pub not_nets: Vec<Written<IpNet>>,
     /// It is no endpoint or network set with such labels.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub not_selector: Option<String>,
+    pub not_selector: Option<Written<Selector>>,
     /// The port is none of these.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_ports: Vec<PortMatch>,
@@ -65,37 +66,41 @@ pub struct ServiceAccountMatch {
     pub names: Vec<String>,
     /// The account has such labels.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub selector: Option<String>,
+    pub selector: Option<Written<Selector>>,
 }
 
-/// Reads a selector and checks its grammar; `Some("")` when it is written but empty.
-pub(crate) fn selector(place: &Place<'_>) -> Option<String> {
-    let text = place.text()?;
-    if let Err(error) = Selector::parse(text) {
-        place.error(format!("is not a selector: {error}"));
-        return None;
+/// Reads a selector; an empty text is none.
+pub(crate) fn selector(place: &Place<'_>) -> Option<Written<Selector>> {
+    let text = place.text().filter(|text| !text.is_empty())?;
+    match Selector::parse(text) {
+        Ok(selector) => Some(Written::new(selector, text)),
+        Err(error) => {
+            place.error(format!("is not a selector: {error}"));
+            None
+        }
     }
-    Some(text.to_owned())
 }
 
 /// A selector in which `global()` has no meaning.
-pub(crate) fn local_selector(place: &Place<'_>) -> Option<String> {
-    let text = selector(place)?;
+pub(crate) fn local_selector(place: &Place<'_>) -> Option<Written<Selector>> {
+    let selector = selector(place)?;
+    let text = selector.to_string();
     if text.contains(GLOBAL) {
         place.fault("global() can only be used in an EntityRule namespaceSelector");
     } else if text.chars().count() > LONGEST_SELECTOR {
         place.fault(format!("must be at most {LONGEST_SELECTOR} characters"));
     }
-    Some(text)
+    Some(selector)
 }
 
 /// The selector of a rule's namespaces, in which `global()` stands alone.
-fn namespaces(place: &Place<'_>) -> Option<String> {
-    let text = selector(place)?;
+fn namespaces(place: &Place<'_>) -> Option<Written<Selector>> {
+    let selector = selector(place)?;
+    let text = selector.to_string();
     if text.contains(GLOBAL) && text.trim() != "global()" {
         place.fault("global() cannot be combined with other selectors");
     }
-    Some(text)
+    Some(selector)
 }
 
 /// A prefix that a rule's packets must not be in: not all of them.
@@ -122,7 +127,7 @@ impl Entity {
     /// Whether a port stands there by number.
     pub(crate) fn numbers_ports(&self) -> bool {
         let by_number = |port: &PortMatch| match port {
-            PortMatch::Range(..) => true,
+            PortMatch::Range(_) => true,
             PortMatch::Named(_) => false,
         };
         self.ports.iter().chain(&self.not_ports).any(by_number)
@@ -130,26 +135,22 @@ impl Entity {
 
     pub(crate) fn read(place: &Place<'_>) -> Option<Entity> {
         let fields = place.fields()?;
-        let selecting = |name| {
-            let text = fields.optional(name).and_then(|place| selector(&place));
-            text.filter(|text| !text.is_empty())
-        };
         let services = fields.optional("services");
         let entity = Entity {
             nets: fields.list("nets", Place::written_net),
             selector: fields
                 .optional("selector")
-                .and_then(|place| local_selector(&place))
-                .filter(|text| !text.is_empty()),
+                .and_then(|place| local_selector(&place)),
             namespace_selector: fields
                 .optional("namespaceSelector")
-                .and_then(|place| namespaces(&place))
-                .filter(|text| !text.is_empty()),
+                .and_then(|place| namespaces(&place)),
             services: services.as_ref().and_then(ServiceMatch::read),
-            ports: fields.list("ports", PortMatch::read),
+            ports: fields.list("ports", port),
             not_nets: fields.list("notNets", excluded),
-            not_selector: selecting("notSelector"),
-            not_ports: fields.list("notPorts", PortMatch::read),
+            not_selector: fields
+                .optional("notSelector")
+                .and_then(|place| selector(&place)),
+            not_ports: fields.list("notPorts", port),
             service_accounts: fields
                 .optional("serviceAccounts")
                 .and_then(|place| ServiceAccountMatch::read(&place)),
@@ -204,9 +205,6 @@ impl ServiceAccountMatch {
             .optional("selector")
             .and_then(|place| selector(&place));
         fields.finish();
-        Some(ServiceAccountMatch {
-            names,
-            selector: selector.filter(|text| !text.is_empty()),
-        })
+        Some(ServiceAccountMatch { names, selector })
     }
 }

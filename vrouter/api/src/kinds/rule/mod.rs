@@ -7,7 +7,8 @@ mod protocol;
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
-use serde::{Serialize, Serializer};
+use policy::model::{Action, Direction, IpVersion, Protocol};
+use serde::Serialize;
 
 use crate::place::{Fields, Place};
 use crate::written::Written;
@@ -57,37 +58,6 @@ pub struct Rule {
     pub has_unknown_fields: bool,
 }
 
-/// What happens to a packet that matches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-pub enum Action {
-    /// It goes through.
-    Allow,
-    /// It is dropped.
-    Deny,
-    /// It is logged, and the next rule is tried.
-    Log,
-    /// The next tier decides, or the profiles after the last.
-    Pass,
-}
-
-/// An IP version, written 4 or 6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum IpVersion {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
-}
-
-impl Serialize for IpVersion {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u8(match self {
-            IpVersion::V4 => 4,
-            IpVersion::V6 => 6,
-        })
-    }
-}
-
 /// Annotations of a rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RuleMetadata {
@@ -95,22 +65,9 @@ pub struct RuleMetadata {
     pub annotations: BTreeMap<String, String>,
 }
 
-/// Whether rules are for packets to an endpoint or from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Direction {
-    /// To the endpoint.
-    Ingress,
-    /// From the endpoint.
-    Egress,
-}
-
 /// Reads the rules of one direction.
 pub(crate) fn rules(fields: &Fields<'_>, direction: Direction) -> Vec<Rule> {
-    let name = match direction {
-        Direction::Ingress => "ingress",
-        Direction::Egress => "egress",
-    };
-    let Some(place) = fields.optional(name) else {
+    let Some(place) = fields.optional(direction.name()) else {
         return Vec::new();
     };
     let items = place.items();
@@ -129,7 +86,7 @@ pub(crate) fn rules(fields: &Fields<'_>, direction: Direction) -> Vec<Rule> {
 impl Rule {
     /// A rule that matches every packet.
     #[must_use]
-    pub fn of(action: Action) -> Rule {
+    pub fn new(action: Action) -> Rule {
         Rule {
             action,
             ip_version: None,
@@ -161,10 +118,12 @@ impl Rule {
         let ip_version = fields
             .optional("ipVersion")
             .and_then(|place| place.choice(&[("4", IpVersion::V4), ("6", IpVersion::V6)]));
-        let protocol = fields.optional("protocol").and_then(|p| Protocol::read(&p));
+        let protocol = fields
+            .optional("protocol")
+            .and_then(|p| protocol::protocol(&p));
         let not_protocol = fields
             .optional("notProtocol")
-            .and_then(|p| Protocol::read(&p));
+            .and_then(|p| protocol::protocol(&p));
         let icmp = fields.optional("icmp").and_then(|p| Icmp::read(&p));
         let not_icmp = fields.optional("notICMP").and_then(|p| Icmp::read(&p));
         let http = fields.optional("http");
@@ -226,7 +185,7 @@ impl Rule {
     }
 
     fn check_icmp(&self, fields: &Fields<'_>) {
-        let is_icmp = matches!(self.protocol, Some(Protocol::ICMP | Protocol::ICMPV6));
+        let is_icmp = self.protocol.is_some_and(Protocol::is_icmp);
         if self.icmp.is_some() && !is_icmp {
             fields.error_at("icmp", "needs protocol ICMP or ICMPv6 in the same rule");
         }
