@@ -2,7 +2,6 @@
 //! memory: `cargo bench -p worker-bench [-- NAME]`. Figures are per packet where a throughput in
 //! elements is printed: 1 s / (elem/s). Instructions are not counted: that takes a hardware counter
 //! (perf_event_open(2)), which virtual machines such as ours lack.
-#![allow(missing_docs, reason = "criterion's macros make public items")]
 #![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
 #[path = "../src/cases.rs"]

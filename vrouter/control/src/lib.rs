@@ -11,7 +11,6 @@
 //! - [`Server::bind`] takes the socket, [`Server::serve`] answers on it.
 
 #![forbid(unsafe_code)]
-#![allow(missing_docs, reason = "a field whose name says all has no comment")]
 
 pub mod client;
 pub mod line;
