@@ -11,7 +11,7 @@ const DEFAULT: u32 = u32::MAX;
 #[derive(Debug)]
 struct Endpoint {
     sessions: AtomicU32,
-    /// Its own limit, or [`DEFAULT`].
+    /// Limit, or [`DEFAULT`].
     limit: AtomicU32,
 }
 

@@ -11,7 +11,6 @@ use super::tcp::State;
 /// A session, copied out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
-    /// Its id.
     pub id: SessionId,
     /// Key of its first packet.
     pub key: FlowKey,
@@ -19,7 +18,6 @@ pub struct Flow {
     pub reply_key: FlowKey,
     /// What its packets have shown.
     pub state: State,
-    /// What happens to them.
     pub verdict: Verdict,
     /// Milliseconds since its first packet (wrapping after 49 days, steps of a second).
     pub age_ms: u64,

@@ -6,7 +6,6 @@ use super::limits::NO_ENDPOINT;
 /// What happens to the packets of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// They are forwarded.
     #[default]
     Allow,
     /// They are dropped; the session saves asking the policy again.
@@ -33,7 +32,6 @@ pub struct NewSession {
     pub reply_key: FlowKey,
     /// Generation of the tables that decided.
     pub generation: u32,
-    /// What they decided.
     pub verdict: Verdict,
     /// A word for each direction (by [`Direction::index`](super::Direction::index)) which the
     /// table keeps and does not read.
@@ -42,7 +40,7 @@ pub struct NewSession {
     pub owners: [u32; 2],
     /// Rules that decided it: on the way out of the first, into the second endpoint.
     pub rules: [u32; 2],
-    /// Its first packet, counted by the insert: do not [`touch`](super::FlowTable::touch) for it again.
+    /// First packet, counted by the insert: do not [`touch`](super::FlowTable::touch) for it again.
     pub first: Seen,
 }
 

@@ -14,7 +14,6 @@ use super::table::{FlowTable, Hit};
 pub struct Session {
     /// Generation of the tables that decided: believe the rest only while it is the current one.
     pub generation: u32,
-    /// What they decided.
     pub verdict: Verdict,
     /// The caller's words, one a direction.
     pub paths: [u64; 2],

@@ -15,9 +15,7 @@ use crate::selector::{LABEL_NAMESPACE, LABEL_ORCHESTRATOR, LABEL_SERVICE_ACCOUNT
 pub struct NamedPort {
     /// The name rules use.
     pub name: PortName,
-    /// Its protocol.
     pub protocol: Protocol,
-    /// Its number.
     pub port: u16,
 }
 

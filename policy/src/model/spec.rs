@@ -161,7 +161,7 @@ impl ServiceAccountSpec {
 pub struct ServiceSpec {
     /// Name of the service.
     pub name: Name,
-    /// Its namespace; the policy's own when missing.
+    /// Namespace; the policy's own when missing.
     pub namespace: Option<Name>,
 }
 

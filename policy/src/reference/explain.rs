@@ -14,7 +14,6 @@ use crate::model::{Action, Direction, EndpointKey, Name, PacketTuple, Policy, Po
 pub struct Explanation {
     /// The endpoint whose policy this is.
     pub endpoint: EndpointKey,
-    /// Which of its chains.
     pub chain: Chain,
     /// To it or from it.
     pub direction: Direction,
@@ -22,7 +21,6 @@ pub struct Explanation {
     pub packet: PacketTuple,
     /// Whether the packet may pass.
     pub allow: bool,
-    /// What decided.
     pub by: RuleInfo,
     /// Tiers and profiles, in the order the packet met them, up to the one that decided.
     pub stages: Vec<Stage>,
@@ -48,7 +46,6 @@ pub enum StageKind {
 pub struct Stage {
     /// Tier or profile.
     pub kind: StageKind,
-    /// Its name.
     pub name: Name,
     /// Policies of a tier that apply, in order, up to the one that ended the tier.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -69,7 +66,6 @@ pub struct Stage {
 pub struct Skipped {
     /// The policy.
     pub policy: PolicyKey,
-    /// Why.
     pub because: String,
 }
 
@@ -79,14 +75,13 @@ pub struct Skipped {
 pub struct PolicyTrace {
     /// The policy.
     pub policy: PolicyKey,
-    /// Its order, none for last.
+    /// Order, none for last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order: Option<f64>,
     /// Whether it is staged.
     pub staged: bool,
-    /// Its rules, up to the one that ended it.
+    /// Rules, up to the one that ended it.
     pub rules: Vec<RuleTrace>,
-    /// What came of it.
     pub outcome: String,
 }
 
@@ -96,7 +91,6 @@ pub struct PolicyTrace {
 pub struct RuleTrace {
     /// Index in its direction, from 0.
     pub index: usize,
-    /// Its action.
     pub action: Action,
     /// Whether it matched.
     pub matched: bool,

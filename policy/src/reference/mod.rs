@@ -48,7 +48,6 @@ pub struct Resources {
 pub struct Outcome {
     /// Whether the packet may pass.
     pub allow: bool,
-    /// What decided.
     pub by: RuleInfo,
     /// Rules of staged policies that matched, in order.
     pub staged: Vec<RuleInfo>,

@@ -25,9 +25,7 @@ pub enum Side<'a> {
 /// `defaultEndpointToHostAction`: what becomes of packets from workloads to their own node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum ToHost {
-    /// They are dropped.
     Drop,
-    /// They are delivered.
     Accept,
     /// The host endpoint of all interfaces decides, if there is one.
     Return,
