@@ -84,7 +84,6 @@ pub struct Repr {
     pub destination: [u8; 6],
     /// Source MAC address.
     pub source: [u8; 6],
-    /// What follows.
     pub kind: EtherType,
 }
 

@@ -15,7 +15,7 @@ use crate::offload::Offload;
 /// An IP packet in a buffer, and what is still to be done to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// Its bytes, from the IP header.
+    /// Bytes, from the IP header.
     pub range: Range<usize>,
     /// Counted from the IP header.
     pub offload: Offload,

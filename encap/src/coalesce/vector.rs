@@ -34,7 +34,7 @@ pub trait Growing {
 pub enum Fate {
     /// It is still there, perhaps longer, with this offload from now on.
     Kept(Offload),
-    /// Its payload is part of an earlier packet; it is to be let go, uncounted as a drop.
+    /// Payload is part of an earlier packet; it is to be let go, uncounted as a drop.
     Absorbed,
 }
 

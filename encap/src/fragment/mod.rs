@@ -181,7 +181,7 @@ pub struct Fragment {
     /// The protocol of the datagram's data; for IPv6 that of its first header after the fragment
     /// header, which only the first fragment is sure to state rightly.
     pub protocol: u8,
-    /// Its data's place in the packet; what stands before is repeated in every fragment.
+    /// Data's place in the packet; what stands before is repeated in every fragment.
     pub data: Range<usize>,
     /// IPv6: the byte that says a fragment header follows, counted from the packet's start.
     pub(crate) next_header_at: usize,

@@ -11,9 +11,8 @@ const NEXT_HEADER: usize = 6;
 /// One extension header.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Extension {
-    /// Its protocol number.
     pub(crate) number: u8,
-    /// Its first byte, from the IPv6 header.
+    /// First byte, from the IPv6 header.
     pub(crate) at: usize,
 }
 
