@@ -36,7 +36,6 @@ pub struct Metadata {
     /// The namespace; empty for kinds that have none.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub namespace: String,
-    /// What selectors look at.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// Free text by name.

@@ -43,7 +43,6 @@ pub(crate) trait Read: Spec + Sized {
 pub struct Object<S> {
     /// Name, namespace, labels, annotations.
     pub metadata: Metadata,
-    /// What is asked for.
     pub spec: S,
 }
 

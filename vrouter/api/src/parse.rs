@@ -21,7 +21,6 @@ pub const MAX_FILE_BYTES: usize = 32 << 20;
 pub struct Located<T> {
     /// Line at which it starts, from 1.
     pub line: u32,
-    /// What was read.
     pub value: T,
 }
 

@@ -109,7 +109,6 @@ impl Resource {
 /// A resource of a kind that is known but not acted on: metadata checked, the rest verbatim.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Other {
-    /// Which kind.
     pub kind: Kind,
     /// Name, namespace, labels, annotations.
     pub metadata: Metadata,

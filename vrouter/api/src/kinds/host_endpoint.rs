@@ -32,7 +32,6 @@ pub struct HostEndpointSpec {
     /// The profiles that decide when no policy selects it, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub profiles: Vec<String>,
-    /// Its named ports.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<EndpointPort>,
 }

@@ -26,10 +26,8 @@ pub type StagedKubernetesNetworkPolicy = Object<StagedKubernetesNetworkPolicySpe
 pub struct KubernetesNetworkPolicySpec {
     /// The pods of its namespace it applies to.
     pub pod_selector: LabelSelector,
-    /// Who may reach them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ingress: Vec<IngressRule>,
-    /// What they may reach.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub egress: Vec<EgressRule>,
     /// The directions it applies in.
@@ -146,9 +144,7 @@ pub enum Operator {
     In,
     /// It is missing or none of the values.
     NotIn,
-    /// It is there.
     Exists,
-    /// It is missing.
     DoesNotExist,
 }
 

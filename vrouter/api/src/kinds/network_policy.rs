@@ -33,12 +33,9 @@ pub(crate) const TYPES: &[(&str, Direction)] = &[
 /// What will become of a staged policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub enum StagedAction {
-    /// It would be set.
     #[default]
     Set,
-    /// It would be deleted.
     Delete,
-    /// It is being learned.
     Learn,
     /// It is looked away from.
     Ignore,

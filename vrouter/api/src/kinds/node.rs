@@ -58,13 +58,13 @@ pub struct NodeSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeBgp {
-    /// Its autonomous system, when not the cluster's.
+    /// Autonomous system, when not the cluster's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub as_number: Option<u32>,
-    /// Its IPv4 underlay address and subnet (CrossSubnet compares subnets); host bits kept.
+    /// IPv4 underlay address and subnet (CrossSubnet compares subnets); host bits kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ipv4_address: Option<Written<Ipv4Net>>,
-    /// Its IPv6 underlay address and subnet.
+    /// IPv6 underlay address and subnet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ipv6_address: Option<Written<Ipv6Net>>,
     /// The node's own address inside the IPIP overlay.

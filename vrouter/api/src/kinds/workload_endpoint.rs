@@ -73,16 +73,16 @@ pub struct WorkloadEndpointSpec {
     /// The pod's service account; rules may select by it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub service_account_name: String,
-    /// Its addresses, each of full length (/32 or /128).
+    /// Addresses, each of full length (/32 or /128).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ip_networks: Vec<Written<IpNet>>,
     /// Addresses that stand for one of its own (floating IPs); not acted on.
     #[serde(rename = "ipNATs", skip_serializing_if = "Vec::is_empty")]
     pub ip_nats: Vec<IpNat>,
-    /// Its IPv4 gateway; not acted on: pods use 169.254.1.1.
+    /// IPv4 gateway; not acted on: pods use 169.254.1.1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ipv4_gateway: Option<Ipv4Addr>,
-    /// Its IPv6 gateway; not acted on: pods use fe80::ecee:eeff:feee:eeee.
+    /// IPv6 gateway; not acted on: pods use fe80::ecee:eeff:feee:eeee.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ipv6_gateway: Option<Ipv6Addr>,
     /// The profiles that decide when no policy selects it, in order.
@@ -94,7 +94,6 @@ pub struct WorkloadEndpointSpec {
     /// The pod side's hardware address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mac: Option<Mac>,
-    /// Its named ports.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<EndpointPort>,
     /// Sources it may send from beside its addresses.

@@ -233,7 +233,6 @@ pub struct Range {
 /// A community's name.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct NamedCommunity {
-    /// What prefixAdvertisements call it.
     #[serde(deserialize_with = "word")]
     pub name: String,
     /// The community.

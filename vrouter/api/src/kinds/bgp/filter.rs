@@ -161,7 +161,6 @@ pub struct Filter {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rule {
-    /// What is done.
     pub action: Action,
     /// The prefix that the route's is compared with.
     #[serde(default)]
@@ -204,7 +203,6 @@ fn optional_pattern<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<
 pub enum Action {
     /// The route goes, whatever else there is.
     Accept,
-    /// It does not.
     Reject,
 }
 
@@ -241,10 +239,8 @@ pub enum Source {
 /// Whether a neighbor is of our AS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum PeerType {
-    /// It is of another.
     #[serde(rename = "eBGP")]
     External,
-    /// It is of ours.
     #[serde(rename = "iBGP")]
     Internal,
 }
@@ -263,10 +259,9 @@ pub struct Communities {
 pub struct Operation {
     /// It carries a community more.
     pub add_community: Option<AddCommunity>,
-    /// Its path begins with these.
+    /// Path begins with these.
     #[serde(rename = "prependASPath")]
     pub prepend_as_path: Option<PrependAsPath>,
-    /// It has this priority.
     pub set_priority: Option<SetPriority>,
 }
 

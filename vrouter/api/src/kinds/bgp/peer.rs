@@ -186,7 +186,6 @@ pub enum SourceAddress {
 /// Whether neighbors that are nodes have the session too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub enum ReversePeering {
-    /// They do.
     #[default]
     Auto,
     /// They have it by a BGPPeer of their own.

@@ -13,9 +13,7 @@ use crate::metadata::Metadata;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Service {
-    /// What is asked for.
     pub spec: ServiceSpec,
-    /// What it was given.
     pub status: ServiceStatus,
 }
 
@@ -26,7 +24,7 @@ pub struct ServiceSpec {
     /// `ClusterIP` when empty.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Its first address, or `None`.
+    /// First address, or `None`.
     #[serde(rename = "clusterIP")]
     pub cluster_ip: String,
     /// All its addresses.
@@ -69,7 +67,6 @@ pub struct ServiceStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct LoadBalancer {
-    /// Its addresses.
     pub ingress: Vec<Ingress>,
 }
 

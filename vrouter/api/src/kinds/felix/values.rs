@@ -34,10 +34,8 @@ impl EndpointToHostAction {
 /// Whether workloads may use `allowSpoofedSourcePrefixes`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub enum WorkloadSourceSpoofing {
-    /// They may not.
     #[default]
     Disabled,
-    /// They may.
     Any,
 }
 
@@ -60,11 +58,8 @@ pub enum LogSeverity {
     /// Events.
     #[default]
     Info,
-    /// What needs a look.
     Warning,
-    /// What failed.
     Error,
-    /// What ended the process.
     Fatal,
 }
 

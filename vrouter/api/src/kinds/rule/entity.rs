@@ -25,10 +25,9 @@ pub struct Entity {
     /// It is an endpoint or network set with such labels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector: Option<Written<Selector>>,
-    /// Its namespace has such labels; `global()` means no namespace.
+    /// Namespace has such labels; `global()` means no namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace_selector: Option<Written<Selector>>,
-    /// It backs that Service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub services: Option<ServiceMatch>,
     /// The port is one of these.
@@ -51,9 +50,8 @@ pub struct Entity {
 /// A Service of Kubernetes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ServiceMatch {
-    /// Its name.
     pub name: String,
-    /// Its namespace; absent: the policy's.
+    /// Namespace; absent: the policy's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
 }

@@ -22,7 +22,6 @@ pub struct HttpMatch {
 pub enum HttpPath {
     /// All of the path.
     Exact(String),
-    /// Its beginning.
     Prefix(String),
 }
 
