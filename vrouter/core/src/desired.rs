@@ -22,9 +22,7 @@ pub enum Target {
     Endpoint(Key),
     /// Another node.
     Node {
-        /// Its name.
         name: String,
-        /// Its underlay address.
         remote: IpAddr,
         /// The tunnel to it; `None` for packets as they are, which the kernel routes to the
         /// underlay.
@@ -52,9 +50,8 @@ pub struct Route {
 /// A workload of this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Local {
-    /// Its resource.
     pub key: Key,
-    /// Its pod, or the resource's name where that names none: what people call it.
+    /// Pod, or the resource's name where that names none: what people call it.
     pub pod: String,
     /// Path or name of its network namespace; `None` when the resource names none.
     pub netns: Option<String>,
@@ -64,7 +61,6 @@ pub struct Local {
     pub interface: String,
     /// The MAC asked for.
     pub mac: Option<Mac>,
-    /// Its addresses.
     pub addresses: Vec<IpAddr>,
     /// Sources it may send from.
     pub sources: Vec<IpNet>,
@@ -93,15 +89,14 @@ impl Local {
 /// Another node, as tunnels know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
-    /// Its name.
     pub name: String,
     /// Underlay address for IPv4.
     pub v4: Option<Ipv4Addr>,
     /// Underlay address for IPv6.
     pub v6: Option<Ipv6Addr>,
-    /// Its VTEP's MAC for IPv4.
+    /// VTEP's MAC for IPv4.
     pub mac_v4: Mac,
-    /// Its VTEP's MAC for IPv6.
+    /// VTEP's MAC for IPv6.
     pub mac_v6: Mac,
 }
 

@@ -80,9 +80,7 @@ impl Forwarding {
 
 /// What tables are made from.
 pub struct View<'a> {
-    /// What the node has.
     pub observed: &'a Observed,
-    /// What it should have.
     pub wanted: &'a Wanted,
 }
 

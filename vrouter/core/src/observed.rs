@@ -43,9 +43,7 @@ pub struct HostFacts {
 /// A workload's open TAP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attached {
-    /// Its interface.
     pub id: InterfaceId,
-    /// Its MAC.
     pub mac: Mac,
     /// MTU set in the pod.
     pub mtu: u16,
@@ -56,7 +54,7 @@ pub struct Attached {
 pub struct Endpoint {
     /// What its resource said when it was last brought there.
     pub local: Local,
-    /// Its TAP, when it is open.
+    /// TAP, when it is open.
     pub attached: Option<Attached>,
     /// Why it is not, in words for an operator.
     pub problem: Option<String>,
@@ -107,7 +105,6 @@ pub struct Observed {
     pub closed: BTreeSet<InterfaceId>,
     /// The host's own side.
     pub kernel: Kernel,
-    /// What workers were told.
     pub publication: Publication,
 }
 

@@ -33,7 +33,6 @@ pub struct Options {
 
 /// What a node should have.
 pub struct Wanted {
-    /// What the resources say.
     pub desired: Desired,
     /// Local workloads.
     pub locals: BTreeMap<Key, Local>,
