@@ -31,7 +31,6 @@ pub struct Departure {
     pub container_id: String,
     /// The interface's name in it.
     pub interface: String,
-    /// Its WorkloadEndpoint.
     pub endpoint: Endpoint,
     /// The IPAM handles that hold its addresses.
     pub handles: Vec<String>,
@@ -43,9 +42,7 @@ pub struct Departure {
 pub enum Endpoint {
     /// The one of this name.
     Named {
-        /// Its namespace.
         namespace: String,
-        /// Its name.
         name: String,
     },
     /// The one that names the container: the node's name is not known, so neither is its own.

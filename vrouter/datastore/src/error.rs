@@ -11,13 +11,11 @@ pub enum StoreError {
     /// Nothing is there under that key.
     #[error("resource does not exist: {key}")]
     NotFound {
-        /// What was asked for.
         key: Key,
     },
     /// It was to be made and is there.
     #[error("resource already exists: {key}")]
     AlreadyExists {
-        /// What is there.
         key: Key,
     },
     /// Somebody else changed it since it was read.
@@ -42,23 +40,20 @@ pub enum StoreError {
         field: &'static str,
         /// What it was to be.
         value: String,
-        /// Why not.
         reason: String,
     },
     /// The store has no such operation for that resource.
     #[error("operation {operation} is not supported on {key}: {reason}")]
     NotSupported {
-        /// Its name: `create`, `Delete`, ….
+        /// Name: `create`, `Delete`, ….
         operation: &'static str,
         /// On what.
         key: Key,
-        /// Why not.
         reason: String,
     },
     /// No answer from the store in time; whether a change was made is not known.
     #[error("datastore {store} cannot be reached: {reason}")]
     Unreachable {
-        /// Its endpoints or path.
         store: String,
         /// The last thing that went wrong.
         reason: String,
@@ -72,7 +67,7 @@ pub enum StoreError {
     /// A setting of the connection that cannot be.
     #[error("{setting}: {reason}")]
     Setting {
-        /// Its name where it was found.
+        /// Name where it was found.
         setting: String,
         /// What is wrong, and what is allowed.
         reason: String,
@@ -80,9 +75,7 @@ pub enum StoreError {
     /// A file of the directory cannot be read or written.
     #[error("{path}: {source}")]
     File {
-        /// Which.
         path: PathBuf,
-        /// What the system said.
         source: std::io::Error,
     },
     /// Nothing is there.
@@ -90,7 +83,6 @@ pub enum StoreError {
     Open {
         /// The directory.
         path: PathBuf,
-        /// What the system said.
         source: std::io::Error,
     },
     /// Something else is there.
@@ -104,7 +96,6 @@ pub enum StoreError {
     Watch {
         /// The directory.
         path: PathBuf,
-        /// What the system said.
         source: notify::Error,
     },
     /// No thread could be started.

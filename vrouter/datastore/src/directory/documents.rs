@@ -11,7 +11,6 @@ use vrouter_api::{Key, ParseError, Resource, parse, to_json, to_yaml};
 pub(super) enum Edit<'a> {
     /// It is to be this.
     Replace(&'a Resource),
-    /// It is to go.
     Remove,
 }
 

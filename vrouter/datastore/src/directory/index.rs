@@ -13,9 +13,7 @@ use crate::event::Event;
 
 /// A change of one file.
 pub(crate) enum Change {
-    /// It says this now.
     Content(Parsed),
-    /// It is gone.
     Removed,
 }
 

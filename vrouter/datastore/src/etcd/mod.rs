@@ -61,7 +61,6 @@ struct Inner {
 /// How a change ended.
 enum Outcome {
     Done(i64),
-    /// What is there instead.
     Refused(Option<KeyValue>),
 }
 

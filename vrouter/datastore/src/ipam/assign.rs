@@ -25,7 +25,6 @@ pub struct Request {
     pub handle: String,
     /// What is kept beside: `pod`, `namespace`, `node`, `timestamp`, `type`.
     pub secondary: BTreeMap<String, String>,
-    /// What for.
     pub usage: AllowedUse,
     /// These pools alone, by name; none: all that admit it.
     pub pools: Vec<String>,

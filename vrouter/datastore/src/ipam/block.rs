@@ -17,7 +17,6 @@ const LARGEST: usize = 4096;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Block {
-    /// Which addresses.
     pub cidr: IpNet,
     /// Whose it is, `host:<node>`; nobody's when absent.
     pub affinity: Option<String>,
@@ -25,7 +24,6 @@ pub struct Block {
     pub allocations: Vec<Option<usize>>,
     /// The free addresses, longest free first.
     pub unallocated: Vec<usize>,
-    /// Who holds addresses.
     pub attributes: Vec<Attributes>,
     /// Grows with each writing.
     #[serde(default)]

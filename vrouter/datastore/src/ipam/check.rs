@@ -15,7 +15,6 @@ use crate::store::Scope;
 pub enum Problem {
     /// A block contradicts itself.
     Block {
-        /// Which.
         block: String,
         /// How.
         reason: String,
@@ -29,44 +28,35 @@ pub enum Problem {
     },
     /// A block is in no pool.
     NoPool {
-        /// Which.
         block: String,
     },
     /// A claim and its block say different things.
     Affinity {
-        /// Which claim or block.
         name: String,
         /// How.
         reason: String,
     },
     /// A handle counts other than the blocks do.
     Handle {
-        /// Which.
         handle: String,
         /// In which block.
         block: String,
-        /// What the handle counts.
         counts: usize,
-        /// What the block has.
         held: usize,
     },
     /// A pod or node has an address that IPAM did not give it.
     NotGiven {
-        /// Which.
         address: IpAddr,
-        /// Who has it.
         user: String,
     },
     /// IPAM gave an address that nobody has.
     Leaked {
-        /// Which.
         address: IpAddr,
         /// By which it can be released.
         handle: String,
     },
     /// Two have the same address.
     UsedTwice {
-        /// Which.
         address: IpAddr,
         /// By whom.
         users: Vec<String>,
@@ -78,9 +68,7 @@ pub enum Problem {
 pub struct Report {
     /// Everything that is held.
     pub held: Vec<Held>,
-    /// Who uses which address.
     pub used: BTreeMap<IpAddr, Vec<String>>,
-    /// What makes no sense.
     pub problems: Vec<Problem>,
 }
 

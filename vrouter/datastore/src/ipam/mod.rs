@@ -46,13 +46,11 @@ pub struct Ipam {
 /// An address that is held.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Held {
-    /// Which.
     pub address: IpAddr,
     /// The block it is in.
     pub block: ipnet::IpNet,
     /// The node whose block that is.
     pub block_of: Option<String>,
-    /// Who holds it.
     pub attributes: Attributes,
     /// The block's number when it was given.
     pub sequence: Option<u64>,

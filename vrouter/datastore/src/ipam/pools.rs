@@ -18,7 +18,7 @@ use crate::store::Scope;
 pub struct Usage {
     /// The pool.
     pub pool: IpPool,
-    /// Its blocks that were claimed.
+    /// Blocks that were claimed.
     pub blocks: Vec<Block>,
     /// Addresses it has; a float because an IPv6 pool has very many.
     pub size: f64,

@@ -14,9 +14,7 @@ use crate::store::stamp;
 /// What became of an address that was to be released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Released {
-    /// It is free.
     Done,
-    /// It was free.
     NotHeld,
     /// Somebody else has it by now.
     NotTheirs,
