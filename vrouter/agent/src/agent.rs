@@ -57,7 +57,6 @@ pub enum AgentError {
     /// Another program has what we need.
     #[error("{action}: {reason}")]
     Taken {
-        /// What was tried.
         action: String,
         /// The holder, and the cure.
         reason: String,
@@ -74,9 +73,7 @@ pub enum AgentError {
     /// A worker ended: the process may not go on half alive.
     #[error("worker {worker} died: {reason}")]
     WorkerDied {
-        /// Which.
         worker: usize,
-        /// Its last words.
         reason: String,
     },
     /// The thread that watches resources ended.
@@ -98,11 +95,9 @@ pub enum Input {
 /// The node's agent.
 pub struct Agent {
     pub(crate) settings: Settings,
-    /// What the datastore said.
     pub(crate) state: State,
     /// What the node should have.
     pub(crate) wanted: Wanted,
-    /// What the node has.
     pub(crate) observed: Observed,
     /// What steps are done with.
     pub(crate) node: LocalNode,

@@ -34,15 +34,12 @@ const CUTS_TOLD: usize = 16;
 /// A denied pair of hosts, whatever their ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct DeniedPair {
-    /// Who sent.
     pub source: IpAddr,
-    /// Who was to receive.
     pub destination: IpAddr,
     /// Destination port, 0 for protocols without.
     pub port: u16,
     /// IP protocol.
     pub protocol: u8,
-    /// Why.
     pub reason: DropReason,
 }
 
@@ -127,7 +124,6 @@ fn tell(denial: &Denial, shared: &Shared, n: usize) {
 
 /// The running thread; ends when dropped.
 pub struct Collector {
-    /// What it collects.
     pub denials: Arc<Denials>,
     /// What rules allowed of the sessions that aged out.
     pub expired: Arc<Hits>,

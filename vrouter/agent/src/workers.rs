@@ -51,9 +51,7 @@ enum Command {
 /// A worker that ended without being asked to.
 #[derive(Debug)]
 pub struct Died {
-    /// Which.
     pub worker: usize,
-    /// Its last words.
     pub reason: String,
 }
 

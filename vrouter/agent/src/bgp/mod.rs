@@ -40,7 +40,7 @@ pub enum Mode {
     External {
         /// Where its configuration is written.
         directory: PathBuf,
-        /// Its control socket, one of these.
+        /// Control socket, one of these.
         sockets: Vec<PathBuf>,
     },
 }

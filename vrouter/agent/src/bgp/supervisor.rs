@@ -57,7 +57,6 @@ pub(super) enum Event {
 /// What BIRD said to a configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Verdict {
-    /// It is in force.
     Accepted,
     /// What was in force before stays; why.
     Refused(String),
@@ -72,7 +71,6 @@ pub(super) struct Supervisor {
     changed: Option<(Instant, Instant)>,
     wanted: Option<Box<Config>>,
     in_force: Option<Box<Config>>,
-    /// What this BIRD refused.
     refused: Option<Box<Config>>,
     phase: Phase,
     /// Starts in a row that came to nothing.
