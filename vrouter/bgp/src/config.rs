@@ -62,7 +62,6 @@ pub enum Logging {
 /// Routes of a family that come from here, and what becomes of learned ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Routes {
-    /// Which family.
     pub family: Family,
     /// Static routes by prefix.
     pub statics: Vec<Static>,
@@ -79,25 +78,23 @@ pub struct Static {
     pub prefix: IpNet,
     /// By whom; `None`: a blackhole, told to neighbors and given to no kernel.
     pub gateway: Option<IpAddr>,
-    /// Why it is there.
     pub why: String,
 }
 
 /// Statements with a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Function {
-    /// Its name, unique among all symbols.
+    /// Name, unique among all symbols.
     pub name: String,
     /// Whether it has the argument `same_as`: that the session is to a neighbor of our own AS.
     pub takes_internal: bool,
-    /// Its statements.
     pub body: Vec<Statement>,
 }
 
 /// A BGP session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// Its name, which says why there is one.
+    /// Name, which says why there is one.
     pub name: String,
     /// The family of its addresses and of the routes it carries.
     pub family: Family,
@@ -222,7 +219,6 @@ pub enum Statement {
     ByTunnel(&'static str),
     /// The route is taken.
     Accept,
-    /// It is not.
     Reject,
 }
 
@@ -248,33 +244,29 @@ pub enum Condition {
     All(Vec<Condition>),
     /// Not this.
     Not(Box<Condition>),
-    /// Its prefix is inside, with a length of these.
+    /// Prefix is inside, with a length of these.
     Inside(IpNet, u8, u8),
-    /// Its prefix is this one.
+    /// Prefix is this one.
     Is(IpNet),
     /// A neighbor told it.
     Learned,
     /// It is of a network of an interface.
     Device,
-    /// It leads nowhere.
     Blackhole,
     /// It leaves by an interface of this pattern.
     Interface(String),
-    /// It has the community.
     Community(Community),
-    /// Its path begins with these.
+    /// Path begins with these.
     PathBegins(Vec<u32>),
-    /// Its local preference is this.
+    /// Local preference is this.
     LocalPrefIs(u32),
-    /// Its local preference is above.
+    /// Local preference is above.
     LocalPrefAbove(u32),
-    /// Its metric is below.
     MetricBelow(u32),
-    /// It has no metric.
     NoMetric,
     /// Another program of that number gave it to the kernel.
     KernelProtocol(u32),
-    /// Its BGP next hop is inside.
+    /// BGP next hop is inside.
     NextHopInside(IpNet),
     /// The session is to a neighbor of our own AS; in functions that have the argument.
     Internal,

@@ -19,15 +19,13 @@ pub struct Route {
     pub interface: Option<String>,
     /// BGP's next hop.
     pub next_hop: Option<IpAddr>,
-    /// Its local preference.
     pub local_pref: Option<u32>,
-    /// Its metric in the kernel.
+    /// Metric in the kernel.
     pub metric: Option<u32>,
     /// How BIRD chooses between sources.
     pub preference: Option<u32>,
-    /// Its communities, in no order.
+    /// Communities, in no order.
     pub communities: Vec<Community>,
-    /// Its AS path.
     pub path: Vec<u32>,
 }
 

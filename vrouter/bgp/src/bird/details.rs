@@ -22,13 +22,12 @@ pub struct Details {
     pub interface: Option<String>,
     /// BGP's next hop; that of the node first, if there are two.
     pub next_hop: Option<IpAddr>,
-    /// Its local preference.
     pub local_pref: Option<u32>,
-    /// Its AS path; sets are left out.
+    /// AS path; sets are left out.
     pub path: Vec<u32>,
-    /// Its communities, standard and large.
+    /// Communities, standard and large.
     pub communities: Vec<Community>,
-    /// Its type's first word: `BGP`, `static`, `device`, `inherit`, ….
+    /// Type's first word: `BGP`, `static`, `device`, `inherit`, ….
     pub kind: String,
 }
 

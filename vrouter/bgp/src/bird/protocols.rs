@@ -45,7 +45,6 @@ pub enum Origin {
 /// A BGP session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
-    /// Why there is one.
     pub origin: Origin,
     /// The neighbor's address; the protocol's name where BIRD does not say one.
     pub address: String,
