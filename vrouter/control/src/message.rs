@@ -56,10 +56,8 @@ impl Request {
 pub struct Response {
     /// The request's id; none where it could not be read.
     pub id: Option<u64>,
-    /// What the method returned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Box<RawValue>>,
-    /// Why it did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorBody>,
 }

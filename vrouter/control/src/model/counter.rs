@@ -38,9 +38,7 @@ pub struct DropReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeniedPair {
-    /// Who sent.
     pub source: IpAddr,
-    /// Who was to receive.
     pub destination: IpAddr,
     pub protocol: Protocol,
     /// The destination port, for protocols that have ports.
@@ -60,13 +58,12 @@ pub struct DropSample {
     pub reason: String,
     /// The interface it came in by; for what a device did not take, the device's; `-` where unknown.
     pub interface: String,
-    /// Its protocol, as far as it could be read.
+    /// Protocol, as far as it could be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
-    /// Its ends, as far as they could be read.
+    /// Ends, as far as they could be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tuple: Option<Tuple>,
-    /// Its length in bytes.
     pub length: u32,
     /// The rule that dropped it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -80,7 +77,7 @@ pub struct DropSample {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Worker {
-    /// Its number, from 0; also its queue on every device.
+    /// Number, from 0; also its queue on every device.
     pub id: u32,
     /// The CPU it is pinned to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -174,11 +171,9 @@ pub struct CounterReport {
     pub balance: Balance,
     /// The graph's nodes.
     pub nodes: Vec<NodeCount>,
-    /// Why packets were made.
     pub generated: Vec<NamedCount>,
     /// Why packets ended here without loss.
     pub consumed: Vec<NamedCount>,
-    /// Why packets were lost.
     pub dropped: Vec<NamedCount>,
     /// The flow table.
     pub flows: FlowTable,

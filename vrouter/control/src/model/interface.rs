@@ -9,14 +9,13 @@ use super::Mac;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Interface {
-    /// Its number, an index into counters; may be given again after it is gone.
+    /// Number, an index into counters; may be given again after it is gone.
     pub id: u32,
-    /// Its name in tables: `caliXXXX` of a workload, `tunl0`, `vxlan`, `ipip`.
+    /// Name in tables: `caliXXXX` of a workload, `tunl0`, `vxlan`, `ipip`.
     pub name: String,
     pub kind: InterfaceKind,
     /// Whether packets pass.
     pub state: InterfaceState,
-    /// Why they do not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The workload, `namespace/name`.
@@ -78,9 +77,7 @@ impl InterfaceKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InterfaceState {
-    /// They do.
     Up,
-    /// It is being made.
     Starting,
     /// It could not be made or has broken; `reason` says why.
     Failed,
@@ -122,7 +119,6 @@ pub struct InterfaceCounters {
 pub struct EndpointState {
     /// Whether its device is there and every worker decides its packets by its policy.
     pub live: bool,
-    /// Why it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The name of its interface in tables, such as `caliXXXX`.
@@ -144,7 +140,6 @@ pub struct EndpointState {
 pub struct WorkerInterfaceCounters {
     /// The worker's number.
     pub worker: u32,
-    /// Its share.
     #[serde(flatten)]
     pub counters: InterfaceCounters,
 }

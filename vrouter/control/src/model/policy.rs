@@ -30,7 +30,6 @@ impl Explanation {
 pub struct EndpointPolicy {
     /// The workload's `namespace/name`, or the host endpoint's name.
     pub endpoint: String,
-    /// Its interface.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
     /// For packets to the endpoint.
@@ -60,7 +59,7 @@ pub struct PolicyDirection {
 #[serde(rename_all = "camelCase")]
 pub struct PolicyTier {
     pub name: String,
-    /// Its order; none is last.
+    /// Order; none is last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<f64>,
     /// What happens to packets that no rule of it decided: `Deny` or `Pass`.
@@ -68,7 +67,7 @@ pub struct PolicyTier {
     /// Packets to which that happened.
     #[serde(default)]
     pub default_hits: Hits,
-    /// Its policies in the order of evaluation.
+    /// Policies in the order of evaluation.
     pub policies: Vec<PolicyPolicy>,
 }
 
@@ -76,17 +75,17 @@ pub struct PolicyTier {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyPolicy {
-    /// Its kind, such as `NetworkPolicy` or `StagedGlobalNetworkPolicy`.
+    /// Kind, such as `NetworkPolicy` or `StagedGlobalNetworkPolicy`.
     pub kind: String,
     /// `namespace/name` or `name`.
     pub name: String,
-    /// Its order; none is last.
+    /// Order; none is last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<f64>,
     /// Evaluated and counted, but not enforced.
     #[serde(default)]
     pub staged: bool,
-    /// Its rules of this direction.
+    /// Rules of this direction.
     pub rules: Vec<PolicyRule>,
 }
 
@@ -95,7 +94,7 @@ pub struct PolicyPolicy {
 #[serde(rename_all = "camelCase")]
 pub struct PolicyProfile {
     pub name: String,
-    /// Its rules of this direction.
+    /// Rules of this direction.
     pub rules: Vec<PolicyRule>,
 }
 
@@ -103,14 +102,13 @@ pub struct PolicyProfile {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyRule {
-    /// Its place in the resource's list, from 0.
+    /// Place in the resource's list, from 0.
     pub index: u32,
     /// `Allow`, `Deny`, `Log` or `Pass`.
     pub action: String,
     /// What it matches, in one line; empty matches everything.
     #[serde(default, rename = "match")]
     pub matches: String,
-    /// What it matched.
     #[serde(default)]
     pub hits: Hits,
 }

@@ -77,7 +77,6 @@ impl RouteKind {
 #[serde(rename_all = "camelCase")]
 pub struct Neighbor {
     pub address: IpAddr,
-    /// Its link-layer address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<Mac>,
     /// The interface it is on.
@@ -93,7 +92,6 @@ pub struct Neighbor {
 pub struct Tunnel {
     /// The other node's name.
     pub node: String,
-    /// Its underlay address.
     pub remote: IpAddr,
     /// Ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]

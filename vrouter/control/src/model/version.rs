@@ -20,7 +20,6 @@ pub struct Version {
     pub started: Timestamp,
     /// For how long it has run, in milliseconds.
     pub uptime_ms: u64,
-    /// Its workers.
     pub workers: u32,
     /// The generation of the tables in force.
     pub generation: u64,
