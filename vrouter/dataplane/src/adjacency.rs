@@ -54,7 +54,6 @@ pub enum Adjacency {
     },
     /// To a workload of this node.
     Neighbor {
-        /// Its TAP.
         out: InterfaceId,
         /// Ethernet header for IPv4; the type is patched for IPv6.
         rewrite: [u8; ETHERNET],

@@ -18,7 +18,6 @@ pub enum Event {
     Traced(Step),
     /// A device broke or its namespace is gone.
     DeviceFailed {
-        /// Which.
         interface: InterfaceId,
         /// The operating system's number for the error.
         errno: i32,
@@ -42,11 +41,10 @@ pub struct Denial {
     /// The interface it came in by; for what a device did not take, the device's; unknown of
     /// fragments that waited too long.
     pub arrival: Option<InterfaceId>,
-    /// Its ends, as far as its headers could be read.
+    /// Ends, as far as its headers could be read.
     pub tuple: Option<PacketTuple>,
     /// Bytes from the IP header on.
     pub length: u32,
-    /// Why.
     pub reason: DropReason,
     /// Whose policy, in which direction, and the rule or default that refused it.
     pub rule: Option<(Whose, Direction, RuleId)>,

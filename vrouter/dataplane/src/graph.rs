@@ -89,7 +89,6 @@ impl<N: Into<NodeId>> Next<N> {
 /// What a node declares.
 #[derive(Debug, Clone, Copy)]
 pub struct Node {
-    /// Its name.
     pub id: NodeId,
     /// Nodes that packets go to from here.
     pub next: &'static [NodeId],

@@ -25,7 +25,6 @@ pub enum Side {
 pub struct Arrival {
     /// The interface.
     pub interface: InterfaceId,
-    /// What is behind it.
     pub side: Side,
 }
 

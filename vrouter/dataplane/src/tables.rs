@@ -23,7 +23,6 @@ pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0xecee, 0xeeff, 
 /// An interface of this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
-    /// Its index.
     pub id: InterfaceId,
     /// The name tables show: `caliXXXX`, `tunl0`, `vxlan.calico`.
     pub name: String,
@@ -45,7 +44,6 @@ pub enum InterfaceKind {
 /// What the packet path must know of a workload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {
-    /// Its MAC.
     pub mac: Mac,
     /// The sources it may send from.
     pub sources: Vec<IpNet>,
@@ -63,9 +61,7 @@ impl Workload {
 /// `defaultEndpointToHostAction`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndpointToHost {
-    /// They are dropped.
     Drop,
-    /// They are delivered.
     Accept,
     /// The host endpoint of all interfaces decides; delivered if there is none.
     Return,

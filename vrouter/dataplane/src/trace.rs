@@ -23,7 +23,7 @@ pub struct Step {
     pub node: NodeId,
     /// Bytes it had behind the node.
     pub length: usize,
-    /// Its headers, once parsed.
+    /// Headers, once parsed.
     pub headers: Option<Headers>,
     /// Where it went.
     pub next: Next<NodeId>,

@@ -65,7 +65,6 @@ impl Default for Config {
 /// What others see of a worker.
 #[derive(Debug, Clone)]
 pub struct Observer {
-    /// Its counters.
     pub counters: Arc<Counters>,
     /// The generation of the tables it used last.
     pub generation: Arc<AtomicU32>,

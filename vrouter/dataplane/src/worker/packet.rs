@@ -15,21 +15,21 @@ use crate::trace::Mark;
 /// A packet on its way through the graph.
 #[derive(Debug)]
 pub struct Packet {
-    /// Its bytes; after the link's input node they start with the IP header.
+    /// Bytes; after the link's input node they start with the IP header.
     pub buffer: Buffer,
     /// Where it came in, and what is behind that.
     pub arrival: Arrival,
     /// Where it goes out, once known.
     pub out: InterfaceId,
-    /// Its headers, once parsed.
+    /// Headers, once parsed.
     pub headers: Headers,
-    /// Its flow, if it has one.
+    /// Flow, if it has one.
     pub key: Option<FlowKey>,
     /// Whether no other packet of its vector is of its flow, as far as looked.
     pub(crate) alone: bool,
-    /// Its session, if it has one.
+    /// Session, if it has one.
     pub hit: Option<Hit>,
-    /// Its route, once known.
+    /// Route, once known.
     pub adjacency: AdjacencyId,
     /// Whether it came in fragments and may therefore be cut again.
     pub refragment: bool,
@@ -41,7 +41,7 @@ pub struct Packet {
     pub generated: bool,
     /// Whether the agent was told why it is lost.
     pub(crate) reported: bool,
-    /// Its mark, if it is traced.
+    /// Mark, if it is traced.
     pub(crate) mark: Option<Mark>,
 }
 
