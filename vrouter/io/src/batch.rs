@@ -51,7 +51,6 @@ pub(crate) fn receive(
 /// What becomes one message: a part of a packet's bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Piece {
-    /// Which packet.
     pub(crate) packet: usize,
     pub(crate) start: usize,
     pub(crate) end: usize,

@@ -13,13 +13,11 @@ pub enum Error {
     System {
         /// What was tried, e.g. `open the TAP eth0 in /run/netns/a`.
         action: String,
-        /// What the kernel said.
         source: io::Error,
     },
     /// An interface of this name exists already.
     #[error("{action}: an interface {name} exists already{hint}")]
     NameTaken {
-        /// What was tried.
         action: String,
         /// The name.
         name: String,
@@ -29,7 +27,6 @@ pub enum Error {
     /// A value the kernel could not take.
     #[error("{action}: {reason}")]
     Invalid {
-        /// What was tried.
         action: String,
         /// Which value, and what of it.
         reason: String,

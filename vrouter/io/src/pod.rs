@@ -24,7 +24,7 @@ pub const GATEWAY_MAC: [u8; 6] = [0xee; 6];
 pub struct Pod {
     /// The interface's name in the pod.
     pub name: String,
-    /// Its Ethernet address; `None` leaves what the kernel chose.
+    /// Ethernet address; `None` leaves what the kernel chose.
     pub mac: Option<[u8; 6]>,
     /// The longest IP packet, in bytes.
     pub mtu: u32,

@@ -34,13 +34,12 @@ pub struct Link {
 /// What the kernel says of an interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
-    /// Its number in its namespace.
+    /// Number in its namespace.
     pub index: u32,
-    /// Its name.
     pub name: String,
     /// The longest IP packet, in bytes.
     pub mtu: u32,
-    /// Its Ethernet address, if it has one.
+    /// Ethernet address, if it has one.
     pub mac: Option<[u8; 6]>,
     /// Whether it was set up.
     pub up: bool,

@@ -18,7 +18,6 @@ pub struct Neighbor {
     pub interface: u32,
     /// The neighbor's address.
     pub address: IpAddr,
-    /// Its Ethernet address.
     pub mac: [u8; 6],
     /// Whether it was set by hand and never ages.
     pub permanent: bool,

@@ -48,7 +48,6 @@ pub enum Scope {
 pub struct Route {
     /// Where to; host bits are cut off.
     pub destination: IpNet,
-    /// What is done.
     pub kind: RouteKind,
     /// The next hop, if it is not on the link.
     pub via: Option<IpAddr>,
