@@ -38,23 +38,20 @@ pub struct Question<'a> {
     pub node: Option<&'a str>,
     /// Addresses of that node besides those of its resource.
     pub host_addresses: &'a [IpAddr],
-    /// Its interface to the other nodes, where that is known.
+    /// Interface to the other nodes, where that is known.
     pub underlay: Option<&'a Underlay>,
 }
 
 /// Whether a packet passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Verdict {
-    /// It does.
     Allow,
-    /// It does not.
     Deny,
 }
 
 /// One end of the packet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Party {
-    /// Its address.
     pub address: IpAddr,
     /// The workload that has it, `namespace/pod`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,11 +66,8 @@ pub struct Party {
 pub struct Walk {
     /// Whether the packet passes all that was asked.
     pub verdict: Verdict,
-    /// What decided.
     pub because: String,
-    /// Who sends.
     pub source: Party,
-    /// Who receives.
     pub destination: Party,
     /// The packet.
     pub packet: PacketTuple,
