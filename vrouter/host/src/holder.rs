@@ -7,9 +7,7 @@ use std::path::Path;
 /// A process of this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
-    /// Its process id.
     pub pid: u32,
-    /// Its name.
     pub name: String,
 }
 
