@@ -30,7 +30,6 @@ pub enum OffloadError {
     /// A program is refused or cannot be attached.
     #[error("program {program}: {}", deepest(.source))]
     Program {
-        /// Its name.
         program: &'static str,
         /// The kernel's word.
         source: ProgramError,
@@ -38,7 +37,6 @@ pub enum OffloadError {
     /// A map cannot be read or written.
     #[error("map {map}: {}", deepest(.source))]
     Map {
-        /// Its name.
         map: &'static str,
         /// The kernel's word.
         source: MapError,
@@ -46,7 +44,6 @@ pub enum OffloadError {
     /// A pin cannot be made.
     #[error("{}: {}", path.display(), deepest(.source))]
     Pin {
-        /// Its path.
         path: PathBuf,
         /// The kernel's word.
         source: PinError,
@@ -54,7 +51,6 @@ pub enum OffloadError {
     /// A link cannot be opened.
     #[error("{}: {}", path.display(), deepest(.source))]
     Link {
-        /// Its path.
         path: PathBuf,
         /// The kernel's word.
         source: LinkError,
