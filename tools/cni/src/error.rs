@@ -22,7 +22,6 @@ pub(crate) enum Code {
     Config,
     /// The network namespace cannot be used.
     Namespace,
-    /// It may work later.
     TryAgain,
     /// No ADD would work now.
     NotAvailable,

@@ -75,9 +75,7 @@ pub(crate) struct Wishes {
     pub(crate) addresses: Vec<IpAddr>,
     /// Whether those are asked of IPAM.
     pub(crate) without_ipam: bool,
-    /// Its Ethernet address.
     pub(crate) mac: Option<Mac>,
-    /// Its labels.
     pub(crate) labels: BTreeMap<String, String>,
     /// Pools by family, names or CIDRs; the config's when empty.
     pub(crate) pools: [Vec<String>; 2],

@@ -22,13 +22,12 @@ pub enum LabError {
     Command {
         /// The command, and its namespace.
         what: String,
-        /// Its standard error, or how it ended.
+        /// Standard error, or how it ended.
         detail: String,
     },
     /// A system call or file operation failed.
     #[error("{what}: {source}")]
     Io {
-        /// What was attempted.
         what: String,
         /// The cause.
         source: io::Error,
@@ -36,7 +35,6 @@ pub enum LabError {
     /// Something did not happen in time.
     #[error("{what} did not happen within {seconds} s{detail}")]
     Timeout {
-        /// What was waited for.
         what: String,
         /// For how long.
         seconds: u64,

@@ -20,7 +20,6 @@ use serde::{Deserialize, Serialize};
 pub struct Process {
     /// What it is: `vrouterd node1`.
     pub role: String,
-    /// Its pid.
     pub pid: i32,
     /// When it started, in clock ticks since the machine did (proc(5), field 22 of stat).
     pub started: u64,

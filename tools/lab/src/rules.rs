@@ -49,7 +49,6 @@ impl Protocol {
 pub enum Peer {
     /// A network of one family.
     Net {
-        /// Its family.
         v6: bool,
         /// The network.
         net: String,
@@ -61,7 +60,6 @@ pub enum Peer {
 /// One rule of either direction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// What it does.
     pub action: Action,
     /// The protocol it asks for.
     pub protocol: Option<Protocol>,
@@ -74,11 +72,11 @@ pub struct Rule {
 /// A network set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Set {
-    /// Its name, also the value of its label `lab-set`.
+    /// Name, also the value of its label `lab-set`.
     pub name: String,
-    /// Its IPv4 networks.
+    /// IPv4 networks.
     pub v4: Vec<String>,
-    /// Its IPv6 networks.
+    /// IPv6 networks.
     pub v6: Vec<String>,
 }
 

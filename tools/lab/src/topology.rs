@@ -17,9 +17,7 @@ use crate::state;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Lab {
-    /// Its name.
     pub name: LabName,
-    /// What was asked for.
     pub spec: Spec,
     /// Where its files are.
     pub state_directory: PathBuf,
@@ -42,25 +40,23 @@ pub struct Lab {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Node {
-    /// Its number, from one.
+    /// Number, from one.
     pub index: usize,
-    /// Its name in resources: `node1`.
+    /// Name in resources: `node1`.
     pub name: String,
-    /// Its namespace.
     pub namespace: Netns,
-    /// What forwards its packets.
     pub backend: Backend,
     /// The subnet of the underlay that it is in.
     pub subnet: Subnet,
-    /// Its Ethernet address on the underlay.
+    /// Ethernet address on the underlay.
     pub mac: Mac,
-    /// Its underlay address with the subnet's length, IPv4.
+    /// Underlay address with the subnet's length, IPv4.
     pub ipv4: Option<Prefix>,
-    /// Its underlay address with the subnet's length, IPv6.
+    /// Underlay address with the subnet's length, IPv6.
     pub ipv6: Option<Prefix>,
-    /// Its tunnel's address, where its IPv4 pool uses a tunnel.
+    /// Tunnel's address, where its IPv4 pool uses a tunnel.
     pub tunnel_ipv4: Option<Ipv4Addr>,
-    /// Its tunnel's address, where its IPv6 pool uses a tunnel.
+    /// Tunnel's address, where its IPv6 pool uses a tunnel.
     pub tunnel_ipv6: Option<Ipv6Addr>,
     /// The blocks of pod addresses that are its own.
     pub blocks: Vec<Prefix>,
@@ -68,7 +64,7 @@ pub struct Node {
     pub control_socket: Option<PathBuf>,
     /// Where its vRouter logs.
     pub log: Option<PathBuf>,
-    /// Its pods, in order.
+    /// Pods, in order.
     pub pods: Vec<Pod>,
 }
 
@@ -76,19 +72,17 @@ pub struct Node {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Pod {
-    /// Its number on its node, from one.
+    /// Number on its node, from one.
     pub index: usize,
-    /// Its name: `pod1-2` is the second of node 1.
+    /// Name: `pod1-2` is the second of node 1.
     pub name: String,
-    /// Its namespace.
     pub namespace: Netns,
     /// The node's side of it, in tables and rules: `calipod1-2`.
     pub host_interface: String,
-    /// Its Ethernet address.
     pub mac: Mac,
-    /// Its IPv4 address.
+    /// IPv4 address.
     pub ipv4: Option<Ipv4Addr>,
-    /// Its IPv6 address.
+    /// IPv6 address.
     pub ipv6: Option<Ipv6Addr>,
 }
 

@@ -27,7 +27,7 @@ pub(crate) enum Shape {
     One,
     List,
     Map,
-    /// Its fields stand in the enclosing object.
+    /// Fields stand in the enclosing object.
     Inline,
 }
 

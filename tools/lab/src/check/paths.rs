@@ -10,7 +10,6 @@ use crate::topology::{Lab, Node, Pod};
 /// From one namespace to an address of another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Path {
-    /// Its kind.
     pub kind: PathKind,
     /// The client's namespace.
     pub from: Netns,
