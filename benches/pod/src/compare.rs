@@ -35,7 +35,6 @@ pub struct Change {
     pub subject: String,
     /// Under which conditions.
     pub case: Case,
-    /// Which figure.
     pub metric: Metric,
     /// Whether it is that figure by the reference's.
     pub is_ratio: bool,
@@ -43,7 +42,6 @@ pub struct Change {
     pub gain: f64,
     /// The corrected chance that nothing changed.
     pub p: f64,
-    /// What it is called.
     pub verdict: Verdict,
 }
 

@@ -19,7 +19,6 @@ pub enum BenchError {
     /// A system call or file operation.
     #[error("{what}: {source}")]
     Io {
-        /// What was attempted.
         what: String,
         /// The cause.
         source: io::Error,

@@ -44,7 +44,6 @@ pub struct Target {
 /// How a test is done.
 #[derive(Debug, Clone, Copy)]
 pub struct Extent<'a> {
-    /// Its length.
     pub seconds: u64,
     /// Flows of datagrams.
     pub flows: usize,

@@ -5,11 +5,9 @@ use crate::cases::Test;
 /// A figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Metric {
-    /// Its key in results.
     pub key: &'static str,
     /// What it is, for people.
     pub title: &'static str,
-    /// Its unit.
     pub unit: &'static str,
     /// Whether more is better.
     pub more_is_better: bool,

@@ -46,7 +46,6 @@ struct Entry {
 /// A place with the servers that were started in it; they end with the value.
 #[derive(Debug)]
 pub struct External {
-    /// Its name in tables.
     pub name: String,
     /// The place.
     pub target: Target,

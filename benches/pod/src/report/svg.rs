@@ -15,7 +15,6 @@ pub struct Bar {
     pub class: usize,
     /// Beside it.
     pub label: String,
-    /// Its length.
     pub value: f64,
     /// The range around it.
     pub range: (f64, f64),
@@ -28,9 +27,8 @@ pub struct Bar {
 pub struct Curve {
     /// Whose, as a class number.
     pub class: usize,
-    /// Its name.
     pub label: String,
-    /// Its points, by growing abscissa.
+    /// Points, by growing abscissa.
     pub points: Vec<(f64, f64)>,
 }
 
