@@ -72,10 +72,7 @@ pub enum AgentError {
     Thread(#[from] std::io::Error),
     /// A worker ended: the process may not go on half alive.
     #[error("worker {worker} died: {reason}")]
-    WorkerDied {
-        worker: usize,
-        reason: String,
-    },
+    WorkerDied { worker: usize, reason: String },
     /// The thread that watches resources ended.
     #[error("the datastore {0} is no longer watched")]
     StoreDied(String),

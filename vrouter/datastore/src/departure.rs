@@ -41,10 +41,7 @@ pub struct Departure {
 #[serde(rename_all = "camelCase")]
 pub enum Endpoint {
     /// The one of this name.
-    Named {
-        namespace: String,
-        name: String,
-    },
+    Named { namespace: String, name: String },
     /// The one that names the container: the node's name is not known, so neither is its own.
     OfContainer,
     /// None: only its addresses are to go.

@@ -10,14 +10,10 @@ use vrouter_api::{Key, ParseError};
 pub enum StoreError {
     /// Nothing is there under that key.
     #[error("resource does not exist: {key}")]
-    NotFound {
-        key: Key,
-    },
+    NotFound { key: Key },
     /// It was to be made and is there.
     #[error("resource already exists: {key}")]
-    AlreadyExists {
-        key: Key,
-    },
+    AlreadyExists { key: Key },
     /// Somebody else changed it since it was read.
     #[error("update conflict: {key}")]
     Conflict {

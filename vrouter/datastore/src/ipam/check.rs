@@ -27,9 +27,7 @@ pub enum Problem {
         other: String,
     },
     /// A block is in no pool.
-    NoPool {
-        block: String,
-    },
+    NoPool { block: String },
     /// A claim and its block say different things.
     Affinity {
         name: String,
@@ -45,10 +43,7 @@ pub enum Problem {
         held: usize,
     },
     /// A pod or node has an address that IPAM did not give it.
-    NotGiven {
-        address: IpAddr,
-        user: String,
-    },
+    NotGiven { address: IpAddr, user: String },
     /// IPAM gave an address that nobody has.
     Leaked {
         address: IpAddr,
