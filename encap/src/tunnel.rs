@@ -20,6 +20,15 @@ impl Tunnel {
     /// All kinds, in the order of their interfaces.
     pub const ALL: [Self; 3] = [Self::Vxlan(Family::V4), Self::Vxlan(Family::V6), Self::Ipip];
 
+    /// The place in [`Self::ALL`].
+    pub const fn index(self) -> u16 {
+        match self {
+            Self::Vxlan(Family::V4) => 0,
+            Self::Vxlan(Family::V6) => 1,
+            Self::Ipip => 2,
+        }
+    }
+
     /// The most datagrams one `UDP_SEGMENT` message holds: `UDP_MAX_SEGMENTS` before Linux 6.9,
     /// which has 128.
     pub const MAX_SEGMENTS: usize = 64;
@@ -170,6 +179,11 @@ mod tests {
     fn overheads_are_calicos() {
         let overheads = Tunnel::ALL.map(Tunnel::overhead);
         assert_eq!(overheads, [50, 70, 20]);
+    }
+
+    #[test]
+    fn the_index_is_the_place_in_the_list() {
+        assert_eq!(Tunnel::ALL.map(Tunnel::index), [0, 1, 2]);
     }
 
     #[test]

@@ -53,11 +53,8 @@ impl Devices for LocalNode {
     fn open_tunnel(&mut self, tunnel: Tunnel, socket: Socket) -> Done {
         let devices = tunnels::open(tunnel, socket, self.workers.len());
         let devices = devices.map_err(|error| {
-            let holder = match tunnel {
-                Tunnel::Vxlan(_) => vrouter_host::port_taken(socket.port),
-                Tunnel::Ipip => None,
-            };
-            match holder {
+            let port = tunnel.udp_port().map(|_| socket.port);
+            match port.and_then(vrouter_host::port_taken) {
                 Some(holder) => format!("{error}: {holder}"),
                 None => error.to_string(),
             }

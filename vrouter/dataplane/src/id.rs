@@ -1,6 +1,6 @@
 //! Index types: every table of the packet path has its own, so that none is used for another.
 
-use encap::{Family, Tunnel};
+use encap::Tunnel;
 
 /// Declares a copyable index newtype.
 macro_rules! index {
@@ -39,17 +39,13 @@ impl InterfaceId {
     /// The TUN to the host's stack.
     pub const HOST: Self = Self(0);
     /// The first of a workload: those before it are fixed.
-    pub const FIRST_WORKLOAD: Self = Self(4);
+    pub const FIRST_WORKLOAD: Self = Self(Self::HOST.0 + 1 + Tunnel::ALL.len() as u16);
     /// How many interfaces one process can have; counters are sized by it.
     pub const LIMIT: usize = 4096;
 
     /// The interface of a tunnel.
     pub const fn tunnel(tunnel: Tunnel) -> Self {
-        match tunnel {
-            Tunnel::Vxlan(Family::V4) => Self(1),
-            Tunnel::Vxlan(Family::V6) => Self(2),
-            Tunnel::Ipip => Self(3),
-        }
+        Self(Self::HOST.0 + 1 + tunnel.index())
     }
 
     /// Those that are no workload's.
