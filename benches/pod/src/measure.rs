@@ -14,7 +14,7 @@ use crate::cpu::{Clocks, Cpu};
 use crate::place::{Interrupt, Place};
 use crate::statistics::{Distribution, distribution};
 use crate::traffic::connections::Connected;
-use crate::traffic::round_trips::Asked;
+use crate::traffic::round_trips::RoundTrips;
 use crate::traffic::udp::Received;
 
 /// Where our own servers listen.
@@ -298,7 +298,7 @@ impl Run<'_> {
     fn round_trips(&self) -> Result<(Amount, Outcome), String> {
         let milliseconds = (self.extent.seconds * 1000).to_string();
         let client = ["rr-ask", "--milliseconds", &milliseconds];
-        let (_, asked): (serde_json::Value, Asked) = self.own("rr-serve", &client)?;
+        let (_, asked): (serde_json::Value, RoundTrips) = self.own("rr-serve", &client)?;
         if asked.transactions == 0 {
             return Err("no round trip".to_owned());
         }

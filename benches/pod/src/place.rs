@@ -77,7 +77,7 @@ impl Place {
         words: &[String],
         limit: Duration,
         interrupt: &Interrupt,
-    ) -> Result<Said, String> {
+    ) -> Result<CommandOutput, String> {
         self.start(words)?.finish(limit, interrupt)
     }
 
@@ -101,7 +101,7 @@ impl Place {
 
 /// What a command wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Said {
+pub struct CommandOutput {
     /// To standard output.
     pub out: String,
     /// To standard error.
@@ -110,7 +110,7 @@ pub struct Said {
     pub well: bool,
 }
 
-impl Said {
+impl CommandOutput {
     /// Its standard output, if it ended well.
     ///
     /// # Errors
@@ -175,10 +175,14 @@ impl Running {
     ///
     /// # Errors
     /// It takes longer than `limit`, or the end is asked for: then it is ended.
-    pub fn finish(mut self, limit: Duration, interrupt: &Interrupt) -> Result<Said, String> {
+    pub fn finish(
+        mut self,
+        limit: Duration,
+        interrupt: &Interrupt,
+    ) -> Result<CommandOutput, String> {
         let status = self.wait(limit, interrupt)?;
         let out: Vec<String> = self.lines.iter().collect();
-        Ok(Said {
+        Ok(CommandOutput {
             out: out.join("\n"),
             err: self.complaint(),
             well: status.success(),

@@ -272,7 +272,7 @@ impl<'a> Run<'a> {
     }
 
     fn not_measured(&mut self, subject: &Subject, conditions: String, reason: &str, failed: bool) {
-        self.say(&format!("{}: {conditions}: {reason}", subject.name));
+        self.print(&format!("{}: {conditions}: {reason}", subject.name));
         self.results.unavailable.push(Unavailable {
             subject: subject.name.clone(),
             conditions,
@@ -393,7 +393,7 @@ impl<'a> Run<'a> {
         let (outcome, error) = match outcome {
             Ok(outcome) => (outcome, None),
             Err(error) => {
-                self.say(&format!("round {round}: {subject}: {case}: {error}"));
+                self.print(&format!("round {round}: {subject}: {case}: {error}"));
                 (crate::measure::Outcome::default(), Some(error))
             }
         };
@@ -413,7 +413,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn say(&self, text: &str) {
+    fn print(&self, text: &str) {
         if self.bar.is_hidden() {
             eprintln!("{text}");
         } else {

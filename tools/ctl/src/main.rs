@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     let format = match format(&cli) {
         Ok(format) => format,
         Err(error) => {
-            say(&error);
+            print_error(&error);
             return wrong_usage(matches!(cli.command, Command::Calico(_)));
         }
     };
@@ -60,8 +60,8 @@ fn main() -> ExitCode {
             // What was printed before the failure belongs before it.
             let _ = out.flush();
             match &failure {
-                Failure::Calico(words) => say(words),
-                other => say(&format!("vrouterctl: {other}")),
+                Failure::Calico(words) => print_error(words),
+                other => print_error(&format!("vrouterctl: {other}")),
             }
             failure.exit_code()
         }
@@ -69,7 +69,7 @@ fn main() -> ExitCode {
 }
 
 /// Standard error may be closed too.
-fn say(words: &str) {
+fn print_error(words: &str) {
     let _ = writeln!(io::stderr().lock(), "{words}");
 }
 

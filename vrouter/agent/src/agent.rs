@@ -25,14 +25,14 @@ use vrouter_dataplane::id::InterfaceId;
 use vrouter_dataplane::worker;
 use vrouter_datastore::{Datastore, Watch};
 use vrouter_io::any::AnyDevice;
-use vrouter_io::learned::{LearnedWatch, Told};
+use vrouter_io::learned::{LearnedWatch, RouteReport};
 use vrouter_io::path_mtu::{Mtus, PathMtuWatch, Paths};
 use vrouter_io::tun;
 
 use crate::bgp::{self, Bgp};
 use crate::blocks::Blocks;
 use crate::collector::{Collector, DeviceFailed};
-use crate::hits::Before;
+use crate::hits::RetiredHits;
 use crate::host::Host;
 use crate::learned;
 use crate::node::LocalNode;
@@ -121,7 +121,7 @@ struct Inbox {
     died: Receiver<Died>,
     failed: Receiver<DeviceFailed>,
     path_mtus: Receiver<Mtus>,
-    learned: Receiver<Told>,
+    learned: Receiver<RouteReport>,
 }
 
 impl Agent {
@@ -217,7 +217,7 @@ impl Agent {
                 workers,
                 shared,
                 collector,
-                hits: Before::default(),
+                hits: RetiredHits::default(),
             },
             store,
             reporting,
@@ -397,7 +397,7 @@ impl Agent {
     }
 
     /// Routes of the host's routing daemon changed.
-    fn learned(&mut self, told: Told) {
+    fn learned(&mut self, told: RouteReport) {
         let tun = self.node.host.tun_index();
         let changes = learned::gather(told, &self.inbox.learned, tun);
         let (all, new, gone) = (changes.all, changes.set.len(), changes.gone.len());

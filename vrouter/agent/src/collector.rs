@@ -107,7 +107,7 @@ impl Denials {
 }
 
 /// Logs the `n`th connection that policy cut since the last look.
-fn tell(denial: &Denial, shared: &Shared, n: usize) {
+fn log_cut(denial: &Denial, shared: &Shared, n: usize) {
     if n > CUTS_TOLD {
         return;
     }
@@ -154,7 +154,7 @@ impl Collector {
                         Event::Denied(denial) => {
                             if denial.cut {
                                 cut += 1;
-                                tell(&denial, &shared, cut);
+                                log_cut(&denial, &shared, cut);
                             }
                             to.note(denial);
                         }

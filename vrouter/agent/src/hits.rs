@@ -23,7 +23,7 @@ const PAGE: usize = 4096;
 
 /// Everything counted before a number came to mean what it means now.
 #[derive(Default)]
-pub struct Before {
+pub struct RetiredHits {
     compiled: Option<Arc<Compiled>>,
     rules: FxHashMap<u32, Sum>,
     unmatched: BTreeMap<InterfaceId, (Key, [Sum; 2])>,
@@ -59,7 +59,7 @@ impl Sources<'_> {
     }
 }
 
-impl Before {
+impl RetiredHits {
     /// Takes notice of tables about to be published and of the workloads behind interfaces.
     pub fn notice<'a>(
         &mut self,
@@ -111,17 +111,17 @@ fn same_rule(a: &RuleInfo, b: &RuleInfo) -> bool {
 }
 
 /// The sums at one moment.
-pub struct Now<'a> {
+pub struct HitTotals<'a> {
     sources: &'a Sources<'a>,
-    before: &'a Before,
+    before: &'a RetiredHits,
     live: FxHashMap<u32, Sum>,
 }
 
-impl<'a> Now<'a> {
+impl<'a> HitTotals<'a> {
     /// Reads all sessions once.
     pub fn new(
         sources: &'a Sources<'a>,
-        before: &'a Before,
+        before: &'a RetiredHits,
         flows: &FlowTable,
         now_ms: u64,
     ) -> Self {
@@ -235,8 +235,8 @@ mod tests {
         let mut session = NewSession::of(FlowKey::v4(1, 2, 17, 3, 4), 1, seen);
         session.rules = [9, 0];
         flows.insert(&session, 0).unwrap();
-        let before = Before::default();
-        let now = Now::new(&sources, &before, &flows, 0);
+        let before = RetiredHits::default();
+        let now = HitTotals::new(&sources, &before, &flows, 0);
         let sum = Sum {
             packets: 14,
             bytes: 1400,
@@ -264,12 +264,12 @@ mod tests {
             capacity: 64,
             ..Config::default()
         });
-        let mut before = Before::default();
+        let mut before = RetiredHits::default();
         before.notice(&compiled, [(id, &old)].into_iter(), &sources);
         worker.unmatched(id, Direction::Egress).add(7, 70);
         before.notice(&compiled, [(id, &old)].into_iter(), &sources);
-        let packets = |before: &Before, direction| {
-            let now = Now::new(&sources, before, &flows, 0);
+        let packets = |before: &RetiredHits, direction| {
+            let now = HitTotals::new(&sources, before, &flows, 0);
             now.unmatched(id, direction).packets
         };
         assert_eq!(packets(&before, Direction::Egress), 7);

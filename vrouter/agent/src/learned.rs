@@ -2,7 +2,7 @@
 
 use crossbeam::channel::{Receiver, never, unbounded};
 use vrouter_core::learned::{Changes, Exit, Hops};
-use vrouter_io::learned::{Learned, LearnedWatch, Told};
+use vrouter_io::learned::{Learned, LearnedWatch, RouteReport};
 
 /// `rtm_protocol` of BIRD's routes (`linux/rtnetlink.h`).
 const BIRD: u8 = 12;
@@ -13,7 +13,9 @@ const AT_ONCE: usize = 65_536;
 ///
 /// # Errors
 /// See [`LearnedWatch::start`].
-pub(crate) fn watch(bird: bool) -> vrouter_io::Result<(Option<LearnedWatch>, Receiver<Told>)> {
+pub(crate) fn watch(
+    bird: bool,
+) -> vrouter_io::Result<(Option<LearnedWatch>, Receiver<RouteReport>)> {
     if !bird {
         return Ok((None, never()));
     }
@@ -24,19 +26,19 @@ pub(crate) fn watch(bird: bool) -> vrouter_io::Result<(Option<LearnedWatch>, Rec
 }
 
 /// What was told, with what was told meanwhile, in this node's terms: `tun` leads to tunnels.
-pub(crate) fn gather(first: Told, more: &Receiver<Told>, tun: u32) -> Changes {
+pub(crate) fn gather(first: RouteReport, more: &Receiver<RouteReport>, tun: u32) -> Changes {
     let mut changes = Changes::default();
     let mut next = Some(first);
     while let Some(told) = next {
         let routes = match told {
-            Told::All(routes) => {
+            RouteReport::All(routes) => {
                 changes = Changes {
                     all: true,
                     ..Changes::default()
                 };
                 routes
             }
-            Told::Changes(routes) => routes,
+            RouteReport::Changes(routes) => routes,
         };
         for route in routes {
             let hops = hops(&route, tun);
@@ -84,15 +86,16 @@ mod tests {
             ..learned(prefix, 1, None)
         };
         let (tell, more) = unbounded();
-        let first = Told::Changes(vec![learned("10.0.0.0/24", 2, None)]);
+        let first = RouteReport::Changes(vec![learned("10.0.0.0/24", 2, None)]);
         let all = vec![
             learned("10.0.1.0/24", 7, Some("172.16.0.2")),
             learned("10.0.2.0/24", 2, Some("172.16.0.1")),
             // By the TUN to nobody.
             learned("10.0.3.0/24", 7, None),
         ];
-        tell.send(Told::All(all)).unwrap();
-        tell.send(Told::Changes(vec![gone("10.0.2.0/24")])).unwrap();
+        tell.send(RouteReport::All(all)).unwrap();
+        tell.send(RouteReport::Changes(vec![gone("10.0.2.0/24")]))
+            .unwrap();
         let changes = gather(first, &more, 7);
         assert!(changes.all);
         let node = Exit::Node("172.16.0.2".parse().unwrap());

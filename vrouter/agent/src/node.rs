@@ -16,7 +16,7 @@ use vrouter_dataplane::tables::Tables;
 use vrouter_io::any::AnyDevice;
 
 use crate::collector::Collector;
-use crate::hits::{Before, Sources};
+use crate::hits::{RetiredHits, Sources};
 use crate::host::Host;
 use crate::pods::Pods;
 use crate::tunnels;
@@ -35,7 +35,7 @@ pub struct LocalNode {
     /// What the packet path tells.
     pub collector: Collector,
     /// What rules matched before their numbers meant what they mean now.
-    pub hits: Before,
+    pub hits: RetiredHits,
 }
 
 impl LocalNode {

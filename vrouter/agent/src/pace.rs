@@ -17,9 +17,9 @@ const SHORT: Duration = Duration::from_micros(50);
 /// that answers a packet takes some hundred, one that computes takes milliseconds.
 const PUT_ASIDE: Duration = Duration::from_micros(1_500);
 /// How long a worker that was put aside keeps from spinning and lending, at first.
-const MODESTY: Duration = Duration::from_millis(10);
+const SPIN_PAUSE: Duration = Duration::from_millis(10);
 /// And at most, when it happens again and again.
-const MODESTY_LIMIT: Duration = Duration::from_millis(640);
+const SPIN_PAUSE_LIMIT: Duration = Duration::from_millis(640);
 
 /// One worker's pace.
 #[derive(Debug)]
@@ -31,8 +31,8 @@ pub struct Pace {
     /// When it looked last, if nothing was done since.
     last_look: Option<Instant>,
     /// How long it is modest, or was the last time.
-    modesty: Duration,
-    modest_until: Instant,
+    pause: Duration,
+    paused_until: Instant,
 }
 
 impl Pace {
@@ -43,8 +43,8 @@ impl Pace {
             budget: limit.min(SHORT),
             last_packet: now,
             last_look: None,
-            modesty: Duration::ZERO,
-            modest_until: now,
+            pause: Duration::ZERO,
+            paused_until: now,
         }
     }
 
@@ -58,15 +58,15 @@ impl Pace {
     pub fn rests(&mut self, now: Instant) -> bool {
         let last = self.last_look.replace(now);
         if last.is_some_and(|last| now.duration_since(last) > PUT_ASIDE) {
-            let again = now < self.modest_until + self.modesty;
-            self.modesty = if again {
-                MODESTY_LIMIT.min(self.modesty * 2)
+            let again = now < self.paused_until + self.pause;
+            self.pause = if again {
+                SPIN_PAUSE_LIMIT.min(self.pause * 2)
             } else {
-                MODESTY
+                SPIN_PAUSE
             };
-            self.modest_until = now + self.modesty;
+            self.paused_until = now + self.pause;
         }
-        let budget = if self.is_modest(now) {
+        let budget = if self.is_paused(now) {
             self.limit.min(SHORT)
         } else {
             self.budget
@@ -76,7 +76,7 @@ impl Pace {
 
     /// Whether others may have the core before the next look.
     pub fn lends(&self, now: Instant) -> bool {
-        !self.is_modest(now)
+        !self.is_paused(now)
     }
 
     /// A sleep that began at the last look has ended.
@@ -90,8 +90,8 @@ impl Pace {
         self.last_look = None;
     }
 
-    fn is_modest(&self, now: Instant) -> bool {
-        now < self.modest_until
+    fn is_paused(&self, now: Instant) -> bool {
+        now < self.paused_until
     }
 }
 
@@ -177,7 +177,7 @@ mod tests {
         now += us(500);
         assert_eq!(spin(&mut pace, now), now + SHORT);
         // It tries again in the end.
-        now += MODESTY;
+        now += SPIN_PAUSE;
         now = hurried(&mut pace, now);
         assert!(pace.lends(now));
         assert_eq!(spin(&mut pace, now), now + LIMIT);
@@ -202,7 +202,7 @@ mod tests {
         assert!(!pace.rests(now + us(5)));
         now += us(4_000);
         pace.rests(now);
-        assert!(pace.lends(now + MODESTY));
+        assert!(pace.lends(now + SPIN_PAUSE));
     }
 
     #[test]

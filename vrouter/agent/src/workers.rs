@@ -116,7 +116,7 @@ impl Workers {
     /// Gives each worker its queue of an interface.
     pub fn add(&self, id: InterfaceId, queues: impl IntoIterator<Item = AnyDevice>) {
         for (handle, device) in self.handles.iter().zip(queues) {
-            handle.tell(Command::Add(id, device));
+            handle.send(Command::Add(id, device));
         }
     }
 
@@ -124,7 +124,7 @@ impl Workers {
     pub fn remove(&self, id: InterfaceId) {
         let (done, all_done) = bounded(self.handles.len());
         for handle in &self.handles {
-            handle.tell(Command::Remove(id, done.clone()));
+            handle.send(Command::Remove(id, done.clone()));
         }
         drop(done);
         while all_done.recv().is_ok() {}
@@ -157,7 +157,7 @@ impl Workers {
     /// Ends all loops and closes their devices.
     pub fn stop(&mut self) {
         for handle in &self.handles {
-            handle.tell(Command::Stop);
+            handle.send(Command::Stop);
         }
         for handle in &mut self.handles {
             if let Some(thread) = handle.thread.take() {
@@ -169,7 +169,7 @@ impl Workers {
 }
 
 impl Handle {
-    fn tell(&self, command: Command) {
+    fn send(&self, command: Command) {
         // A worker that is gone has reported so; what it is told is of no use any more.
         let _ = self.commands.send(command);
         self.wake();

@@ -31,7 +31,7 @@ impl Services {
             Some(cidr) => vec![cidr.trunc()],
             None => cidrs(&configuration.service_cluster_ips),
         };
-        let asked = Asked {
+        let asked = AdvertisedServices {
             cluster: !cluster.is_empty(),
             external: cidrs(&configuration.service_external_ips),
             balanced: cidrs(&configuration.service_load_balancer_ips),
@@ -106,7 +106,7 @@ impl Services {
 }
 
 /// What BGPConfiguration asks of services.
-struct Asked {
+struct AdvertisedServices {
     cluster: bool,
     external: Vec<IpNet>,
     balanced: Vec<IpNet>,
@@ -132,7 +132,7 @@ fn parsed(texts: &[String]) -> impl Iterator<Item = IpAddr> {
     texts.iter().filter_map(|text| text.parse().ok())
 }
 
-impl Asked {
+impl AdvertisedServices {
     /// Whether this node tells of the service's addresses.
     fn is_told(&self, service: &Service, slices: &[&EndpointSlice], node: &str) -> bool {
         let spec = &service.spec;

@@ -18,7 +18,7 @@ use crate::kernel::KernelRoute;
 use crate::learned::{Changes, Hops};
 use crate::observed::{Attached, Endpoint, Endpoints, Observed, Socket};
 use crate::plan;
-use crate::rib::Way;
+use crate::rib::NextHops;
 use crate::statics::{By, Nodes};
 use crate::step::Step;
 use crate::wanted::Wanted;
@@ -292,7 +292,7 @@ pub fn add_routes(
     routes: &[(IpNet, Nodes)],
 ) -> Result<(), String> {
     settle(observed, node)?;
-    let mut ways: BTreeMap<By, Way> = BTreeMap::new();
+    let mut ways: BTreeMap<By, NextHops> = BTreeMap::new();
     for (prefix, nodes) in routes {
         if nodes.is_empty() {
             return Err(format!("{prefix}: names no node"));
@@ -359,8 +359,8 @@ pub fn learn(
     } else {
         named.into_iter().collect()
     };
-    let mut ways: BTreeMap<By, Way> = BTreeMap::new();
-    let mut by_hops: FxHashMap<&Hops, Way> = FxHashMap::default();
+    let mut ways: BTreeMap<By, NextHops> = BTreeMap::new();
+    let mut by_hops: FxHashMap<&Hops, NextHops> = FxHashMap::default();
     let view = View { observed, wanted };
     for (_, hops) in set.values() {
         if !by_hops.contains_key(hops) {

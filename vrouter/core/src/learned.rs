@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 use vrouter_dataplane::adjacency::Adjacency;
 
 use crate::forwarding::View;
-use crate::rib::Way;
+use crate::rib::NextHops;
 
 /// The weights of a group add up to this at most.
 const SHARES: u32 = 64;
@@ -99,7 +99,7 @@ impl Changes {
 
 impl View<'_> {
     /// The way by a learned route's hops.
-    pub(crate) fn learned_way(&self, hops: &Hops) -> Way {
+    pub(crate) fn learned_way(&self, hops: &Hops) -> NextHops {
         let adjacency = |exit: Exit| match exit {
             Exit::Host => self.to_node("", IpAddr::from([0; 4]), None),
             Exit::Node(remote) => {
@@ -108,7 +108,7 @@ impl View<'_> {
             }
         };
         let all = hops.0.iter();
-        Way::weighted(
+        NextHops::weighted(
             all.map(|(exit, share)| (adjacency(*exit), *share))
                 .collect::<Vec<(Adjacency, u8)>>(),
         )

@@ -13,7 +13,7 @@ use policy::compile::Compiled;
 use vrouter_dataplane::tables::Tables;
 
 use crate::forwarding::{Contents, Forwarding};
-use crate::rib::{Change, Rib, TooManyAdjacencies, Way};
+use crate::rib::{Change, NextHops, Rib, TooManyAdjacencies};
 use crate::statics::{By, Ways};
 use crate::step::Step;
 
@@ -198,8 +198,8 @@ impl Publication {
     /// Too many different adjacencies; nothing is changed then.
     pub(crate) fn add<'a>(
         &mut self,
-        routes: impl IntoIterator<Item = (IpNet, &'a Way)>,
-        ways: &BTreeMap<By, Way>,
+        routes: impl IntoIterator<Item = (IpNet, &'a NextHops)>,
+        ways: &BTreeMap<By, NextHops>,
     ) -> Result<(), TooManyAdjacencies> {
         let change = self.rib.prepare_static(routes)?;
         self.begin(change, ways);
@@ -212,8 +212,8 @@ impl Publication {
     /// Too many different adjacencies; nothing is changed then.
     pub(crate) fn learn<'a>(
         &mut self,
-        routes: impl IntoIterator<Item = (IpNet, u32, &'a Way)>,
-        ways: &BTreeMap<By, Way>,
+        routes: impl IntoIterator<Item = (IpNet, u32, &'a NextHops)>,
+        ways: &BTreeMap<By, NextHops>,
     ) -> Result<(), TooManyAdjacencies> {
         let change = self.rib.prepare_learned(routes)?;
         if !change.is_empty() {
@@ -222,7 +222,7 @@ impl Publication {
         Ok(())
     }
 
-    fn begin(&mut self, change: Change, ways: &BTreeMap<By, Way>) {
+    fn begin(&mut self, change: Change, ways: &BTreeMap<By, NextHops>) {
         for (by, way) in ways {
             self.ways.insert(by.clone(), way.clone());
         }

@@ -6,7 +6,7 @@
 //! is used again only after workers have seen a generation without it ([`Rib::collect`]).
 //!
 //! Routes are of three sorts: those the resources ask for, compared as a whole, *static* ones, of which
-//! there may be a million: they are changed one by one and are known only by the way ([`Way`]) they share
+//! there may be a million: they are changed one by one and are known only by the way ([`NextHops`]) they share
 //! with many others, and *learned* ones, which are kept where another sort has their prefix.
 
 use std::collections::{BTreeMap, HashMap};
@@ -29,11 +29,11 @@ pub struct TooManyAdjacencies;
 
 /// Where packets to a prefix go: one way, or several that share the flows.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Way(Vec<(Adjacency, u8)>);
+pub struct NextHops(Vec<(Adjacency, u8)>);
 
-impl Way {
+impl NextHops {
     /// One way.
-    pub fn one(adjacency: Adjacency) -> Self {
+    pub fn single(adjacency: Adjacency) -> Self {
         Self(vec![(adjacency, 1)])
     }
 
@@ -262,7 +262,10 @@ impl Rib {
             if before.is_some_and(|id| self.adjacencies[id.index()] == *adjacency) {
                 continue;
             }
-            match self.hold(&Way::one(adjacency.clone()), &mut change.new_adjacencies) {
+            match self.hold(
+                &NextHops::single(adjacency.clone()),
+                &mut change.new_adjacencies,
+            ) {
                 Ok(id) => change.set.push((*prefix, id)),
                 Err(error) => {
                     self.abandon(&change);
@@ -281,11 +284,11 @@ impl Rib {
     /// Too many different adjacencies; nothing is changed then.
     pub fn prepare_static<'a>(
         &mut self,
-        routes: impl IntoIterator<Item = (IpNet, &'a Way)>,
+        routes: impl IntoIterator<Item = (IpNet, &'a NextHops)>,
     ) -> Result<Change, TooManyAdjacencies> {
         let mut change = Change::default();
         // Long runs of routes share their way.
-        let mut last: Option<(&Way, AdjacencyId)> = None;
+        let mut last: Option<(&NextHops, AdjacencyId)> = None;
         for (prefix, way) in routes {
             if self.resources.contains_key(&prefix) {
                 continue;
@@ -317,7 +320,7 @@ impl Rib {
     /// Too many different adjacencies; nothing is changed then.
     pub fn prepare_learned<'a>(
         &mut self,
-        routes: impl IntoIterator<Item = (IpNet, u32, &'a Way)>,
+        routes: impl IntoIterator<Item = (IpNet, u32, &'a NextHops)>,
     ) -> Result<Change, TooManyAdjacencies> {
         let mut change = Change::default();
         for (prefix, metric, way) in routes {
@@ -337,7 +340,7 @@ impl Rib {
     }
 
     /// The place of a way, if it has one.
-    fn place(&self, way: &Way) -> Option<AdjacencyId> {
+    fn place(&self, way: &NextHops) -> Option<AdjacencyId> {
         if let [(one, _)] = way.0.as_slice() {
             return self.places.get(one).copied();
         }
@@ -352,7 +355,7 @@ impl Rib {
     }
 
     /// Whether a prefix goes by that way.
-    pub fn has_place(&self, way: &Way) -> bool {
+    pub fn has_place(&self, way: &NextHops) -> bool {
         self.place(way).is_some()
     }
 
@@ -369,7 +372,7 @@ impl Rib {
     }
 
     /// All learned routes that go by `way`, with their metrics.
-    pub fn learned_by(&self, way: &Way) -> Vec<(IpNet, u32)> {
+    pub fn learned_by(&self, way: &NextHops) -> Vec<(IpNet, u32)> {
         let Some(place) = self.place(way) else {
             return Vec::new();
         };
@@ -379,7 +382,7 @@ impl Rib {
     }
 
     /// The place of a way, made if need be, with one use more.
-    fn hold(&mut self, way: &Way, made: &mut bool) -> Result<AdjacencyId, TooManyAdjacencies> {
+    fn hold(&mut self, way: &NextHops, made: &mut bool) -> Result<AdjacencyId, TooManyAdjacencies> {
         let [(one, _)] = way.0.as_slice() else {
             let mut members = Vec::with_capacity(way.0.len());
             for (adjacency, share) in shares(way) {
@@ -548,7 +551,7 @@ impl Rib {
     }
 
     /// All static routes that go by `way`.
-    pub fn static_by(&self, way: &Way) -> Vec<IpNet> {
+    pub fn static_by(&self, way: &NextHops) -> Vec<IpNet> {
         let every = [IpNet::V4(Default::default()), IpNet::V6(Default::default())];
         let place = self.place(way);
         let mut all: Vec<IpNet> = every
@@ -577,7 +580,7 @@ impl Rib {
 }
 
 /// Every share of every adjacency of a way.
-fn shares(way: &Way) -> impl Iterator<Item = (&Adjacency, u8)> {
+fn shares(way: &NextHops) -> impl Iterator<Item = (&Adjacency, u8)> {
     let all = way.0.iter();
     all.flat_map(|(adjacency, shares)| (0..*shares).map(move |share| (adjacency, share)))
 }

@@ -10,7 +10,7 @@ use vrouter_dataplane::adjacency::Adjacency;
 use crate::desired::Desired;
 use crate::forwarding::View;
 use crate::learned::Hops;
-use crate::rib::Way;
+use crate::rib::NextHops;
 
 /// The nodes a static route goes by, in the order of their names.
 pub type Nodes = Vec<String>;
@@ -27,22 +27,22 @@ pub enum By {
 /// The ways in use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ways {
-    ways: BTreeMap<By, Way>,
+    ways: BTreeMap<By, NextHops>,
 }
 
 impl Ways {
     /// A way as it was last.
-    pub fn find(&self, by: &By) -> Option<&Way> {
+    pub fn find(&self, by: &By) -> Option<&NextHops> {
         self.ways.get(by)
     }
 
     /// Notes a way.
-    pub fn insert(&mut self, by: By, way: Way) {
+    pub fn insert(&mut self, by: By, way: NextHops) {
         self.ways.insert(by, way);
     }
 
     /// Forgets the ways that are in use no longer.
-    pub fn retain(&mut self, used: impl Fn(&Way) -> bool) {
+    pub fn retain(&mut self, used: impl Fn(&NextHops) -> bool) {
         self.ways.retain(|_, way| used(way));
     }
 
@@ -53,7 +53,7 @@ impl Ways {
             By::Nodes(family, nodes) => {
                 let left = nodes.iter();
                 let left = left.filter_map(|node| view.to_peer(node, *family).ok());
-                Way::several(left.collect())
+                NextHops::several(left.collect())
             }
             By::Hops(hops) => view.learned_way(hops),
         };
@@ -67,7 +67,7 @@ impl Ways {
     pub fn changes<'a>(
         &'a self,
         next: &'a Ways,
-    ) -> impl Iterator<Item = (&'a By, &'a Way, &'a Way)> {
+    ) -> impl Iterator<Item = (&'a By, &'a NextHops, &'a NextHops)> {
         let pairs = self.ways.iter();
         pairs.filter_map(|(by, old)| {
             let new = next.ways.get(by)?;
@@ -81,10 +81,10 @@ impl View<'_> {
     ///
     /// # Errors
     /// Which node cannot be reached by a tunnel, and why.
-    pub fn way(&self, nodes: &[String], family: Family) -> Result<Way, String> {
+    pub fn way(&self, nodes: &[String], family: Family) -> Result<NextHops, String> {
         let adjacencies = nodes.iter().map(|node| self.to_peer(node, family));
         let adjacencies: Result<Vec<_>, _> = adjacencies.collect();
-        adjacencies.map(Way::several)
+        adjacencies.map(NextHops::several)
     }
 
     /// The tunnel to a node; packets as they are would need a route in every router underway.

@@ -131,12 +131,12 @@ struct Answer {
 
 /// What the policies on a new flow's way said, to be counted once its fate is known.
 #[derive(Default)]
-pub(crate) struct Asked {
+pub(crate) struct PolicyAnswers {
     answers: [Option<Answer>; Self::MOST],
     count: usize,
 }
 
-impl Asked {
+impl PolicyAnswers {
     /// Policies a flow meets at most: `preDNAT`, forwarded in, out of a workload, into one, out.
     const MOST: usize = 5;
 
@@ -188,7 +188,7 @@ pub(crate) fn decide(
     tuple: &PacketTuple,
     hash: u64,
     untracked: bool,
-    asked: &mut Asked,
+    asked: &mut PolicyAnswers,
 ) -> Result<Decision, Refusal> {
     let forward = tables
         .route(tuple.destination, hash)
@@ -272,7 +272,7 @@ pub(crate) fn untracked(
     origin: Origin,
     tuple: &PacketTuple,
     hash: u64,
-    asked: &mut Asked,
+    asked: &mut PolicyAnswers,
 ) -> Option<Result<(), Refusal>> {
     let (endpoint, direction) = match origin {
         Origin::Workload(_) => return None,
@@ -328,7 +328,7 @@ fn refuse_local_source(
 struct Ask<'a> {
     tables: &'a Tables,
     tuple: &'a PacketTuple,
-    asked: &'a mut Asked,
+    asked: &'a mut PolicyAnswers,
 }
 
 impl Ask<'_> {

@@ -28,12 +28,12 @@ pub enum Connection {
     /// Resource files.
     Directory(PathBuf),
     /// etcd v3, in Calico's layout.
-    Etcd(Etcd),
+    Etcd(EtcdSettings),
 }
 
 /// How an etcd is reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Etcd {
+pub struct EtcdSettings {
     /// `http://host:port` or `https://host:port`; any of them will do.
     pub endpoints: Vec<String>,
     /// Name and password.
@@ -241,7 +241,7 @@ impl Settings {
         Connection::Directory(path)
     }
 
-    fn etcd(self) -> Result<Etcd, StoreError> {
+    fn etcd(self) -> Result<EtcdSettings, StoreError> {
         let refuse = |setting: &str, reason: String| {
             Err(StoreError::Setting {
                 setting: setting.to_owned(),
@@ -294,7 +294,7 @@ impl Settings {
                 return refuse("ETCD_USERNAME", "must be set beside ETCD_PASSWORD".into());
             }
         };
-        Ok(Etcd {
+        Ok(EtcdSettings {
             endpoints,
             user,
             ca,

@@ -24,7 +24,7 @@ mod rules;
 mod store;
 
 pub use around::initialize;
-pub use connection::{Connection, Etcd, Lookup};
+pub use connection::{Connection, EtcdSettings, Lookup};
 pub use directory::{Directory, Timing};
 pub use error::StoreError;
 pub use etcd::{EtcdStore, Lease};

@@ -2,7 +2,7 @@
 //! beside another, what must be beside it, and what is built in. Every store keeps them; they are
 //! Calico's clients'.
 //!
-//! A rule looks at other resources through [`Beside`], and the store sees to it that what was
+//! A rule looks at other resources through [`StoreView`], and the store sees to it that what was
 //! looked at still holds when the change is made: a directory is locked, and etcd makes the change
 //! only if nothing of it was written since. Of two changes that exclude each other and are made at
 //! the same moment, the first wins and the second is refused. Calico's own clients look first and
@@ -29,7 +29,7 @@ const NAMED: usize = 5;
 
 /// What is in a store beside the resource that changes; what was looked at must hold until the
 /// change is made.
-pub(crate) trait Beside {
+pub(crate) trait StoreView {
     /// The resources of a kind that have no fault.
     fn all(&self, kind: Kind) -> Result<Vec<Resource>, StoreError>;
 
@@ -38,7 +38,7 @@ pub(crate) trait Beside {
 }
 
 /// Whether a resource may be made.
-pub(crate) fn create(new: &Resource, beside: &dyn Beside) -> Result<(), StoreError> {
+pub(crate) fn create(new: &Resource, beside: &dyn StoreView) -> Result<(), StoreError> {
     if built_in(&new.key()).is_some() {
         return Err(StoreError::AlreadyExists { key: new.key() });
     }
@@ -62,7 +62,7 @@ pub(crate) fn create(new: &Resource, beside: &dyn Beside) -> Result<(), StoreErr
 pub(crate) fn update(
     before: &Resource,
     new: &Resource,
-    beside: &dyn Beside,
+    beside: &dyn StoreView,
 ) -> Result<(), StoreError> {
     if tier_of(before) != tier_of(new) {
         in_a_tier(new, beside)?;
@@ -112,7 +112,7 @@ fn use_name(allowed: &AllowedUse) -> String {
 }
 
 /// A pool may stand over blocks that are there if they are of its size.
-fn fits_its_blocks(pool: &IpPool, beside: &dyn Beside) -> Result<(), StoreError> {
+fn fits_its_blocks(pool: &IpPool, beside: &dyn StoreView) -> Result<(), StoreError> {
     let (cidr, size) = (pool.spec.cidr, pool.spec.block_size);
     for block in beside.all(Kind::IpamBlock)? {
         let value = serde_json::to_value(&block).unwrap_or_default();
@@ -136,7 +136,7 @@ fn fits_its_blocks(pool: &IpPool, beside: &dyn Beside) -> Result<(), StoreError>
 }
 
 /// A peer's filters must be there.
-fn with_its_filters(peer: &Resource, beside: &dyn Beside) -> Result<(), StoreError> {
+fn with_its_filters(peer: &Resource, beside: &dyn StoreView) -> Result<(), StoreError> {
     if peer.kind() != Kind::BgpPeer {
         return Ok(());
     }
@@ -160,7 +160,7 @@ fn with_its_filters(peer: &Resource, beside: &dyn Beside) -> Result<(), StoreErr
 }
 
 /// Whether what is there may go.
-pub(crate) fn delete(key: &Key, beside: &dyn Beside) -> Result<(), StoreError> {
+pub(crate) fn delete(key: &Key, beside: &dyn StoreView) -> Result<(), StoreError> {
     if key.kind != Kind::Tier {
         return Ok(());
     }
@@ -254,7 +254,7 @@ pub(crate) fn tier_of(resource: &Resource) -> Option<&str> {
 }
 
 /// A policy's tier must be there; the built-in ones always are.
-fn in_a_tier(policy: &Resource, beside: &dyn Beside) -> Result<(), StoreError> {
+fn in_a_tier(policy: &Resource, beside: &dyn StoreView) -> Result<(), StoreError> {
     match tier_of(policy) {
         Some(tier) if !is_built_in(tier) && !beside.has(&Key::global(Kind::Tier, tier))? => {
             Err(StoreError::Refused {

@@ -111,7 +111,7 @@ impl Control {
 
 /// What the control messages of a received datagram say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct ReceivedControl {
     /// Outer TOS or traffic class.
     pub(crate) tos: u8,
     /// Size of each datagram, 0 for one only (`UDP_GRO`).
@@ -121,8 +121,8 @@ pub(crate) struct Told {
 }
 
 /// Reads control messages; what is unknown or cut off is passed over.
-pub(crate) fn read(mut control: &[u8]) -> Told {
-    let mut told = Told::default();
+pub(crate) fn read(mut control: &[u8]) -> ReceivedControl {
+    let mut told = ReceivedControl::default();
     while let Some((kind, data, rest)) = next(control) {
         match kind {
             // IPv4 gives one byte, IPv6 an int.
@@ -186,7 +186,7 @@ mod tests {
         let told = read(&control.bytes[..control.len]);
         assert_eq!(
             told,
-            Told {
+            ReceivedControl {
                 tos: 0xb8,
                 segment: 1458,
                 network: 0,
@@ -203,7 +203,7 @@ mod tests {
         control.push(99, 99, [1, 2, 3]);
         control.push_tos(0x2e, false);
         assert_eq!(read(&control.bytes[..control.len]).tos, 0x2e);
-        assert_eq!(read(&[]), Told::default());
+        assert_eq!(read(&[]), ReceivedControl::default());
     }
 
     #[test]

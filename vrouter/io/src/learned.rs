@@ -64,7 +64,7 @@ pub struct Learned {
 
 /// What is told of routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Told {
+pub enum RouteReport {
     /// All there are.
     All(Vec<Learned>),
     /// What is new, different or gone since, in order.
@@ -79,12 +79,12 @@ pub struct LearnedWatch {
 }
 
 impl LearnedWatch {
-    /// Calls `tell` on a thread of its own: with all routes of `protocol` in the calling thread's
+    /// Calls `report` on a thread of its own: with all routes of `protocol` in the calling thread's
     /// namespace, then with each change.
     ///
     /// # Errors
     /// Out of file descriptors, or the kernel refuses to announce routes.
-    pub fn start(protocol: u8, tell: impl FnMut(Told) + Send + 'static) -> Result<Self> {
+    pub fn start(protocol: u8, report: impl FnMut(RouteReport) + Send + 'static) -> Result<Self> {
         let action = || "watch learned routes".to_owned();
         let mut socket = Socket::new(NETLINK_ROUTE).context(action)?;
         socket.bind_auto().context(action)?;
@@ -99,7 +99,7 @@ impl LearnedWatch {
             socket,
             question,
             protocol,
-            tell,
+            report,
             buffer: Vec::with_capacity(MESSAGE),
             changes: Vec::new(),
             reading: Some(Instant::now()),
@@ -142,7 +142,7 @@ struct Watcher<F> {
     /// Where all routes are asked for.
     question: Socket,
     protocol: u8,
-    tell: F,
+    report: F,
     buffer: Vec<u8>,
     /// Not told yet.
     changes: Vec<Learned>,
@@ -151,7 +151,7 @@ struct Watcher<F> {
     stop: Arc<AtomicBool>,
 }
 
-impl<F: FnMut(Told)> Watcher<F> {
+impl<F: FnMut(RouteReport)> Watcher<F> {
     fn run(&mut self) {
         let mut last: Option<Instant> = None;
         while !self.stop.load(Ordering::Relaxed) {
@@ -162,7 +162,7 @@ impl<F: FnMut(Told)> Watcher<F> {
                 self.changes.clear();
                 last = Some(now);
                 match self.read_all() {
-                    Ok(routes) => (self.tell)(Told::All(routes)),
+                    Ok(routes) => (self.report)(RouteReport::All(routes)),
                     // The kernel changed it under us, or has no memory.
                     Err(_) => self.reading = Some(now + SETTLE),
                 }
@@ -199,7 +199,7 @@ impl<F: FnMut(Told)> Watcher<F> {
             }
         }
         if !self.changes.is_empty() {
-            (self.tell)(Told::Changes(std::mem::take(&mut self.changes)));
+            (self.report)(RouteReport::Changes(std::mem::take(&mut self.changes)));
         }
         if self.reading.is_some() {
             std::thread::sleep(SETTLE);

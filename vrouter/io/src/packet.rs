@@ -28,7 +28,7 @@ const ALL: u32 = 1 << 18;
 /// whichever interface they come by.
 ///
 /// Each message is the ten bytes of `virtio_net_hdr`, then the frame; where in it the IP header is,
-/// its control message tells ([`crate::ancillary::Told::network`]).
+/// its control message tells ([`crate::ancillary::ReceivedControl::network`]).
 pub(crate) fn open(to: Ipv4Addr, protocol: u8, workers: usize) -> io::Result<Vec<Socket>> {
     let mut group = None;
     let sockets = (0..workers)

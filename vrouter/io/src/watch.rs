@@ -38,20 +38,23 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Calls `tell` on a thread of its own with every change in `netns`, or in the caller's
-    /// namespace. Announcements may be lost under load, so `tell` should lead to a fresh look
+    /// Calls `report` on a thread of its own with every change in `netns`, or in the caller's
+    /// namespace. Announcements may be lost under load, so `report` should lead to a fresh look
     /// rather than be the only source.
     ///
     /// # Errors
     /// The namespace cannot be entered, or out of file descriptors.
-    pub fn start(netns: Option<&Netns>, tell: impl FnMut(Change) + Send + 'static) -> Result<Self> {
+    pub fn start(
+        netns: Option<&Netns>,
+        report: impl FnMut(Change) + Send + 'static,
+    ) -> Result<Self> {
         match netns {
-            Some(netns) => netns.run(|| Self::start_here(tell))?,
-            None => Self::start_here(tell),
+            Some(netns) => netns.run(|| Self::start_here(report))?,
+            None => Self::start_here(report),
         }
     }
 
-    fn start_here(mut tell: impl FnMut(Change) + Send + 'static) -> Result<Self> {
+    fn start_here(mut report: impl FnMut(Change) + Send + 'static) -> Result<Self> {
         let action = || "watch for changes of interfaces and routes".to_owned();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
@@ -76,7 +79,7 @@ impl Watch {
                     if let NetlinkPayload::InnerMessage(inner) = message.payload
                         && let Some(change) = Change::read(&inner)
                     {
-                        tell(change);
+                        report(change);
                     }
                 }
             };

@@ -23,7 +23,7 @@ pub struct Served {
 
 /// What the client saw.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Asked {
+pub struct RoundTrips {
     /// Round trips.
     pub transactions: u64,
     /// Seconds.
@@ -62,7 +62,7 @@ fn echo(mut stream: TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn ask(to: SocketAddr, length: Duration) -> io::Result<Asked> {
+pub(super) fn ask(to: SocketAddr, length: Duration) -> io::Result<RoundTrips> {
     let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -82,7 +82,7 @@ pub(super) fn ask(to: SocketAddr, length: Duration) -> io::Result<Asked> {
         microseconds.push(before.elapsed().as_secs_f64() * 1e6);
     }
     let seconds = start.elapsed().as_secs_f64();
-    Ok(Asked {
+    Ok(RoundTrips {
         transactions: microseconds.len() as u64,
         seconds,
         latency: distribution(microseconds),

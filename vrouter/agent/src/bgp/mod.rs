@@ -59,7 +59,7 @@ enum Message {
     /// A resource is gone.
     Delete(Key),
     /// All that changed was told.
-    Whole,
+    InSync,
 }
 
 impl Bgp {
@@ -119,7 +119,7 @@ impl Bgp {
                 _ => Message::Upsert(Box::new(resource.clone())),
             },
             Event::Delete(key) if KINDS.contains(&key.kind) => Message::Delete(key.clone()),
-            Event::InSync => Message::Whole,
+            Event::InSync => Message::InSync,
             Event::Upsert(_)
             | Event::Delete(_)
             | Event::Fault { .. }
@@ -195,7 +195,7 @@ impl Work {
                 self.cluster.delete(&key);
                 self.changed = true;
             }
-            Message::Whole => {
+            Message::InSync => {
                 if std::mem::take(&mut self.changed) {
                     let event = supervisor::Event::Changed;
                     self.supervisor.notify(Instant::now(), event);

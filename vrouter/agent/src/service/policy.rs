@@ -13,7 +13,7 @@ use vrouter_dataplane::id::InterfaceId;
 
 use super::{Outcome, known, rules};
 use crate::agent::Agent;
-use crate::hits::Now;
+use crate::hits::HitTotals;
 use vrouter_core::observed::Endpoint;
 use vrouter_core::policies::endpoint_key;
 use vrouter_explain::Question;
@@ -71,7 +71,7 @@ fn reference(direction: Direction, info: Option<&RuleInfo>) -> RuleReference {
 pub(super) fn show(agent: &Agent, params: &ShowPolicy) -> Outcome<Page<EndpointPolicy>> {
     known(agent, params.endpoint.as_deref())?;
     let sources = agent.node.hit_sources();
-    let now = Now::new(
+    let now = HitTotals::new(
         &sources,
         &agent.node.hits,
         &agent.node.shared.flows,
@@ -103,7 +103,7 @@ fn cursor(endpoint: &Endpoint) -> String {
     format!("{}/{}", key.namespace, key.name)
 }
 
-fn row(agent: &Agent, endpoint: &Endpoint, now: &Now<'_>) -> EndpointPolicy {
+fn row(agent: &Agent, endpoint: &Endpoint, now: &HitTotals<'_>) -> EndpointPolicy {
     let local = &endpoint.local;
     let interface = endpoint.attached.as_ref().map(|attached| attached.id);
     let side = |direction| {
@@ -123,7 +123,7 @@ fn direction_of(
     applied: &Applied,
     direction: Direction,
     interface: Option<InterfaceId>,
-    now: &Now<'_>,
+    now: &HitTotals<'_>,
 ) -> PolicyDirection {
     let profiles = applied.profiles.iter().map(|profile| PolicyProfile {
         name: profile.name.to_string(),
@@ -143,7 +143,7 @@ fn direction_of(
     }
 }
 
-fn tier_of(applied: &AppliedTier, direction: Direction, now: &Now<'_>) -> PolicyTier {
+fn tier_of(applied: &AppliedTier, direction: Direction, now: &HitTotals<'_>) -> PolicyTier {
     let policies = applied.policies.iter().map(|one| {
         let policy = &one.policy;
         PolicyPolicy {
@@ -167,7 +167,7 @@ fn tier_of(applied: &AppliedTier, direction: Direction, now: &Now<'_>) -> Policy
     }
 }
 
-fn rows(rules: &[Rule], ids: &[RuleId], now: &Now<'_>) -> Vec<PolicyRule> {
+fn rows(rules: &[Rule], ids: &[RuleId], now: &HitTotals<'_>) -> Vec<PolicyRule> {
     let row = |(index, rule): (u32, &Rule)| PolicyRule {
         index,
         action: rule.action().to_string(),
@@ -206,7 +206,7 @@ mod tests {
     use vrouter_dataplane::counters::Counters;
     use vrouter_dataplane::hits::Hits as Counts;
 
-    use crate::hits::{Before, Sources};
+    use crate::hits::{RetiredHits, Sources};
     use vrouter_core::policies::Policies;
 
     const RESOURCES: &str = "
@@ -261,12 +261,12 @@ spec: {types: [Egress], egress: [{action: Deny, protocol: UDP}]}
             .unmatched(InterfaceId(4), Direction::Egress)
             .add(1, 60);
 
-        let before = Before::default();
+        let before = RetiredHits::default();
         let flows = FlowTable::new(Config {
             capacity: 64,
             ..Config::default()
         });
-        let now = Now::new(&sources, &before, &flows, 0);
+        let now = HitTotals::new(&sources, &before, &flows, 0);
         let id = Some(InterfaceId(4));
         let shown = direction_of(&ingress, Direction::Ingress, id, &now);
         assert_eq!(shown.tiers.len(), 1);

@@ -53,7 +53,7 @@ fn places_are_reused_only_after_collection() {
 #[test]
 fn groups_hold_their_members_and_let_them_go() {
     let mut rib = Rib::new();
-    let both = Way::several(vec![host(2), host(1), host(2)]);
+    let both = NextHops::several(vec![host(2), host(1), host(2)]);
     assert_eq!(both.0.len(), 2);
     let routes = ["10.0.0.0/24", "10.0.1.0/24"].map(net);
     let change = rib
@@ -81,11 +81,11 @@ fn groups_hold_their_members_and_let_them_go() {
 fn learned_routes_stand_behind_the_others_and_come_back() {
     let mut rib = Rib::new();
     let prefix = net("10.0.0.0/24");
-    let learn = |rib: &mut Rib, metric, way: &Way| {
+    let learn = |rib: &mut Rib, metric, way: &NextHops| {
         let change = rib.prepare_learned([(prefix, metric, way)]).unwrap();
         rib.commit(change);
     };
-    let (old, new) = (Way::one(host(1)), Way::one(host(2)));
+    let (old, new) = (NextHops::single(host(1)), NextHops::single(host(2)));
     learn(&mut rib, 7, &old);
     assert!(rib.is_learned(&prefix));
     // The same again is no change.
@@ -99,7 +99,9 @@ fn learned_routes_stand_behind_the_others_and_come_back() {
     rib.commit(change);
     assert_eq!(rib.find(&prefix).unwrap(), [&host(2)]);
     // So does a client's route.
-    let change = rib.prepare_static([(prefix, &Way::one(host(5)))]).unwrap();
+    let change = rib
+        .prepare_static([(prefix, &NextHops::single(host(5)))])
+        .unwrap();
     rib.commit(change);
     learn(&mut rib, 8, &old);
     assert_eq!(rib.find(&prefix).unwrap(), [&host(5)]);
@@ -117,7 +119,7 @@ fn learned_routes_stand_behind_the_others_and_come_back() {
 fn shares_are_members_of_a_group() {
     let mut rib = Rib::new();
     let prefix = net("10.0.0.0/24");
-    let way = Way::weighted(vec![(host(1), 3), (host(2), 1)]);
+    let way = NextHops::weighted(vec![(host(1), 3), (host(2), 1)]);
     let change = rib.prepare_learned([(prefix, 1, &way)]).unwrap();
     rib.commit(change);
     let id = rib.fib().lookup("10.0.0.1".parse().unwrap()).unwrap();

@@ -6,7 +6,7 @@ use policy::flow::{
     Direction as FlowDirection, Hit, InsertError, NO_ENDPOINT, NewSession, Touch, Verdict,
 };
 
-use crate::decide::{self, Asked, Decision, decide};
+use crate::decide::{self, Decision, PolicyAnswers, decide};
 use crate::drop::DropReason;
 use crate::graph::node;
 use crate::origin::Origin;
@@ -34,7 +34,7 @@ pub(super) fn classify(core: &mut Core, tables: &Tables, packet: &mut Packet) ->
     let origin = Origin::new(tables, packet.arrival, packet.headers.source);
     let tuple = tuple(&packet.headers);
     let (hash, untracked) = (packet.flow_hash(), packet.untracked);
-    let mut asked = Asked::default();
+    let mut asked = PolicyAnswers::default();
     match decide(tables, origin, &tuple, hash, untracked, &mut asked) {
         Ok(decision) => begin(core, tables, packet, &decision, &asked),
         Err(refusal) => {
@@ -51,7 +51,7 @@ fn begin(
     tables: &Tables,
     packet: &mut Packet,
     decision: &Decision,
-    asked: &Asked,
+    asked: &PolicyAnswers,
 ) -> Next {
     packet.adjacency = decision.forward;
     let Some(key) = packet.key.filter(|_| !packet.untracked) else {
@@ -119,7 +119,7 @@ fn renew(core: &mut Core, tables: &Tables, packet: &mut Packet, hit: Hit) -> Nex
         return Next::To(To::Classify);
     }
     let tuple = first_tuple(&flow, first_icmp(&packet.headers));
-    let mut asked = Asked::default();
+    let mut asked = PolicyAnswers::default();
     match session::decide_again(tables, &flow, &tuple, &mut asked) {
         Ok(decision) => {
             let paths = decision.paths(tables);

@@ -5,7 +5,7 @@ use encap::ip::Quoted;
 use policy::flow::{FlowKey, Touch, Verdict};
 
 use crate::adjacency::Adjacency;
-use crate::decide::{self, Asked};
+use crate::decide::{self, PolicyAnswers};
 use crate::drop::DropReason;
 use crate::graph::node;
 use crate::origin::Origin;
@@ -91,7 +91,7 @@ pub(super) fn resolve(core: &mut Core, tables: &Tables, packet: &mut Packet) -> 
 fn untracked(core: &mut Core, tables: &Tables, packet: &mut Packet) -> Option<Next> {
     let origin = Origin::new(tables, packet.arrival, packet.headers.source);
     let tuple = tuple(&packet.headers);
-    let mut asked = Asked::default();
+    let mut asked = PolicyAnswers::default();
     let verdict = decide::untracked(tables, origin, &tuple, packet.flow_hash(), &mut asked);
     asked.count(core, packet);
     Some(match verdict? {

@@ -8,7 +8,7 @@ use encap::tcp;
 use policy::flow::{Flow, Hit, Refresh, Session, SessionId, Verdict};
 use policy::model::PacketTuple;
 
-use crate::decide::{Asked, Decision, Refusal, decide};
+use crate::decide::{Decision, PolicyAnswers, Refusal, decide};
 use crate::drop::DropReason;
 use crate::events::{Denial, Event};
 use crate::id::InterfaceId;
@@ -54,7 +54,7 @@ pub(crate) fn still_allowed(
         .flow(hit.session, core.now)
         .ok_or(DropReason::IcmpErrorUnrelated)?;
     let tuple = first_tuple(&flow, icmp);
-    match decide_again(tables, &flow, &tuple, &mut Asked::default()) {
+    match decide_again(tables, &flow, &tuple, &mut PolicyAnswers::default()) {
         Ok(decision) => {
             refresh(core, tables, &flow, &decision);
             Ok(())
@@ -68,7 +68,7 @@ pub(crate) fn decide_again(
     tables: &Tables,
     flow: &Flow,
     tuple: &PacketTuple,
-    asked: &mut Asked,
+    asked: &mut PolicyAnswers,
 ) -> Result<Decision, Refusal> {
     let arrival = Arrival::by(tables, InterfaceId(flow.owners[0] as u16));
     let arrival = arrival.ok_or(DropReason::InterfaceDown)?;

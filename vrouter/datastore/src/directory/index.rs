@@ -20,7 +20,7 @@ pub(crate) enum Change {
 #[derive(Default)]
 struct File {
     /// What it says, or last said well.
-    resources: BTreeMap<Key, Said>,
+    resources: BTreeMap<Key, Definition>,
     /// What is wrong with it by itself.
     errors: Vec<ParseError>,
     notices: Vec<Notice>,
@@ -28,7 +28,7 @@ struct File {
     told: (Vec<ParseError>, Vec<Notice>),
 }
 
-struct Said {
+struct Definition {
     line: u32,
     resource: Resource,
 }
@@ -63,7 +63,7 @@ impl Index {
         doubtful.extend(self.sources_of(before.keys()));
         let mut events = Vec::new();
         for (name, change) in changes {
-            self.take(name, change, &mut events);
+            self.replace(name, change, &mut events);
         }
         doubtful.extend(self.sources_of(before.keys()));
         for name in doubtful {
@@ -129,7 +129,7 @@ impl Index {
     }
 
     /// Replaces what one file says.
-    fn take(&mut self, name: String, change: Change, events: &mut Vec<Event>) {
+    fn replace(&mut self, name: String, change: Change, events: &mut Vec<Event>) {
         let old = self.files.remove(&name).unwrap_or_default();
         for key in old.resources.keys() {
             if let Some(sources) = self.sources.get_mut(key) {
@@ -212,7 +212,7 @@ impl File {
         let mut resources = old.resources;
         resources.retain(|key, _| unnamed || faulty.contains(key));
         for located in parsed.resources {
-            let said = Said {
+            let said = Definition {
                 line: located.line,
                 resource: located.value,
             };

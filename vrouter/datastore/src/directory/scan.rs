@@ -155,7 +155,12 @@ impl Scanner {
                     self.unsettled(name, Some(Stamp::of(metadata)), now);
                 }
                 Found::File(path, metadata) => {
-                    changes.extend(self.look(name, path, metadata, writers.as_deref_mut()));
+                    changes.extend(self.read_if_changed(
+                        name,
+                        path,
+                        metadata,
+                        writers.as_deref_mut(),
+                    ));
                 }
                 Found::Faulty(reason) => changes.extend(self.fault(name, reason)),
             }
@@ -193,7 +198,7 @@ impl Scanner {
     }
 
     /// Reads the file unless it is sure that it says what it said.
-    fn look(
+    fn read_if_changed(
         &mut self,
         name: &str,
         path: &Path,

@@ -19,7 +19,7 @@ use crate::around;
 use crate::error::StoreError;
 use crate::event::Watch;
 use crate::report::{NoReports, NodeReports};
-use crate::rules::{self, Beside};
+use crate::rules::{self, StoreView};
 use crate::store::{Datastore, List, Scope, stamp};
 
 /// Held by whoever changes something.
@@ -239,7 +239,7 @@ impl Seen {
 }
 
 /// While the lock is held, it stays like that.
-impl Beside for Seen {
+impl StoreView for Seen {
     fn all(&self, kind: Kind) -> Result<Vec<Resource>, StoreError> {
         let of_kind = self.index.all().filter(|it| it.kind() == kind);
         Ok(of_kind.cloned().collect())

@@ -13,18 +13,18 @@ use vrouter_api::{Key, Kind, Resource};
 use super::session::PATIENCE;
 use super::{EtcdStore, decode, etcd_client_end, layout, range};
 use crate::error::StoreError;
-use crate::rules::Beside;
+use crate::rules::StoreView;
 use crate::store::Scope;
 
 /// The store, and what was looked at in it.
-pub(super) struct Looked<'a> {
+pub(super) struct TrackedReads<'a> {
     store: &'a EtcdStore,
     conditions: RefCell<Vec<Compare>>,
 }
 
-impl<'a> Looked<'a> {
-    pub(super) fn at(store: &'a EtcdStore) -> Looked<'a> {
-        Looked {
+impl<'a> TrackedReads<'a> {
+    pub(super) fn new(store: &'a EtcdStore) -> TrackedReads<'a> {
+        TrackedReads {
             store,
             conditions: RefCell::default(),
         }
@@ -36,7 +36,7 @@ impl<'a> Looked<'a> {
     }
 }
 
-impl Beside for Looked<'_> {
+impl StoreView for TrackedReads<'_> {
     fn all(&self, kind: Kind) -> Result<Vec<Resource>, StoreError> {
         let prefix = layout::prefix(kind, Scope::All);
         let inner = &self.store.inner;

@@ -28,12 +28,12 @@ use etcd_client::{
 use tokio::runtime::Runtime;
 use vrouter_api::{Key, Kind, Resource};
 
-use self::beside::Looked;
+use self::beside::TrackedReads;
 pub use self::lease::Lease;
 use self::reports::Reports;
 use self::session::{LARGEST_ANSWER, PATIENCE, Session};
 use crate::around;
-use crate::connection::Etcd as Settings;
+use crate::connection::EtcdSettings;
 use crate::error::StoreError;
 use crate::event::Watch;
 use crate::report::NodeReports;
@@ -70,7 +70,7 @@ impl EtcdStore {
     ///
     /// # Errors
     /// When no thread can be started for the connection.
-    pub fn new(settings: Settings, cache: Option<PathBuf>) -> Result<EtcdStore, StoreError> {
+    pub fn new(settings: EtcdSettings, cache: Option<PathBuf>) -> Result<EtcdStore, StoreError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("etcd")
@@ -160,7 +160,7 @@ impl EtcdStore {
         key: &Key,
         paths: &[String],
         revision: Option<&str>,
-        next: impl Fn(&Resource, &[u8], &Looked<'_>) -> Result<Option<Vec<u8>>, StoreError>,
+        next: impl Fn(&Resource, &[u8], &TrackedReads<'_>) -> Result<Option<Vec<u8>>, StoreError>,
     ) -> Result<(Resource, i64), StoreError> {
         let not_found = || StoreError::NotFound { key: key.clone() };
         let conflict = || StoreError::Conflict { key: key.clone() };
@@ -171,7 +171,7 @@ impl EtcdStore {
                 return Err(conflict());
             }
             let path = String::from_utf8_lossy(there.key()).into_owned();
-            let looked = Looked::at(self);
+            let looked = TrackedReads::new(self);
             let next = next(&before, there.value(), &looked)?;
             let (as_it_was, conditions) = (there.mod_revision(), looked.conditions());
             match self.change(&path, as_it_was, next.as_deref(), &conditions)? {
@@ -236,7 +236,7 @@ impl Datastore for EtcdStore {
         stamp::new(&mut new);
         let bytes = layout::encode(&new);
         for tries in 0..AGAIN {
-            let looked = Looked::at(self);
+            let looked = TrackedReads::new(self);
             if let Err(refused) = rules::create(resource, &looked) {
                 // What is there already is not asked whether it may be.
                 return match self.read(&layout::paths(&key)) {
@@ -245,7 +245,7 @@ impl Datastore for EtcdStore {
                 };
             }
             match self.change(&path, 0, Some(&bytes), &looked.conditions())? {
-                Outcome::Done(revision) => return Ok(at(new, revision)),
+                Outcome::Done(revision) => return Ok(with_revision(new, revision)),
                 Outcome::Refused(Some(_)) => return Err(StoreError::AlreadyExists { key }),
                 // Something beside it changed: the rules are asked again.
                 Outcome::Refused(None) => pause(tries),
@@ -267,7 +267,7 @@ impl Datastore for EtcdStore {
         if bare && let Some(before) = revision.and_then(|it| it.parse().ok()) {
             // Nothing of what is there is kept, so it need not be read.
             return match self.change(&path, before, Some(&layout::encode(resource)), &[])? {
-                Outcome::Done(now) => Ok(at(resource.clone(), now)),
+                Outcome::Done(now) => Ok(with_revision(resource.clone(), now)),
                 Outcome::Refused(None) => Err(StoreError::NotFound { key }),
                 Outcome::Refused(Some(_)) => Err(StoreError::Conflict { key }),
             };
@@ -278,12 +278,12 @@ impl Datastore for EtcdStore {
             new
         };
         let paths = std::slice::from_ref(&path);
-        let encoded = |before: &Resource, raw: &[u8], beside: &Looked<'_>| {
+        let encoded = |before: &Resource, raw: &[u8], beside: &TrackedReads<'_>| {
             rules::update(before, resource, beside)?;
             Ok(Some(layout::encode_over(&next(before), before, raw)))
         };
         let (before, now) = self.replace(&key, paths, revision, encoded)?;
-        Ok(at(next(&before), now))
+        Ok(with_revision(next(&before), now))
     }
 
     fn delete(&self, key: &Key, revision: Option<&str>) -> Result<Resource, StoreError> {
@@ -369,7 +369,7 @@ fn decode(there: &KeyValue) -> Result<Resource, StoreError> {
     }
 }
 
-fn at(mut resource: Resource, revision: i64) -> Resource {
+fn with_revision(mut resource: Resource, revision: i64) -> Resource {
     resource.metadata_mut().resource_version = Some(revision.to_string());
     resource
 }

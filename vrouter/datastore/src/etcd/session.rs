@@ -12,7 +12,7 @@ use etcd_client::{Certificate, Client, ConnectOptions, Error, Identity, TlsOptio
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::connection::Etcd as Settings;
+use crate::connection::EtcdSettings;
 use crate::error::StoreError;
 
 /// How long a connection may take.
@@ -38,14 +38,14 @@ pub(super) enum Failure {
 
 /// The endpoints and who talks to one of them.
 pub(super) struct Session {
-    settings: Settings,
+    settings: EtcdSettings,
     /// Which endpoint is in use; whoever finds it failing moves on.
     current: AtomicUsize,
     client: Mutex<Option<(usize, Client)>>,
 }
 
 impl Session {
-    pub(super) fn new(settings: Settings) -> Session {
+    pub(super) fn new(settings: EtcdSettings) -> Session {
         Session {
             settings,
             current: AtomicUsize::new(0),

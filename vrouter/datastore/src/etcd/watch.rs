@@ -209,11 +209,11 @@ impl Following {
         };
         self.state.insert(path.into(), known);
         self.stale();
-        self.tell(path, there.value(), revision).await
+        self.report(path, there.value(), revision).await
     }
 
     /// Tells what is at a path, if it is of our kinds.
-    async fn tell(&mut self, path: &str, value: &[u8], revision: i64) -> Result<bool, Finished> {
+    async fn report(&mut self, path: &str, value: &[u8], revision: i64) -> Result<bool, Finished> {
         if !layout::kind_at(path).is_some_and(|kind| self.kinds.contains(&kind)) {
             return Ok(false);
         }
@@ -405,7 +405,7 @@ impl Following {
         tracing::info!(keys = state.len(), "starting from the cache");
         self.started = true;
         for (path, known) in &state {
-            self.tell(path, &known.value, known.revision).await?;
+            self.report(path, &known.value, known.revision).await?;
         }
         self.state = state;
         Ok(())
