@@ -45,7 +45,7 @@ impl Store {
     pub(crate) fn open(&self) -> std::sync::Arc<dyn vrouter_datastore::Datastore> {
         let connection = match self {
             Self::Directory(folder) => Connection::Directory(folder.path().to_owned()),
-            Self::Etcd(server) => Connection::Etcd(vrouter_datastore::Etcd {
+            Self::Etcd(server) => Connection::Etcd(vrouter_datastore::EtcdSettings {
                 endpoints: vec![server.url()],
                 ..Default::default()
             }),
