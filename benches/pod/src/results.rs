@@ -26,6 +26,7 @@ pub const FILE: &str = "results.json";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Results {
+    /// Which form this is.
     pub format: String,
     /// The command line.
     pub command: Vec<String>,
@@ -45,6 +46,7 @@ pub struct Results {
     pub subjects: Vec<String>,
     /// Whether all that was planned was tried.
     pub complete: bool,
+    /// What it ran on.
     pub environment: Environment,
     /// What could not be measured at all.
     pub unavailable: Vec<Unavailable>,
@@ -60,9 +62,11 @@ pub struct Results {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Unavailable {
+    /// Who.
     pub subject: String,
     /// Under which conditions.
     pub conditions: String,
+    /// Why.
     pub reason: String,
     /// Whether it was to be there and was not, rather than that there is no such thing here.
     #[serde(default)]
@@ -73,7 +77,9 @@ pub struct Unavailable {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Sample {
+    /// Who was measured.
     pub subject: String,
+    /// What was done.
     pub case: Case,
     /// In which round, from one.
     pub round: usize,

@@ -18,10 +18,13 @@ pub const WIDE: f64 = 0.25;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
+    /// Who.
     pub subject: String,
     /// Under which conditions.
     pub case: Case,
+    /// Which figure.
     pub metric: String,
+    /// Its spread.
     pub spread: Spread,
     /// Whether the range is too wide to lean on.
     pub wide: bool,
@@ -31,11 +34,13 @@ pub struct Summary {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Ratio {
+    /// Who.
     pub subject: String,
     /// By whom.
     pub reference: String,
     /// Under which conditions.
     pub case: Case,
+    /// Which figure.
     pub metric: String,
     /// The figure to cite, and its confidence interval.
     pub estimate: Estimate,
