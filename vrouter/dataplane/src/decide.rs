@@ -7,6 +7,7 @@
 //! | | a workload | its ingress policy, but for packets of the host itself |
 //! | | through | `applyOnForward` of the host endpoint it goes out by |
 //! | a workload | the host | `defaultEndpointToHostAction`; if `Return`, the `*` host endpoint |
+//! | a workload | the resolver | nobody else |
 //! | a tunnel | the host | `preDNAT`, then the host endpoint of the tunnel's device |
 //! | the host | a tunnel | the host endpoint of the tunnel's device |
 //!
@@ -236,6 +237,8 @@ pub(crate) fn decide(
             }
         }
         Adjacency::Host { .. } if origin.is_by_host() => return Err(DropReason::Hairpin.into()),
+        // The resolver is there for workloads, whatever they may ask of the host.
+        Adjacency::Host { out, .. } if *out == InterfaceId::RESOLVER => {}
         Adjacency::Host { local: true, .. } => {
             if origin.is_workload() {
                 rules[1] = ask.own_host()?;

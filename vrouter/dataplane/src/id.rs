@@ -38,8 +38,10 @@ index! {
 impl InterfaceId {
     /// The TUN to the host's stack.
     pub const HOST: Self = Self(0);
+    /// The TUN to the process's own resolver.
+    pub const RESOLVER: Self = Self(Self::HOST.0 + 1 + Tunnel::ALL.len() as u16);
     /// The first of a workload: those before it are fixed.
-    pub const FIRST_WORKLOAD: Self = Self(Self::HOST.0 + 1 + Tunnel::ALL.len() as u16);
+    pub const FIRST_WORKLOAD: Self = Self(Self::RESOLVER.0 + 1);
     /// How many interfaces one process can have; counters are sized by it.
     pub const LIMIT: usize = 4096;
 

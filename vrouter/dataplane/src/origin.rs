@@ -67,7 +67,12 @@ impl Origin {
     pub(crate) fn new(tables: &Tables, arrival: Arrival, source: IpAddr) -> Self {
         match arrival.side {
             Side::Workload => Self::Workload(arrival.interface),
-            Side::Host if tables.host.addresses.contains(&source) => Self::Host,
+            Side::Host
+                if arrival.interface == InterfaceId::RESOLVER
+                    || tables.host.addresses.contains(&source) =>
+            {
+                Self::Host
+            }
             Side::Host => Self::Forwarded,
             Side::Tunnel(_) => Self::Tunnel(arrival.interface),
         }

@@ -35,7 +35,7 @@ pub struct Interface {
 pub enum InterfaceKind {
     /// A workload, behind a TAP.
     Workload(Workload),
-    /// The host's stack, behind a TUN.
+    /// The host's stack, behind a TUN; or the process's own resolver, behind another.
     Host,
     /// Other nodes, by this tunnel.
     Tunnel(Tunnel),

@@ -5,18 +5,21 @@
 mod world;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use encap::Family;
 use smoltcp::wire;
-use vrouter_dataplane::adjacency::GATEWAY_MAC;
+use vrouter_dataplane::adjacency::{Adjacency, GATEWAY_MAC};
 use vrouter_dataplane::drop::{DropReason, GenerateReason};
+use vrouter_dataplane::id::{AdjacencyId, InterfaceId};
 use vrouter_dataplane::memory::Frame;
-use vrouter_dataplane::tables::EndpointToHost;
-use vrouter_dataplane::tables::{GATEWAY_V4, GATEWAY_V6};
+use vrouter_dataplane::tables::{EndpointToHost, GATEWAY_V4, GATEWAY_V6, Interface, InterfaceKind};
 use world::packets::{
     ACK, SYN, TTL, echo, error, ethernet, link, raw, sums_are_right, tcp, ttl, udp,
 };
-use world::{HOST, Mode, Node, Plan, a4, a6, address, mac, mutate, one, packets, pod, router};
+use world::{
+    HOST, Mode, Node, Plan, a4, a6, address, endpoint, mac, mutate, one, packets, pod, router,
+};
 
 const BOTH: [Family; 2] = [Family::V4, Family::V6];
 
@@ -170,6 +173,79 @@ fn the_gateway_answers_echoes() {
     }
     assert_eq!(node.generated(GenerateReason::EchoReply), 4);
     assert_eq!(node.dropped(DropReason::Martian), 2);
+}
+
+/// A node whose process answers DNS at the gateway.
+fn with_resolver() -> Node {
+    let mut node = node();
+    let mut to = AdjacencyId(0);
+    node.publish(|tables| {
+        tables.interfaces[InterfaceId::RESOLVER.index()] = Some(Arc::new(Interface {
+            id: InterfaceId::RESOLVER,
+            name: "resolver".into(),
+            kind: InterfaceKind::Host,
+        }));
+        let adjacencies = Arc::make_mut(&mut tables.adjacencies);
+        to = AdjacencyId(adjacencies.len() as u32);
+        adjacencies.push(Adjacency::Host {
+            out: InterfaceId::RESOLVER,
+            local: true,
+            mtu: 1450,
+        });
+    });
+    for gateway in [IpAddr::V4(GATEWAY_V4), IpAddr::V6(GATEWAY_V6)] {
+        node.route(&ipnet::IpNet::from(gateway).to_string(), to);
+    }
+    node
+}
+
+#[test]
+fn the_gateway_answers_dns_where_there_is_a_resolver() {
+    let mut node = with_resolver();
+    // What workloads may ask of the host itself does not matter.
+    node.host(|host| host.endpoint_to_host = EndpointToHost::Drop);
+    for (a, gateway) in [(a4(1, 1), GATEWAY_V4.into()), (a6(1, 1), GATEWAY_V6.into())] {
+        let question = udp(a, gateway, (4000, 53), b"?");
+        let out = one(node.pod_sends(1, &question), InterfaceId::RESOLVER);
+        assert_eq!(packets::addresses(&out.bytes), (a, gateway));
+        let answer = udp(gateway, a, (53, 4000), b"!");
+        let out = one(
+            node.pass(InterfaceId::RESOLVER, Frame::new(&answer[..])),
+            pod(1),
+        );
+        assert_eq!(packets::addresses(delivered(&out, 1)), (gateway, a));
+        let open = tcp(a, gateway, (4001, 53), 1, SYN, &[]);
+        one(node.pod_sends(1, &open), InterfaceId::RESOLVER);
+    }
+    let dropped = node.dropped(DropReason::Martian);
+    let (a, gateway) = (a4(1, 1), IpAddr::from(GATEWAY_V4));
+    // Another port; the host and what only looks like the resolver.
+    assert!(
+        node.pod_sends(1, &udp(a, gateway, (1, 54), b"?"))
+            .is_empty()
+    );
+    assert!(
+        node.host_sends(&udp(a4(1, 0), gateway, (1, 53), b"?"))
+            .is_empty()
+    );
+    assert!(
+        node.host_sends(&udp(gateway, a, (53, 4000), b"!"))
+            .is_empty()
+    );
+    let other = udp([169, 254, 1, 2].into(), a, (53, 4000), b"!");
+    assert!(
+        node.pass(InterfaceId::RESOLVER, Frame::new(&other[..]))
+            .is_empty()
+    );
+    assert_eq!(node.dropped(DropReason::Martian), dropped + 4);
+    // A workload's own policy is asked.
+    node.policy(endpoint(1, 1, &[], &[]));
+    assert!(
+        node.pod_sends(1, &udp(a, gateway, (4002, 53), b"?"))
+            .is_empty()
+    );
+    assert_eq!(node.dropped(DropReason::PolicyDefaultDeny), 1);
+    node.check();
 }
 
 #[test]

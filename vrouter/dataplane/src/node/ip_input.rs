@@ -9,11 +9,15 @@ use encap::{checksum, icmp};
 
 use crate::drop::DropReason;
 use crate::graph::node;
+use crate::id::InterfaceId;
 use crate::origin::Side;
 use crate::packet::{Headers, Transport};
 use crate::tables::{GATEWAY_V4, GATEWAY_V6, Tables, Workload};
 use crate::worker::Packet;
 use encap::protocol;
+
+/// The port of DNS (RFC 1035).
+const DNS: u16 = 53;
 
 node! {
     IpInput to [Merge Reassemble Echo NeighborDiscovery]
@@ -50,7 +54,8 @@ pub(super) fn input(tables: &Tables, packet: &mut Packet) -> Next {
     if headers.is_to_group() {
         return Next::Drop(DropReason::Multicast);
     }
-    if is_martian(headers.source) || is_martian(headers.destination) {
+    let is_answer = packet.arrival.interface == InterfaceId::RESOLVER && is_gateway(headers.source);
+    if (is_martian(headers.source) && !is_answer) || is_martian(headers.destination) {
         return Next::Drop(DropReason::Martian);
     }
     if headers.is_fragment() {
@@ -123,8 +128,7 @@ fn from_workload(tables: &Tables, workload: &Workload, headers: &Headers) -> Opt
     {
         return Some(Next::To(To::NeighborDiscovery));
     }
-    let to_gateway = headers.destination == IpAddr::V4(GATEWAY_V4)
-        || headers.destination == IpAddr::V6(GATEWAY_V6);
+    let to_gateway = is_gateway(headers.destination);
     let link_local_source =
         matches!(headers.source, IpAddr::V6(source) if source.is_unicast_link_local());
     if !(workload.owns(headers.source) || (to_gateway && link_local_source)) {
@@ -142,6 +146,15 @@ fn from_workload(tables: &Tables, workload: &Workload, headers: &Headers) -> Opt
     if to_gateway {
         return Some(match headers.transport {
             Transport::IcmpQuery { kind, .. } if icmp::is_echo_request(kind) => Next::To(To::Echo),
+            // A name is asked for; the answer goes to an address that routes lead to.
+            Transport::Tcp { .. } | Transport::Ports
+                if headers.destination_port == DNS
+                    && matches!(headers.protocol, protocol::TCP | protocol::UDP)
+                    && workload.owns(headers.source)
+                    && tables.interface(InterfaceId::RESOLVER).is_some() =>
+            {
+                Next::To(To::Merge)
+            }
             Transport::IcmpQuery { .. }
             | Transport::IcmpError { .. }
             | Transport::IcmpOther { .. }
@@ -154,6 +167,10 @@ fn from_workload(tables: &Tables, workload: &Workload, headers: &Headers) -> Opt
         && !tables.host.workload_vxlan;
     let ipip = headers.protocol == protocol::IPIP && !tables.host.workload_ipip;
     (vxlan || ipip).then_some(Next::Drop(DropReason::TunnelFromWorkload))
+}
+
+fn is_gateway(address: IpAddr) -> bool {
+    address == IpAddr::V4(GATEWAY_V4) || address == IpAddr::V6(GATEWAY_V6)
 }
 
 /// Addresses that are never forwarded: unspecified, loopback, link-local, groups, class E.

@@ -42,7 +42,7 @@ pub const HOST: InterfaceId = InterfaceId(0);
 pub const VXLAN4: InterfaceId = InterfaceId(1);
 pub const VXLAN6: InterfaceId = InterfaceId(2);
 pub const IPIP: InterfaceId = InterfaceId(3);
-const FIRST_POD: u16 = 4;
+const FIRST_POD: u16 = InterfaceId::FIRST_WORKLOAD.0;
 
 /// Adjacencies before those of the workloads.
 pub const NO_ROUTE: AdjacencyId = AdjacencyId(0);
@@ -257,7 +257,8 @@ impl Node {
         for id in 0..FIRST_POD + u16::from(plan.workloads) {
             let capabilities = match id {
                 0 => Capabilities::OFFLOADS,
-                1..FIRST_POD => Capabilities::DATAGRAMS,
+                1..=3 => Capabilities::DATAGRAMS,
+                4..FIRST_POD => Capabilities::OFFLOADS,
                 FIRST_POD.. => plan.offloads,
             };
             let (device, wire) = MemoryDevice::new(capabilities, 1 << 20);
@@ -520,8 +521,10 @@ fn tables(plan: &Plan, graph: &Graph, fib: Fib) -> Tables {
     ];
     let mut interfaces: Vec<_> = kinds
         .into_iter()
-        .map(|(name, kind)| (name.to_owned(), kind))
+        .map(|(name, kind)| Some((name.to_owned(), kind)))
         .collect();
+    // The resolver, which a test adds.
+    interfaces.push(None);
     for number in 1..=plan.workloads {
         let key = EndpointKey::workload("ns", &format!("pod{here}-{number}")).unwrap();
         let mac = mac(here, number);
@@ -536,15 +539,16 @@ fn tables(plan: &Plan, graph: &Graph, fib: Fib) -> Tables {
             sources: sources.into(),
             policy: compiled.endpoint(&key).unwrap(),
         };
-        interfaces.push((format!("cali{number}"), InterfaceKind::Workload(workload)));
+        interfaces.push(Some((
+            format!("cali{number}"),
+            InterfaceKind::Workload(workload),
+        )));
     }
-    let interfaces = interfaces
-        .into_iter()
-        .enumerate()
-        .map(|(id, (name, kind))| {
-            let id = InterfaceId(id as u16);
-            Some(Arc::new(Interface { id, name, kind }))
-        });
+    let interfaces = interfaces.into_iter().enumerate().map(|(id, interface)| {
+        let (name, kind) = interface?;
+        let id = InterfaceId(id as u16);
+        Some(Arc::new(Interface { id, name, kind }))
+    });
     let versions = [Family::V4, Family::V6];
     let addresses = versions.map(|v| [address(v, here, 0), underlay(v, here)]);
     let host = Host {
