@@ -19,6 +19,7 @@ pub mod path_mtu;
 pub mod pod;
 pub mod poller;
 pub mod queue;
+pub mod resolver;
 mod sys;
 pub mod sysctl;
 pub mod tap;

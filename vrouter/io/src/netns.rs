@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use nix::sched::{CloneFlags, setns};
+use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::error::{Context, Error, Result};
 
@@ -66,6 +66,26 @@ impl Netns {
             path,
             file: Arc::new(file),
             identity,
+        })
+    }
+
+    /// A new namespace without a name, which ends with its last holder: what is in it talks to this
+    /// process alone.
+    ///
+    /// # Errors
+    /// The process may not make one.
+    pub fn private() -> Result<Self> {
+        let action = || "make a network namespace".to_owned();
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("netns".into());
+            let body = || {
+                unshare(CloneFlags::CLONE_NEWNET).context(action)?;
+                Self::current()
+            };
+            match thread.spawn_scoped(scope, body).context(action)?.join() {
+                Ok(made) => made,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
         })
     }
 

@@ -80,8 +80,13 @@ fn configure_here(pod: &Pod) -> Result<[u8; 6]> {
         link.replace_route(&Route::on_link(gateway.into(), index))?;
         link.replace_route(&Route::via(default_route(gateway), gateway, index))?;
     }
-    if has_v6 {
+    if let Some(own) = pod.addresses.iter().find(|own| own.is_ipv6()) {
         let gateway = IpAddr::V6(GATEWAY_V6);
+        // What the gateway answers goes to an address that routes lead to.
+        link.replace_route(&Route {
+            source: Some(*own),
+            ..Route::on_link(gateway.into(), index)
+        })?;
         link.replace_route(&Route::via(default_route(gateway), gateway, index))?;
     }
     Ok(link.expect_interface(&pod.name)?.mac.unwrap_or_default())
@@ -89,7 +94,7 @@ fn configure_here(pod: &Pod) -> Result<[u8; 6]> {
 
 /// No router discovery, no duplicate address detection: the gateway is fixed and the pod is alone
 /// on its link.
-fn quieten(name: &str, has_v6: bool) -> Result<()> {
+pub(crate) fn quieten(name: &str, has_v6: bool) -> Result<()> {
     let setting = |what: &str| format!("net/ipv6/conf/{name}/{what}");
     if !sysctl::exists(&setting("accept_ra")) {
         return Ok(());
@@ -101,7 +106,7 @@ fn quieten(name: &str, has_v6: bool) -> Result<()> {
     sysctl::write(&setting("accept_dad"), "0")
 }
 
-fn default_route(family: IpAddr) -> IpNet {
+pub(crate) fn default_route(family: IpAddr) -> IpNet {
     match family {
         IpAddr::V4(_) => IpNet::V4(ipnet::Ipv4Net::default()),
         IpAddr::V6(_) => IpNet::V6(ipnet::Ipv6Net::default()),
