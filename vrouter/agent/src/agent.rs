@@ -35,6 +35,7 @@ use crate::collector::{Collector, DeviceFailed};
 use crate::hits::RetiredHits;
 use crate::host::Host;
 use crate::learned;
+use crate::names::Names;
 use crate::node::LocalNode;
 use crate::pods::Pods;
 use crate::reporting::Reporting;
@@ -101,6 +102,7 @@ pub struct Agent {
     pub(crate) store: Arc<dyn Datastore>,
     reporting: Reporting,
     bgp: Bgp,
+    names: Option<Names>,
     blocks: Blocks,
     path_watch: PathMtuWatch,
     /// Ends with the agent.
@@ -143,6 +145,7 @@ impl Agent {
             reset_cut: settings.reset_cut_connections,
             tun: settings.tunnel_interface.clone(),
             bird: settings.bgp.mode != bgp::Mode::Off,
+            resolver: settings.names.is_some(),
         };
         let wanted = Wanted::new(&mut state, desired, &observed.host, &options);
         let shared = Shared {
@@ -197,6 +200,10 @@ impl Agent {
             &death,
         )?;
         workers.add(InterfaceId::HOST, queues.into_iter().map(AnyDevice::Tun));
+        let names = match &settings.names {
+            Some(resolv_conf) => Some(Names::start(resolv_conf, &workers)?),
+            None => None,
+        };
         let watch = store.watch(&watched())?;
         let (path_change, path_mtus) = unbounded();
         let path_watch = PathMtuWatch::start(move |mtus: &Mtus| {
@@ -222,6 +229,7 @@ impl Agent {
             store,
             reporting,
             bgp,
+            names,
             blocks: Blocks::default(),
             path_watch,
             _learned_watch: learned_watch,
@@ -306,6 +314,9 @@ impl Agent {
             return;
         };
         if batch.others {
+            if let Some(names) = &self.names {
+                names.update(&self.state.resources);
+            }
             self.reconcile();
             if let Some(changes) = batch.changes() {
                 tracing::info!(generation = self.generation(), "{changes}");
@@ -534,6 +545,7 @@ impl Agent {
         tracing::info!("stopping");
         drop(self.reporting);
         drop(self.bgp);
+        drop(self.names);
         let LocalNode {
             host,
             mut workers,

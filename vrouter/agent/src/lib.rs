@@ -13,6 +13,7 @@ pub mod collector;
 pub mod hits;
 pub mod host;
 mod learned;
+mod names;
 pub mod node;
 pub mod node_status;
 pub mod pace;

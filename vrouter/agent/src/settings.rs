@@ -40,6 +40,9 @@ pub struct Settings {
     pub flows_per_endpoint: Option<u32>,
     /// How fast new sessions are admitted; `None`: no limit.
     pub new_flows: Option<Admission>,
+    /// Whether containers' names are answered at their gateway, and the file that names the resolvers of
+    /// other names.
+    pub names: Option<PathBuf>,
     /// Whether both ends of a TCP connection that policy cuts get a reset.
     pub reset_cut_connections: bool,
     /// Buffers a worker may own, each of 64 KiB.

@@ -13,13 +13,18 @@ use vrouter_api::EndpointToHostAction;
 use vrouter_dataplane::adjacency::{Adjacency, Encap};
 use vrouter_dataplane::drop::DropReason;
 use vrouter_dataplane::id::InterfaceId;
-use vrouter_dataplane::tables::{EndpointToHost, Host, Interface, InterfaceKind, Workload};
+use vrouter_dataplane::tables::{
+    EndpointToHost, GATEWAY_V4, GATEWAY_V6, Host, Interface, InterfaceKind, Workload,
+};
 
 use crate::desired::{Desired, Peer, Target};
 use crate::observed::{Endpoint, Observed};
 use crate::policies::endpoint_key;
 use crate::statics::Ways;
 use crate::wanted::Wanted;
+
+/// The name tables show of the interface to the process's own resolver.
+pub const RESOLVER_NAME: &str = "resolver";
 
 /// Everything tables are made from but static routes' prefixes.
 #[derive(Debug, Clone)]
@@ -94,6 +99,16 @@ impl View<'_> {
         for address in &self.observed.host.addresses {
             let route = routes.entry((*address).into());
             route.or_insert_with(|| self.adjacency(&Target::Host));
+        }
+        if self.wanted.options.resolver {
+            let adjacency = Adjacency::Host {
+                out: InterfaceId::RESOLVER,
+                local: true,
+                mtu: self.wanted.mtu,
+            };
+            for gateway in [IpAddr::V4(GATEWAY_V4), IpAddr::V6(GATEWAY_V6)] {
+                routes.insert(gateway.into(), adjacency.clone());
+            }
         }
         routes
     }
@@ -175,6 +190,11 @@ impl View<'_> {
             name: self.wanted.options.tun.clone(),
             kind: InterfaceKind::Host,
         };
+        let resolver = self.wanted.options.resolver.then(|| Interface {
+            id: InterfaceId::RESOLVER,
+            name: RESOLVER_NAME.to_owned(),
+            kind: InterfaceKind::Host,
+        });
         let tunnels = self.observed.tunnels.keys().map(|tunnel| Interface {
             id: InterfaceId::tunnel(*tunnel),
             name: tunnel.name().to_owned(),
@@ -186,7 +206,8 @@ impl View<'_> {
             .iter()
             .filter_map(|endpoint| self.workload(endpoint));
         let mut interfaces = Vec::new();
-        for interface in [host].into_iter().chain(tunnels).chain(workloads) {
+        let fixed = [host].into_iter().chain(resolver);
+        for interface in fixed.chain(tunnels).chain(workloads) {
             let at = interface.id.index();
             if interfaces.len() <= at {
                 interfaces.resize(at + 1, None);

@@ -29,6 +29,8 @@ pub struct Options {
     pub tun: String,
     /// Whether a BIRD does what the resources say.
     pub bird: bool,
+    /// Whether the process answers DNS at the pods' gateway.
+    pub resolver: bool,
 }
 
 /// What a node should have.

@@ -223,6 +223,7 @@ fn want(state: &mut State, observed: &Observed) -> Wanted {
         reset_cut: false,
         tun: "tunl0".into(),
         bird: false,
+        resolver: false,
     };
     Wanted::new(state, desired, &observed.host, &options)
 }

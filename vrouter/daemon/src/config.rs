@@ -19,6 +19,7 @@ use vrouter_datastore::{Connection, StoreError};
 const DEFAULT_FILE: &str = "/etc/vrouter/vrouterd.yaml";
 const DEFAULT_CACHE: &str = "/var/lib/vrouter/etcd.cache";
 const DEFAULT_CNI_STATE: &str = "/var/lib/vrouter/cni";
+const DEFAULT_RESOLV_CONF: &str = "/etc/resolv.conf";
 const DEFAULT_SOCKET: &str = "/run/vrouter/vrouterd.sock";
 const DEFAULT_TUNNEL: &str = "tunl0";
 const DEFAULT_BUSY_POLL_US: u64 = 1_500;
@@ -125,6 +126,12 @@ struct Values {
     /// [default: /var/lib/vrouter/cni].
     #[arg(long, env = "VROUTER_CNI_STATE_DIRECTORY", value_name = "DIR")]
     cni_state_directory: Option<PathBuf>,
+    /// Answer DNS at the pods' gateway: the names of containers of the same network.
+    #[arg(long, env = "VROUTER_NAMES", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    names: Option<bool>,
+    /// The file that names the resolvers of all other names [default: /etc/resolv.conf].
+    #[arg(long, env = "VROUTER_RESOLV_CONF", value_name = "FILE")]
+    resolv_conf: Option<PathBuf>,
     /// Packet loops [default: cores less one, at least one].
     #[arg(long, env = "VROUTER_WORKERS", value_name = "N")]
     workers: Option<usize>,
@@ -287,6 +294,8 @@ impl Values {
             bird_socket: self.bird_socket.or(below.bird_socket),
             control_socket: self.control_socket.or(below.control_socket),
             cni_state_directory: self.cni_state_directory.or(below.cni_state_directory),
+            names: self.names.or(below.names),
+            resolv_conf: self.resolv_conf.or(below.resolv_conf),
             workers: self.workers.or(below.workers),
             pin_workers: self.pin_workers.or(below.pin_workers),
             busy_poll_microseconds: self.busy_poll_microseconds.or(below.busy_poll_microseconds),
@@ -491,6 +500,10 @@ impl Values {
                 flow_table_size,
                 flows_per_endpoint: self.flows_per_endpoint.filter(|limit| *limit > 0),
                 new_flows,
+                names: self.names.unwrap_or(false).then(|| {
+                    let file = self.resolv_conf;
+                    file.unwrap_or_else(|| DEFAULT_RESOLV_CONF.into())
+                }),
                 reset_cut_connections: self.reset_cut_connections.unwrap_or(false),
                 buffers,
             },

@@ -1,11 +1,12 @@
 //! Whether an endpoint is live: its device open, and tables that name it used by every worker.
 
+use std::net::IpAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use vrouter_control::model::{EndpointState, Mac};
 use vrouter_control::params::{AwaitEndpoint, MAX_WAIT_MS};
-use vrouter_dataplane::tables::InterfaceKind;
+use vrouter_dataplane::tables::{GATEWAY_V4, InterfaceKind};
 
 use super::Outcome;
 use crate::agent::Agent;
@@ -46,6 +47,7 @@ pub(super) fn state(agent: &Agent, params: &AwaitEndpoint) -> EndpointState {
         interface: None,
         mac: None,
         mtu: None,
+        nameservers: Vec::new(),
         generation: agent.generation().into(),
     };
     let mut called = agent
@@ -68,6 +70,10 @@ pub(super) fn state(agent: &Agent, params: &AwaitEndpoint) -> EndpointState {
         state.interface = Some(local.interface.clone());
         state.mac = Some(Mac(attached.mac));
         state.mtu = Some(attached.mtu.into());
+        // The IPv6 gateway is an address of the link, which no list of resolvers can name.
+        if agent.wanted.options.resolver && local.addresses.iter().any(IpAddr::is_ipv4) {
+            state.nameservers.push(GATEWAY_V4.into());
+        }
     }
     if !netns || !mac {
         state.reason = Some("vrouterd still has an earlier version of the endpoint".to_owned());

@@ -9,12 +9,17 @@ use vrouter_dataplane::id::InterfaceId;
 
 use super::{Outcome, known, unknown};
 use crate::agent::Agent;
+use vrouter_core::forwarding::RESOLVER_NAME;
 use vrouter_core::observed::Endpoint;
 
 const OFFLOADS: [&str; 3] = ["checksum", "tso", "uso"];
 
 pub(super) fn show(agent: &Agent, params: &ShowInterfaces) -> Outcome<Vec<model::Interface>> {
     let mut all = vec![host(agent)];
+    if agent.wanted.options.resolver {
+        let kind = model::InterfaceKind::Host;
+        all.push(blank(agent, InterfaceId::RESOLVER, RESOLVER_NAME, kind));
+    }
     all.extend(agent.observed.tunnels.iter().map(|(tunnel, socket)| {
         let what = match tunnel {
             Tunnel::Vxlan(_) => model::InterfaceKind::Vxlan,
@@ -199,6 +204,9 @@ impl Agent {
     pub(crate) fn interface_name(&self, id: InterfaceId) -> String {
         if id == InterfaceId::HOST {
             return self.settings.tunnel_interface.clone();
+        }
+        if id == InterfaceId::RESOLVER {
+            return RESOLVER_NAME.to_owned();
         }
         let mut tunnels = self.observed.tunnels.iter();
         if let Some((tunnel, _)) = tunnels.find(|(tunnel, _)| InterfaceId::tunnel(**tunnel) == id) {

@@ -1,5 +1,7 @@
 //! Interfaces and what passed them.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -130,6 +132,9 @@ pub struct EndpointState {
     /// The largest packet in bytes, from the IP header on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,
+    /// Where it may ask for names, if anywhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nameservers: Vec<IpAddr>,
     /// The generation of the tables in force.
     pub generation: u64,
 }
