@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use vrouter_api::{Mac, WorkloadEndpoint};
 use vrouter_datastore::Datastore;
 use vrouter_datastore::departure::{Departure, Endpoint, Notes};
@@ -267,6 +267,8 @@ impl Addition<'_> {
         });
         let dns = crate::json::Fields::root(&config.raw).value("dns");
         let dns = dns.filter(|it| matches!(it, Value::Object(map) if !map.is_empty()));
+        let dns = dns.cloned().or_else(|| given.dns.clone());
+        let dns = with_nameservers(dns, identity, &state.nameservers);
         Ok(Outcome {
             interfaces: vec![
                 Interface {
@@ -282,7 +284,7 @@ impl Addition<'_> {
             ],
             ips: ips.collect(),
             routes: Vec::new(),
-            dns: dns.cloned().or_else(|| given.dns.clone()),
+            dns,
         })
     }
 
@@ -341,6 +343,24 @@ impl Addition<'_> {
                 .error(&format!("state_directory: no note is left: {error}"));
         }
     }
+}
+
+/// `dns` of the result: resolvers that the config or IPAM names, else vrouterd's own for containers that
+/// are no pods of Kubernetes'.
+fn with_nameservers(
+    dns: Option<Value>,
+    identity: &Identity,
+    nameservers: &[IpAddr],
+) -> Option<Value> {
+    if nameservers.is_empty() || identity.pod.is_some() {
+        return dns;
+    }
+    let mut dns = dns.unwrap_or_else(|| json!({}));
+    if let Value::Object(map) = &mut dns {
+        let named = map.entry("nameservers");
+        named.or_insert_with(|| json!(nameservers));
+    }
+    Some(dns)
 }
 
 /// The MTU that config or Felix's file ask for.

@@ -21,6 +21,8 @@ use crate::wishes::Wishes;
 const NETNS: &str = "vrouter.io/netns";
 /// The network an endpoint is of, for GC.
 const NETWORK: &str = "vrouter.io/cni-network";
+/// Where vrouterd finds the container's names, joined by commas.
+const NAMES: &str = "vrouter.io/names";
 /// Tries against others who change the same endpoint.
 const TRIES: usize = 5;
 
@@ -71,6 +73,11 @@ pub(crate) fn build(
     let annotations = [(NETNS, netns), (NETWORK, config.network.as_str())];
     let annotations = annotations.map(|(key, value)| (key.to_owned(), value.to_owned()));
     metadata.annotations.extend(annotations);
+    let names = identity.names(&wishes.aliases).join(",");
+    metadata.annotations.remove(NAMES);
+    if !names.is_empty() {
+        metadata.annotations.insert(NAMES.to_owned(), names);
+    }
     let kept = before.map(|it| it.spec.clone()).unwrap_or_default();
     WorkloadEndpoint {
         metadata,

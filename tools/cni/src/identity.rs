@@ -70,6 +70,8 @@ pub(crate) struct Identity {
     pub(crate) namespace: String,
     /// The pod, for `k8s`.
     pub(crate) pod: Option<String>,
+    /// The container's name, for `cni`, where the runtime says it.
+    pub(crate) container_name: Option<String>,
     pub(crate) container_id: String,
     /// The interface in the container.
     pub(crate) interface: String,
@@ -85,6 +87,10 @@ impl Identity {
                 .map_or(DEFAULT_NAMESPACE, |(namespace, _)| namespace)
                 .to_owned(),
             pod: pod.map(|(_, name)| name.to_owned()),
+            container_name: arguments
+                .text("K8S_POD_NAME")
+                .filter(|_| pod.is_none())
+                .map(str::to_owned),
             container_id: call.container_id.clone(),
             interface: call.interface.clone(),
         }
@@ -122,6 +128,25 @@ impl Identity {
         format!("cali{first}")
     }
 
+    /// What others of its network may call it: its name, its host name where the runtime chose it (the
+    /// first digits of a long random identity), and `aliases`. Kubernetes names its pods itself.
+    pub(crate) fn names(&self, aliases: &[String]) -> Vec<String> {
+        if self.pod.is_some() {
+            return Vec::new();
+        }
+        let id = &self.container_id;
+        let is_random = id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
+        let host_name = if is_random { &id[..12] } else { id };
+        let mut names: Vec<String> = Vec::new();
+        let own = self.container_name.iter().cloned();
+        for name in own.chain([host_name.to_owned()]).chain(aliases.to_vec()) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
     /// What its addresses are held by.
     pub(crate) fn handle(&self, network: &str) -> String {
         format!("{network}.{}", self.container_id)
@@ -145,6 +170,7 @@ mod tests {
             orchestrator: if pod.is_some() { "k8s" } else { "cni" },
             namespace: "default".to_owned(),
             pod: pod.map(str::to_owned),
+            container_name: None,
             container_id: id.to_owned(),
             interface: "eth0".to_owned(),
         }
@@ -170,5 +196,16 @@ mod tests {
         );
         assert_ne!(one.host_interface(), two.host_interface());
         assert!(identity("Upper", None).check().is_err());
+    }
+
+    #[test]
+    fn containers_have_names_and_pods_have_none() {
+        let long = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+        let mut podmans = identity(long, None);
+        podmans.container_name = Some("web".to_owned());
+        let aliases = ["0123456789ab", "www"].map(str::to_owned);
+        assert_eq!(podmans.names(&aliases), ["web", "0123456789ab", "www"]);
+        assert_eq!(identity("default-web", None).names(&[]), ["default-web"]);
+        assert!(identity(long, Some("web")).names(&aliases).is_empty());
     }
 }

@@ -38,6 +38,7 @@ const TEMPLATE: &str = r#"{
       "nodename": "__KUBERNETES_NODE_NAME__",
       "control_socket": "__VROUTER_CONTROL_SOCKET__",
       "mtu": __CNI_MTU__,
+      "capabilities": { "aliases": true },
       "ipam": { "type": "calico-ipam" }
     }
   ]

@@ -81,6 +81,8 @@ pub(crate) struct Wishes {
     pub(crate) pools: [Vec<String>; 2],
     /// Families, when named.
     pub(crate) families: Option<[bool; 2]>,
+    /// Names it is to have beside those of its container.
+    pub(crate) aliases: Vec<String>,
     /// Sources it may send from beside its addresses.
     pub(crate) source_prefixes: Vec<IpNet>,
 }
@@ -103,6 +105,7 @@ impl Wishes {
         }
         let runtime = root.fields("runtimeConfig")?;
         wishes.take(&runtime)?;
+        wishes.aliases = aliases(config, &runtime)?;
         if let Some(Value::Object(map)) = runtime.value("io.kubernetes.cri.pod-annotations") {
             let has = |key: &str| map.contains_key(&format!("{PREFIX}{key}"));
             if has("ipAddrs") && has("ipAddrsNoIpam") {
@@ -237,6 +240,22 @@ fn mac(name: &str, text: &str) -> Result<Mac, CniError> {
         return Err(CniError::config(message));
     }
     Ok(mac)
+}
+
+/// `aliases` of `runtimeConfig`: a list of names, or one for each network, as podman sends it.
+fn aliases(config: &Config, runtime: &Fields<'_>) -> Result<Vec<String>, CniError> {
+    let list = match runtime.value("aliases") {
+        Some(Value::Object(networks)) => networks.get(&config.network),
+        other => other,
+    };
+    let Some(list) = list else {
+        return Ok(Vec::new());
+    };
+    let texts = list.as_array().and_then(|items| {
+        let texts = items.iter().map(|it| it.as_str().map(str::to_owned));
+        texts.collect::<Option<Vec<String>>>()
+    });
+    texts.ok_or_else(|| runtime.error("aliases", "a list of names, or one for each network"))
 }
 
 /// `labels` of `args.cni`: pairs of key and value.

@@ -6,8 +6,8 @@
 
 mod support;
 
-use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -411,4 +411,141 @@ fn a_del_without_etcd_is_made_up_for_once() {
     );
     runtime.del(&container);
     assert_eq!(left(&lab, &["net"]), before);
+}
+
+/// A question of type A or AAAA (RFC 1035 section 4.1).
+fn question(name: &str, kind: u16) -> Vec<u8> {
+    let mut message = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0".to_vec();
+    for label in name.split('.') {
+        message.push(label.len() as u8);
+        message.extend(label.bytes());
+    }
+    message.push(0);
+    message.extend(kind.to_be_bytes());
+    message.extend([0, 1]);
+    message
+}
+
+/// The answer that a container gets from a resolver.
+fn ask(container: &Container, server: SocketAddr, name: &str, kind: u16) -> Option<Vec<u8>> {
+    netns::inside(&container.netns, || {
+        let any = if server.is_ipv4() {
+            "0.0.0.0:0"
+        } else {
+            "[::]:0"
+        };
+        let socket = UdpSocket::bind(any).unwrap();
+        let patience = Some(Duration::from_millis(1500));
+        socket.set_read_timeout(patience).unwrap();
+        socket.send_to(&question(name, kind), server).unwrap();
+        let mut answer = [0; 512];
+        let (length, from) = socket.recv_from(&mut answer).ok()?;
+        assert_eq!(from.ip(), server.ip());
+        Some(answer[..length].to_vec())
+    })
+    .unwrap()
+}
+
+/// As [`ask`], over TCP.
+fn ask_by_tcp(container: &Container, server: SocketAddr, name: &str, kind: u16) -> Vec<u8> {
+    netns::inside(&container.netns, || {
+        let patience = Duration::from_secs(2);
+        let mut stream = TcpStream::connect_timeout(&server, patience).unwrap();
+        stream.set_read_timeout(Some(patience)).unwrap();
+        let question = question(name, kind);
+        let length = (question.len() as u16).to_be_bytes();
+        stream
+            .write_all(&[&length[..], &question].concat())
+            .unwrap();
+        let mut length = [0; 2];
+        stream.read_exact(&mut length).unwrap();
+        let mut answer = vec![0; u16::from_be_bytes(length).into()];
+        stream.read_exact(&mut answer).unwrap();
+        answer
+    })
+    .unwrap()
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_gateway_of_both_families_answers_names() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "nameserver 127.0.0.9\n").unwrap();
+    let resolv_conf = file.path().display();
+    let lab = TestLab::up(&format!(
+        "--datastore etcd --pods 1 --family dual --vrouterd-arg --names --vrouterd-arg \
+         --resolv-conf={resolv_conf}"
+    ));
+    let before = left(&lab, &["net"]);
+    // The host's resolver answers every question with the question.
+    let upstream = netns::inside(&lab.node(1).namespace, || UdpSocket::bind("127.0.0.9:53"));
+    let upstream = upstream.unwrap().unwrap();
+    thread::spawn(move || {
+        let mut message = [0; 512];
+        while let Ok((length, from)) = upstream.recv_from(&mut message) {
+            message[2] |= 0x80;
+            if upstream.send_to(&message[..length], from).is_err() {
+                return;
+            }
+        }
+    });
+    let runtime = |node: usize, labels: &[(&str, &str)]| {
+        let mut runtime = Runtime::new(&lab, node).with_labels(labels);
+        runtime.config["ipam"]["assign_ipv6"] = true.into();
+        runtime.config["runtimeConfig"] = json!({ "aliases": { "net": ["www"] } });
+        runtime
+    };
+    let (one, two) = (Container::new(&lab, 1, 101), Container::new(&lab, 2, 102));
+    let result = runtime(1, &[]).add(&one);
+    assert_eq!(result["dns"]["nameservers"], json!(["169.254.1.1"]));
+    let of_two = runtime(2, &[]).add(&two);
+    let ip = |at: usize| -> IpAddr {
+        let text = of_two["ips"][at]["address"].as_str().unwrap();
+        text.split('/').next().unwrap().parse().unwrap()
+    };
+    let octets = |address: IpAddr| match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    };
+    let index = || nix::net::if_::if_nametoindex("eth0").unwrap();
+    let scope = netns::inside(&one.netns, index).unwrap();
+    let gateway = "fe80::ecee:eeff:feee:eeee".parse().unwrap();
+    let servers = [
+        SocketAddr::from(([169, 254, 1, 1], 53)),
+        SocketAddrV6::new(gateway, 53, 0, scope).into(),
+    ];
+    let host_name = &two.id[..12];
+    eventually(5, "node 1 knows the container of node 2", || {
+        ask(&one, servers[0], host_name, 1)
+            .unwrap()
+            .ends_with(&octets(ip(0)))
+    });
+    for server in servers {
+        for (at, kind) in [(0, 1), (1, 28)] {
+            let answer = ask(&one, server, host_name, kind).unwrap();
+            assert!(answer.ends_with(&octets(ip(at))), "{server}: {answer:?}");
+            let answer = ask_by_tcp(&one, server, host_name, kind);
+            assert!(answer.ends_with(&octets(ip(at))), "{server}: {answer:?}");
+        }
+        let answer = ask(&one, server, "www", 1).unwrap();
+        assert_eq!(answer[7], 2, "both have the alias: {answer:?}");
+        let mut forwarded = question("example.org", 1);
+        forwarded[2] |= 0x80;
+        assert_eq!(ask(&one, server, "example.org", 1), Some(forwarded));
+    }
+    // Policy decides who may ask; another port of the gateway answers nobody.
+    let deny = "{selector: app == 'closed', types: [Ingress, Egress], order: 1}";
+    apply(&lab, &policy("closed", deny));
+    let closed = Container::new(&lab, 1, 103);
+    runtime(1, &[("app", "closed")]).add(&closed);
+    for server in servers {
+        assert_eq!(ask(&closed, server, host_name, 1), None, "{server}");
+    }
+    let other = SocketAddr::from(([169, 254, 1, 1], 54));
+    assert_eq!(ask(&one, other, host_name, 1), None);
+    for (node, container) in [(1, &one), (2, &two), (1, &closed)] {
+        runtime(node, &[]).del(container);
+    }
+    assert_eq!(left(&lab, &["net"]), before);
+    lab.assert_conserved(1);
 }

@@ -27,8 +27,8 @@ fn apply_policies(lab: &TestLab) {
     let deny = "{selector: has(app), types: [Ingress, Egress], order: 2}";
     let web = "{selector: app == 'web', types: [Ingress], order: 1, ingress: [{action: Allow, \
                protocol: TCP, source: {selector: app == 'client'}, destination: {ports: [80]}}]}";
-    let client =
-        "{selector: app == 'client', types: [Egress], order: 1, egress: [{action: Allow}]}";
+    let client = "{selector: app == 'client', types: [Ingress, Egress], order: 1, ingress: \
+                  [{action: Allow, source: {selector: app == 'client'}}], egress: [{action: Allow}]}";
     for (name, spec) in [("deny", deny), ("web", web), ("client", client)] {
         apply(lab, &policy(name, spec));
     }
@@ -55,6 +55,7 @@ impl Plugins {
         symlink("/usr/lib/cni/loopback", plugins.binaries.join("loopback")).unwrap();
         for network in networks {
             let mut plugin = cni::config(lab, node, network);
+            plugin["capabilities"] = json!({ "aliases": true });
             plugin["args"] = json!({ "cni": { "labels": [{ "key": "app", "value": network }] } });
             let list = json!({ "cniVersion": "1.0.0", "name": network, "plugins": [plugin] });
             let file = plugins.lists.join(format!("{network}.conflist"));
@@ -150,9 +151,16 @@ impl Podman {
             fs::create_dir_all(root.join(directory)).unwrap();
         }
         fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
-        for applet in ["sh", "sleep", "nc", "httpd"] {
+        for applet in ["sh", "sleep", "nc", "httpd", "nslookup"] {
             symlink("busybox", root.join("bin").join(applet)).unwrap();
         }
+        // One that asks the C library for names, which a static program cannot.
+        let script =
+            "cp --parents $(ldd /bin/ping | grep -o '/[^ ]*') \"$0\" && cp /bin/ping \"$0/bin\"";
+        let mut copy = Command::new("sh");
+        copy.args(["-c", script]).arg(&root);
+        let output = copy.output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
         fs::write(root.join("etc/passwd"), "root:x:0:0::/:/bin/sh\n").unwrap();
         let archive = self.directory.join("image.tar");
         let mut tar = Command::new("tar");
@@ -201,17 +209,36 @@ impl Drop for Podman {
 #[test]
 #[ignore = "needs root"]
 fn podman_containers_reach_whom_policy_allows_and_leave_nothing() {
-    let lab = TestLab::up("--datastore etcd --pods 1");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), "nameserver 127.0.0.9\n").unwrap();
+    let resolv_conf = file.path().display();
+    let lab = TestLab::up(&format!(
+        "--datastore etcd --pods 1 --vrouterd-arg --names --vrouterd-arg \
+         --resolv-conf={resolv_conf}"
+    ));
     let before = left(&lab, &NETWORKS);
     apply_policies(&lab);
     let one = Podman::new(&lab, 1, &["client", "other"]);
-    let two = Podman::new(&lab, 2, &["web"]);
+    let two = Podman::new(&lab, 2, &["web", "client"]);
     two.start("web", "web", &[]);
     one.start("client", "client", &["/bin/sleep", "1000"]);
     one.start("other", "other", &["/bin/sleep", "1000"]);
     let web = two.address("web", "web");
     assert_served(&one.fetch("client", &web), "allowed by label");
     assert_refused(&one.fetch("other", &web), "denied by default");
+
+    // Containers of one network have names for each other, and the others have none.
+    let named = ["run", "-d", "--name", "db", "--network", "client"];
+    let alias = ["--network-alias", "data", IMAGE, "/bin/sleep", "1000"];
+    let id = two.ok(&[&named[..], &alias].concat());
+    for name in ["db", "data", &id[..12]] {
+        let ping = ["exec", "client", "/bin/ping", "-c", "1", "-W", "2", name];
+        one.ok(&ping);
+    }
+    let web_by_name = ["exec", "client", "/bin/nslookup", "web"];
+    let output = run(&one.namespace, &mut one.command(&web_by_name));
+    assert!(!said(&output).contains(&web), "{}", said(&output));
+    two.ok(&["rm", "-f", "-t", "0", "db"]);
 
     one.ok(&["restart", "-t", "0", "client"]);
     assert_served(&one.fetch("client", &web), "after a restart");
