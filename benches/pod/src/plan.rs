@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
+use encap::Family;
 use serde::{Deserialize, Serialize};
 use vrouter_lab::names::LabName;
-use vrouter_lab::spec::{Encap, Family, KernelRules, Spec, Tunnel};
+use vrouter_lab::spec::{Encap, Families, KernelRules, Spec, Tunnel};
 use vrouter_lab::topology::Lab;
 
 use crate::cases::{Backend, Case, Dimension, EncapName, Path, Step, Test, name};
@@ -464,7 +465,7 @@ impl Subject {
     pub fn lacks(&self, case: &Case) -> Option<&'static str> {
         let tunnel = case
             .encap
-            .and_then(|encap| encap.0.tunnel(case.family == 6));
+            .and_then(|encap| encap.0.tunnel(ip_family(case.family)));
         match self.backend {
             Some(Backend::Kernel | Backend::KernelNft | Backend::KernelPlain) => (tunnel
                 == Some(Tunnel::Ipip))
@@ -540,10 +541,9 @@ impl Subject {
             } else {
                 group.encap
             },
-            family: if group.family == 6 {
-                Family::V6
-            } else {
-                Family::V4
+            family: match ip_family(group.family) {
+                Family::V4 => Families::V4,
+                Family::V6 => Families::V6,
             },
             workers: self.workers,
             backend: lab_backend,
@@ -566,17 +566,21 @@ impl Subject {
     }
 }
 
+fn ip_family(number: u8) -> Family {
+    if number == 6 { Family::V6 } else { Family::V4 }
+}
+
 /// The client's member of a lab, the server's, and the server's address.
 pub fn ends(lab: &Lab, path: Path, family: u8) -> Option<(&'static str, &'static str, IpAddr)> {
-    let v6 = family == 6;
+    let family = ip_family(family);
     let node = |at: usize| lab.nodes.get(at);
     let pod = |of: usize, at: usize| node(of).and_then(|node| node.pods.get(at));
     match path {
-        Path::PodPodSame => Some(("pod1-1", "pod1-2", pod(0, 1)?.address(v6)?)),
-        Path::PodPodCross => Some(("pod1-1", "pod2-1", pod(1, 0)?.address(v6)?)),
-        Path::PodNode => Some(("pod1-1", "node1", node(0)?.address(v6)?)),
-        Path::NodePod => Some(("node1", "pod1-1", pod(0, 0)?.address(v6)?)),
-        Path::NodeNode => Some(("node1", "node2", node(1)?.address(v6)?)),
+        Path::PodPodSame => Some(("pod1-1", "pod1-2", pod(0, 1)?.address(family)?)),
+        Path::PodPodCross => Some(("pod1-1", "pod2-1", pod(1, 0)?.address(family)?)),
+        Path::PodNode => Some(("pod1-1", "node1", node(0)?.address(family)?)),
+        Path::NodePod => Some(("node1", "pod1-1", pod(0, 0)?.address(family)?)),
+        Path::NodeNode => Some(("node1", "node2", node(1)?.address(family)?)),
         Path::External => None,
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use encap::Family;
 use ipnet::IpNet;
 use policy::selector::Labels;
 use vrouter_api::{AllowedUse, IpPool};
@@ -115,16 +116,16 @@ fn assign_all(
         Vec::new()
     };
     let mut given = Vec::new();
-    for (v6, named) in [false, true].into_iter().zip(pools) {
-        if !families[usize::from(v6)] {
+    for ((family, named), wanted) in Family::ALL.into_iter().zip(pools).zip(families) {
+        if !wanted {
             continue;
         }
-        request.pools = resolve(named, &all, v6)?;
+        request.pools = resolve(named, &all, family)?;
         let taken = ipam
-            .assign(&request, v6, 1)
+            .assign(&request, family, 1)
             .map_err(|error| CniError::store("no address can be taken", &error))?;
         if taken.is_empty() {
-            return Err(exhausted(ipam, &request, v6));
+            return Err(exhausted(ipam, &request, family));
         }
         given.extend(taken);
     }
@@ -164,20 +165,20 @@ fn assign_asked(
 }
 
 /// The names of pools that are given by name or CIDR.
-fn resolve(named: &[String], all: &[IpPool], v6: bool) -> Result<Vec<String>, CniError> {
+fn resolve(named: &[String], all: &[IpPool], family: Family) -> Result<Vec<String>, CniError> {
     let mut names = Vec::new();
     for text in named {
         let cidr: Option<IpNet> = text.parse().ok();
         let pool = all.iter().find(|pool| {
             pool.metadata.name == *text || cidr.is_some_and(|cidr| pool.spec.cidr == cidr.trunc())
         });
-        let key = if v6 { "ipv6_pools" } else { "ipv4_pools" };
+        let key = format!("ipv{}_pools", family.number());
         let bad = |reason: &str| {
             let message = format!("error parsing pool: {key}: {text:?}");
             CniError::config(message).with_details(reason)
         };
         let pool = pool.ok_or_else(|| bad("there is no such IPPool"))?;
-        if matches!(pool.spec.cidr, IpNet::V6(_)) != v6 {
+        if !family.contains(&pool.spec.cidr.addr()) {
             return Err(bad("it is of the other family"));
         }
         names.push(pool.metadata.name.clone());
@@ -195,12 +196,11 @@ fn namespace_labels(namespace: &str) -> Labels {
     labels
 }
 
-fn exhausted(ipam: &Ipam, request: &Request, v6: bool) -> CniError {
-    let family = if v6 { "IPv6" } else { "IPv4" };
+fn exhausted(ipam: &Ipam, request: &Request, family: Family) -> CniError {
     let pools = match ipam.usage() {
         Ok(usage) => {
             let of_family = usage.iter().filter(|it| {
-                matches!(it.pool.spec.cidr, IpNet::V6(_)) == v6
+                family.contains(&it.pool.spec.cidr.addr())
                     && (request.pools.is_empty() || request.pools.contains(&it.pool.metadata.name))
             });
             let rows = of_family.map(|it| {
@@ -234,15 +234,15 @@ pub(crate) fn expect_free(config: &Config, store: &Arc<dyn Datastore>) -> Result
         .usage()
         .map_err(|error| CniError::store("the pools cannot be read", &error))?;
     let pools: Vec<IpPool> = usage.iter().map(|it| it.pool.clone()).collect();
-    for v6 in [false, true] {
-        if !config.assign[usize::from(v6)] {
+    for (index, family) in Family::ALL.into_iter().enumerate() {
+        if !config.assign[index] {
             continue;
         }
-        let named = resolve(&config.pools[usize::from(v6)], &pools, v6)?;
+        let named = resolve(&config.pools[index], &pools, family)?;
         let free = usage.iter().any(|it| {
             let spec = &it.pool.spec;
             !spec.disabled
-                && matches!(spec.cidr, IpNet::V6(_)) == v6
+                && family.contains(&spec.cidr.addr())
                 && spec.allowed_uses.contains(&AllowedUse::Workload)
                 && (named.is_empty() || named.contains(&it.pool.metadata.name))
                 && (it.used as f64) < it.size
@@ -252,7 +252,7 @@ pub(crate) fn expect_free(config: &Config, store: &Arc<dyn Datastore>) -> Result
                 pools: named,
                 ..Request::new("this", AllowedUse::Workload, "")
             };
-            return Err(exhausted(&ipam, &request, v6));
+            return Err(exhausted(&ipam, &request, family));
         }
     }
     Ok(())

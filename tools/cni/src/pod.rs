@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use encap::Family;
 use vrouter_io::link::Link;
 use vrouter_io::netns::Netns;
 use vrouter_io::{pod, sysctl};
@@ -79,10 +80,10 @@ pub(crate) fn find(netns: &Netns, interface: &str) -> Result<Option<Found>, CniE
     let addresses = link.addresses().map_err(|error| failed(&error))?;
     let of_interface = addresses.iter().filter(|it| it.interface == found.index);
     let routes = link.routes(None).map_err(|error| failed(&error))?;
-    let leaves = |v6: bool| {
+    let leaves = |family: Family| {
         routes.iter().any(|it| {
             it.destination.prefix_len() == 0
-                && it.destination.addr().is_ipv6() == v6
+                && family.contains(&it.destination.addr())
                 && it.interface == Some(found.index)
         })
     };
@@ -91,7 +92,7 @@ pub(crate) fn find(netns: &Netns, interface: &str) -> Result<Option<Found>, CniE
         mtu: found.mtu,
         up: found.up,
         addresses: of_interface.map(|it| it.address.addr()).collect(),
-        default_routes: [leaves(false), leaves(true)],
+        default_routes: Family::ALL.map(leaves),
     }))
 }
 

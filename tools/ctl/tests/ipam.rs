@@ -5,6 +5,7 @@
 mod etcd;
 mod stores;
 
+use encap::Family;
 use serde_json::Value;
 use stores::Store;
 use vrouter_api::AllowedUse;
@@ -63,9 +64,9 @@ fn addresses_are_shown_checked_and_released() {
         request
             .secondary
             .insert("namespace".into(), "default".into());
-        let used = ipam.assign(&request, false, 1).unwrap()[0];
+        let used = ipam.assign(&request, Family::V4, 1).unwrap()[0];
         request.handle = "net.gone".into();
-        let leaked = ipam.assign(&request, false, 1).unwrap()[0];
+        let leaked = ipam.assign(&request, Family::V4, 1).unwrap()[0];
         store.ok(
             "create -f -",
             &WORKLOAD.replace("ADDRESS", &used.to_string()),

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use encap::Family;
 use serde::{Deserialize, Serialize};
 
 /// The pool of pod addresses, IPv4.
@@ -154,23 +155,26 @@ pub fn blocks_per_node(pods: usize) -> usize {
 }
 
 /// Block `block` of the pool, counted from zero.
-pub fn block(block: usize, v6: bool) -> Prefix {
-    let length = if v6 { BLOCK_V6 } else { BLOCK_V4 };
+pub fn block(block: usize, family: Family) -> Prefix {
+    let length = if family.is_v6() { BLOCK_V6 } else { BLOCK_V4 };
     Prefix {
-        address: in_pool(block * BLOCK_SIZE, v6),
+        address: in_pool(block * BLOCK_SIZE, family),
         length,
     }
 }
 
 /// Address `index` of node `node`: zero is the tunnel's, `n` that of pod `n`.
-pub fn of_node(node: usize, pods: usize, index: usize, v6: bool) -> IpAddr {
-    in_pool((node - 1) * blocks_per_node(pods) * BLOCK_SIZE + index, v6)
+pub fn of_node(node: usize, pods: usize, index: usize, family: Family) -> IpAddr {
+    in_pool(
+        (node - 1) * blocks_per_node(pods) * BLOCK_SIZE + index,
+        family,
+    )
 }
 
-fn in_pool(index: usize, v6: bool) -> IpAddr {
+fn in_pool(index: usize, family: Family) -> IpAddr {
     let index = u16::try_from(index).expect("Spec::check and Lab::plan keep pods within the pool");
     let [high, low] = index.to_be_bytes();
-    if v6 {
+    if family.is_v6() {
         Ipv6Addr::new(0xfd00, 0x65, 0, 0, 0, 0, 0, index).into()
     } else {
         Ipv4Addr::new(10, 65, high, low).into()
@@ -189,8 +193,8 @@ pub fn node_mac(node: usize) -> Mac {
 }
 
 /// The inner Ethernet address of node `node`'s VXLAN tunnel end.
-pub fn vtep_mac(node: usize, v6: bool) -> Mac {
-    Mac([0x66, 0x65, 0, 0, u8::from(v6), low_byte(node)])
+pub fn vtep_mac(node: usize, family: Family) -> Mac {
+    Mac([0x66, 0x65, 0, 0, u8::from(family.is_v6()), low_byte(node)])
 }
 
 fn low_byte(value: usize) -> u8 {
@@ -203,14 +207,14 @@ mod tests {
 
     #[test]
     fn blocks_and_pods_do_not_overlap() {
-        assert_eq!(of_node(1, 2, 0, false).to_string(), "10.65.0.0");
-        assert_eq!(of_node(1, 2, 1, false).to_string(), "10.65.0.1");
-        assert_eq!(of_node(2, 2, 0, false).to_string(), "10.65.0.64");
-        assert_eq!(of_node(2, 2, 1, true).to_string(), "fd00:65::41");
+        assert_eq!(of_node(1, 2, 0, Family::V4).to_string(), "10.65.0.0");
+        assert_eq!(of_node(1, 2, 1, Family::V4).to_string(), "10.65.0.1");
+        assert_eq!(of_node(2, 2, 0, Family::V4).to_string(), "10.65.0.64");
+        assert_eq!(of_node(2, 2, 1, Family::V6).to_string(), "fd00:65::41");
         assert_eq!(blocks_per_node(63), 1);
         assert_eq!(blocks_per_node(64), 2);
-        assert_eq!(of_node(2, 64, 0, false), block(2, false).address);
-        assert_eq!(block(3, true).to_string(), "fd00:65::c0/122");
+        assert_eq!(of_node(2, 64, 0, Family::V4), block(2, Family::V4).address);
+        assert_eq!(block(3, Family::V6).to_string(), "fd00:65::c0/122");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::process::{Process, wait_until};
 use crate::spec::Backend;
 use crate::topology::{Lab, Node, Pod};
 use crate::vrouter::beside_or_in_path;
-use encap::Tunnel;
+use encap::{Family, Tunnel};
 
 /// The TUN of a node whose kernel routes for the loop.
 const TUN: &str = "tunl0";
@@ -85,10 +85,10 @@ fn tap_loop(lab: &mut Lab, one: &Pod, two: &Pod) -> Result<()> {
 
 /// The loop of one node, between its pod and the underlay, for packets from and to a peer.
 fn tunnel_loop(lab: &mut Lab, (node, pod): (&Node, &Pod), peer: (&Node, &Pod)) -> Result<()> {
-    let (Some(local), Some(remote)) = (node.address(false), peer.0.address(false)) else {
+    let (Some(local), Some(remote)) = (node.address(Family::V4), peer.0.address(Family::V4)) else {
         unreachable!("Spec::check asks for IPv4")
     };
-    let tunnel = lab.tunnel_between(node, peer.0, false);
+    let tunnel = lab.tunnel_between(node, peer.0, Family::V4);
     let mut command = Command::new(beside_or_in_path("tap-loop-tunnel")?);
     command
         .arg(pod.namespace.path())
@@ -173,11 +173,11 @@ fn failed(role: &str, log: &Path) -> LabError {
 
 fn addresses(pod: &Pod, peer: &Pod) -> Result<()> {
     let mut lines = vec![format!("link set {POD_INTERFACE} up")];
-    for (v6, length) in [(false, 32), (true, 128)] {
-        let (Some(own), Some(other)) = (pod.address(v6), peer.address(v6)) else {
+    for (family, length) in [(Family::V4, 32), (Family::V6, 128)] {
+        let (Some(own), Some(other)) = (pod.address(family), peer.address(family)) else {
             continue;
         };
-        let nodad = if v6 { " nodad" } else { "" };
+        let nodad = if family.is_v6() { " nodad" } else { "" };
         lines.push(format!(
             "address add {own}/{length} dev {POD_INTERFACE}{nodad}"
         ));

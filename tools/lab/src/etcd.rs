@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use encap::Family;
 use vrouter_api::{AllowedUse, parse};
 use vrouter_datastore::ipam::{Ipam, Request};
 use vrouter_datastore::{Connection, Datastore, StoreError};
@@ -175,7 +176,7 @@ fn take_addresses(lab: &Lab, store: &Arc<dyn Datastore>) -> std::result::Result<
             let secondary = [("pod", &*pod.name), ("namespace", "default")];
             let secondary = secondary.map(|(name, value)| (name.to_owned(), value.to_owned()));
             request.secondary.extend(secondary);
-            for address in [pod.address(false), pod.address(true)]
+            for address in [pod.address(Family::V4), pod.address(Family::V6)]
                 .into_iter()
                 .flatten()
             {

@@ -5,6 +5,7 @@ use std::process::{Child, Command};
 
 use crate::error::{LabError, Result};
 use crate::topology::Lab;
+use encap::Family;
 
 /// Becomes a command inside a namespace of the lab; returns only when that fails.
 pub fn exec(lab: &Lab, member: &str, command: &[String]) -> LabError {
@@ -66,10 +67,18 @@ pub fn environment(lab: &Lab) -> Vec<(String, String)> {
     for node in &lab.nodes {
         let text = |address: Option<std::net::IpAddr>| address.map(|address| address.to_string());
         add(&node.name, "NETNS", Some(node.namespace.to_string()));
-        add(&node.name, "IPV4", text(node.address(false)));
-        add(&node.name, "IPV6", text(node.address(true)));
-        add(&node.name, "TUNNEL_IPV4", text(node.tunnel_address(false)));
-        add(&node.name, "TUNNEL_IPV6", text(node.tunnel_address(true)));
+        add(&node.name, "IPV4", text(node.address(Family::V4)));
+        add(&node.name, "IPV6", text(node.address(Family::V6)));
+        add(
+            &node.name,
+            "TUNNEL_IPV4",
+            text(node.tunnel_address(Family::V4)),
+        );
+        add(
+            &node.name,
+            "TUNNEL_IPV6",
+            text(node.tunnel_address(Family::V6)),
+        );
         add(
             &node.name,
             "SOCKET",
@@ -77,8 +86,8 @@ pub fn environment(lab: &Lab) -> Vec<(String, String)> {
         );
         for pod in &node.pods {
             add(&pod.name, "NETNS", Some(pod.namespace.to_string()));
-            add(&pod.name, "IPV4", text(pod.address(false)));
-            add(&pod.name, "IPV6", text(pod.address(true)));
+            add(&pod.name, "IPV4", text(pod.address(Family::V4)));
+            add(&pod.name, "IPV6", text(pod.address(Family::V6)));
         }
     }
     variables

@@ -9,7 +9,7 @@ use crate::rules::{self, Action, Peer, Rule};
 use crate::spec::Encap;
 use crate::state::write_whole;
 use crate::topology::{Lab, Node, Pod};
-use encap::Tunnel;
+use encap::{Family, Tunnel};
 
 /// Writes every resource into the lab's resource directory.
 ///
@@ -57,19 +57,14 @@ fn profile() -> String {
 
 fn pools(lab: &Lab) -> String {
     let mut documents = Vec::new();
-    for (v6, name, cidr, size) in [
-        (false, "default-ipv4", POOL_V4, BLOCK_V4),
-        (true, "default-ipv6", POOL_V6, BLOCK_V6),
+    for (family, name, cidr, size) in [
+        (Family::V4, "default-ipv4", POOL_V4, BLOCK_V4),
+        (Family::V6, "default-ipv6", POOL_V6, BLOCK_V6),
     ] {
-        let wanted = if v6 {
-            lab.spec.family.has_v6()
-        } else {
-            lab.spec.family.has_v4()
-        };
-        if !wanted {
+        if !lab.spec.family.has(family) {
             continue;
         }
-        let (ipip, vxlan) = modes(lab.spec.encap, v6);
+        let (ipip, vxlan) = modes(lab.spec.encap, family);
         documents.push(
             header("IPPool", name)
                 + &format!(
@@ -82,13 +77,13 @@ fn pools(lab: &Lab) -> String {
 }
 
 /// ipipMode and vxlanMode of a pool.
-fn modes(encap: Encap, v6: bool) -> (&'static str, &'static str) {
+fn modes(encap: Encap, family: Family) -> (&'static str, &'static str) {
     let when = if encap.crosses_subnets() {
         "CrossSubnet"
     } else {
         "Always"
     };
-    match encap.tunnel(v6) {
+    match encap.tunnel(family) {
         Some(Tunnel::Ipip) => (when, "Never"),
         Some(Tunnel::Vxlan(_)) => ("Never", when),
         None => ("Never", "Never"),
@@ -106,17 +101,17 @@ fn node_resource(lab: &Lab, node: &Node) -> String {
         let _ = writeln!(bgp, "    ipv6Address: {prefix}");
     }
     if let Some(address) = node.tunnel_ipv4 {
-        if lab.spec.encap.tunnel(false) == Some(Tunnel::Ipip) {
+        if lab.spec.encap.tunnel(Family::V4) == Some(Tunnel::Ipip) {
             let _ = writeln!(bgp, "    ipv4IPIPTunnelAddr: {address}");
         } else {
             let _ = writeln!(vxlan, "  ipv4VXLANTunnelAddr: {address}");
-            let mac = addresses::vtep_mac(node.index, false);
+            let mac = addresses::vtep_mac(node.index, Family::V4);
             let _ = writeln!(vxlan, "  vxlanTunnelMACAddr: \"{mac}\"");
         }
     }
     if let Some(address) = node.tunnel_ipv6 {
         let _ = writeln!(vxlan, "  ipv6VXLANTunnelAddr: \"{address}\"");
-        let mac = addresses::vtep_mac(node.index, true);
+        let mac = addresses::vtep_mac(node.index, Family::V6);
         let _ = writeln!(vxlan, "  vxlanTunnelMACAddrV6: \"{mac}\"");
     }
     let _ = write!(text, "spec:\n  bgp:\n{bgp}{vxlan}");

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use encap::Family;
 use encap::Tunnel;
 use vrouter_control::params::ShowRoutes;
 
@@ -50,10 +51,10 @@ fn block(index: usize) -> Ipv4Addr {
 }
 
 fn to_kernel(lab: &Lab, node: &Node, peer: &Node, count: usize) -> Result<()> {
-    let next = match (lab.tunnel_between(node, peer, false), peer.tunnel_ipv4) {
+    let next = match (lab.tunnel_between(node, peer, Family::V4), peer.tunnel_ipv4) {
         (Some(Tunnel::Vxlan(_)), Some(address)) => format!("{address} dev vxlan.calico"),
         (_, _) => {
-            let address = peer.address(false).ok_or_else(|| {
+            let address = peer.address(Family::V4).ok_or_else(|| {
                 LabError::Invalid("more routes are IPv4's, and the lab has none".to_owned())
             })?;
             format!("{address} dev {}", crate::names::UNDERLAY_INTERFACE)
@@ -67,7 +68,7 @@ fn to_kernel(lab: &Lab, node: &Node, peer: &Node, count: usize) -> Result<()> {
 
 fn to_vrouter(lab: &Lab, node: &Node, peer: &Node, count: usize) -> Result<()> {
     let vxlan = matches!(
-        lab.tunnel_between(node, peer, false),
+        lab.tunnel_between(node, peer, Family::V4),
         Some(Tunnel::Vxlan(_))
     );
     let mode = if vxlan { "Always" } else { "Never" };

@@ -6,8 +6,10 @@
 //! between the lab's own addresses. A policy holds at most 1,000 rules, so more rules make more
 //! policies, evaluated in order.
 
+use encap::Family;
+
 use crate::addresses;
-use crate::spec::Family;
+use crate::spec::Families;
 use crate::topology::Lab;
 
 /// Rules in one policy (Calico allows 1,024).
@@ -49,7 +51,7 @@ impl Protocol {
 pub enum Peer {
     /// A network of one family.
     Net {
-        v6: bool,
+        family: Family,
         /// The network.
         net: String,
     },
@@ -78,6 +80,16 @@ pub struct Set {
     pub v4: Vec<String>,
     /// IPv6 networks.
     pub v6: Vec<String>,
+}
+
+impl Set {
+    /// Networks of one family.
+    pub fn members(&self, family: Family) -> &[String] {
+        match family {
+            Family::V4 => &self.v4,
+            Family::V6 => &self.v6,
+        }
+    }
 }
 
 /// The policies of a lab in order, each with its rules; the same for both directions.
@@ -136,21 +148,21 @@ fn filler_set(set: usize) -> String {
 /// A rule that matches nothing here, of the kinds that Calico users have: by turns all traffic of a
 /// network set, a TCP port of a network, a list of TCP ports of a set, and denied UDP ports of a
 /// network.
-fn filler(index: usize, family: Family) -> Rule {
-    let v6 = match family {
-        Family::V4 => false,
-        Family::V6 => true,
-        Family::Dual => (index / 4) % 2 == 1,
+fn filler(index: usize, families: Families) -> Rule {
+    let family = match families {
+        Families::V4 => Family::V4,
+        Families::V6 => Family::V6,
+        Families::Dual => Family::ALL[index / 4 % 2],
     };
     let [_, _, high, low] = u32::try_from(index)
         .expect("at most 100000 rules")
         .to_be_bytes();
-    let net = if v6 {
+    let net = if family.is_v6() {
         format!("2001:db8:{index:x}::/48")
     } else {
         format!("198.18.{high}.{low}/32")
     };
-    let net = Peer::Net { v6, net };
+    let net = Peer::Net { family, net };
     let set = Peer::Set(filler_set(index / 4 % FILLER_SETS));
     let port = 20_000 + u16::from(low);
     let (action, protocol, peer, ports) = match index % 4 {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-pub use encap::Tunnel;
+pub use encap::{Family, Tunnel};
 use serde::{Deserialize, Serialize};
 
 use crate::addresses::blocks_per_node;
@@ -38,21 +38,19 @@ impl Encap {
     }
 
     /// The tunnel used between nodes for one address family, if any.
-    pub fn tunnel(self, v6: bool) -> Option<Tunnel> {
-        match (self, v6) {
-            (Self::Vxlan | Self::CrossSubnet, false) => Some(Tunnel::Vxlan(encap::Family::V4)),
-            (Self::Vxlan | Self::CrossSubnet | Self::IpipCrossSubnet, true) => {
-                Some(Tunnel::Vxlan(encap::Family::V6))
-            }
-            (Self::Ipip | Self::IpipCrossSubnet, false) => Some(Tunnel::Ipip),
-            (Self::None, _) | (Self::Ipip, true) => None,
+    pub fn tunnel(self, family: Family) -> Option<Tunnel> {
+        match (self, family) {
+            (Self::Vxlan | Self::CrossSubnet, family)
+            | (Self::IpipCrossSubnet, family @ Family::V6) => Some(Tunnel::Vxlan(family)),
+            (Self::Ipip | Self::IpipCrossSubnet, Family::V4) => Some(Tunnel::Ipip),
+            (Self::None, _) | (Self::Ipip, Family::V6) => None,
         }
     }
 }
 
 /// The address families of pods and nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-pub enum Family {
+pub enum Families {
     /// IPv4 alone.
     #[value(name = "4")]
     #[serde(rename = "4")]
@@ -67,7 +65,7 @@ pub enum Family {
     Dual,
 }
 
-impl Family {
+impl Families {
     /// Whether IPv4 is among them.
     pub fn has_v4(self) -> bool {
         self != Self::V6
@@ -76,6 +74,14 @@ impl Family {
     /// Whether IPv6 is among them.
     pub fn has_v6(self) -> bool {
         self != Self::V4
+    }
+
+    /// Whether `family` is among them.
+    pub fn has(self, family: Family) -> bool {
+        match family {
+            Family::V4 => self.has_v4(),
+            Family::V6 => self.has_v6(),
+        }
     }
 }
 
@@ -148,7 +154,7 @@ pub struct Spec {
     pub two_subnets: bool,
     /// Address families of pods and nodes.
     #[arg(long, value_enum, default_value = "4")]
-    pub family: Family,
+    pub family: Families,
     /// Workers of each vrouterd (its own default when absent).
     #[arg(long)]
     pub workers: Option<usize>,
@@ -248,7 +254,7 @@ impl Spec {
             );
         }
         let kernel_nodes = self.backend == Backend::Kernel || self.mixed;
-        let ipip = self.encap.tunnel(false) == Some(Tunnel::Ipip) && self.family.has_v4();
+        let ipip = self.encap.tunnel(Family::V4) == Some(Tunnel::Ipip) && self.family.has_v4();
         if kernel_nodes && ipip && self.nodes > 1 {
             return invalid(
                 "kernel nodes cannot do --encap ipip here: this kernel has no ipip device; use \
@@ -281,7 +287,7 @@ impl Spec {
             (2, 1) if !matches!(self.encap, Encap::Vxlan | Encap::None) => {
                 "between nodes there is only --encap vxlan or none"
             }
-            (2, 1) if self.family != Family::V4 => "between nodes there is only --family 4",
+            (2, 1) if self.family != Families::V4 => "between nodes there is only --family 4",
             (2, 1) if self.spin || self.burden > 0 => {
                 "between nodes --spin takes a time, so use --tap-loop-arg=--spin=MICROSECONDS, and \
                  there is no --burden"
@@ -312,18 +318,10 @@ impl Spec {
     /// The MTU of pods: what the widest tunnel in use leaves of the underlay's, as Calico chooses
     /// it (20 bytes for IPIP, 50 for VXLAN over IPv4, 70 over IPv6).
     pub fn pod_mtu(&self) -> usize {
-        let overhead = |v6: bool| self.encap.tunnel(v6).map_or(0, Tunnel::overhead);
-        let v4 = if self.family.has_v4() {
-            overhead(false)
-        } else {
-            0
-        };
-        let v6 = if self.family.has_v6() {
-            overhead(true)
-        } else {
-            0
-        };
-        self.mtu - v4.max(v6)
+        let families = Family::ALL.into_iter().filter(|f| self.family.has(*f));
+        let overhead =
+            families.filter_map(|family| self.encap.tunnel(family).map(Tunnel::overhead));
+        self.mtu - overhead.max().unwrap_or(0)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What `status` and `list` print.
 
 use comfy_table::{ContentArrangement, Table, presets};
+use encap::Family;
 use serde_json::{Value, json};
 
 use crate::error::Result;
@@ -12,9 +13,9 @@ use crate::topology::Lab;
 pub fn text(lab: &Lab) -> String {
     let mut table = plain_table(&["member", "namespace", "IPv4", "IPv6", "tunnel", "runs"]);
     for node in &lab.nodes {
-        let tunnels: Vec<String> = [false, true]
+        let tunnels: Vec<String> = Family::ALL
             .into_iter()
-            .filter_map(|v6| node.tunnel_address(v6))
+            .filter_map(|family| node.tunnel_address(family))
             .map(|address| address.to_string())
             .collect();
         table.add_row([

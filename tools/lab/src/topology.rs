@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
-use encap::Tunnel;
+use encap::{Family, Tunnel};
 use serde::{Deserialize, Serialize};
 
 use crate::addresses::{self, Mac, Prefix, Subnet};
@@ -148,12 +148,12 @@ impl Lab {
     }
 
     /// The tunnel from one node to another for one family, if they use one.
-    pub fn tunnel_between(&self, from: &Node, to: &Node, v6: bool) -> Option<Tunnel> {
+    pub fn tunnel_between(&self, from: &Node, to: &Node, family: Family) -> Option<Tunnel> {
         let encap = self.spec.encap;
         if encap.crosses_subnets() && from.subnet == to.subnet {
             None
         } else {
-            encap.tunnel(v6)
+            encap.tunnel(family)
         }
     }
 }
@@ -169,14 +169,14 @@ impl Node {
         });
         let namespace = name.node(index);
         let backend = spec.backend_of(index);
-        let of_node = |at: usize, v6: bool| addresses::of_node(index, spec.pods, at, v6);
+        let of_node = |at: usize, family: Family| addresses::of_node(index, spec.pods, at, family);
         let per_node = addresses::blocks_per_node(spec.pods);
         let mut blocks = Vec::new();
-        for (wanted, v6) in [(has_v4, false), (has_v6, true)] {
+        for (wanted, family) in [(has_v4, Family::V4), (has_v6, Family::V6)] {
             let own = (index - 1) * per_node..index * per_node;
             blocks.extend(
                 own.filter(|_| wanted)
-                    .map(|block| addresses::block(block, v6)),
+                    .map(|block| addresses::block(block, family)),
             );
         }
         let files = state::directory(name).join(format!("node{index}"));
@@ -192,14 +192,14 @@ impl Node {
             ipv6: has_v6.then(|| addresses::node_v6(subnet, index)),
             tunnel_ipv4: spec
                 .encap
-                .tunnel(false)
+                .tunnel(Family::V4)
                 .filter(|_| has_v4)
-                .and_then(|_| as_v4(of_node(0, false))),
+                .and_then(|_| as_v4(of_node(0, Family::V4))),
             tunnel_ipv6: spec
                 .encap
-                .tunnel(true)
+                .tunnel(Family::V6)
                 .filter(|_| has_v6)
-                .and_then(|_| as_v6(of_node(0, true))),
+                .and_then(|_| as_v6(of_node(0, Family::V6))),
             blocks,
             control_socket: runs_vrouter.then(|| files.join("vrouterd.sock")),
             log: runs_vrouter.then(|| files.join("vrouterd.log")),
@@ -210,21 +210,21 @@ impl Node {
                     namespace: name.pod(index, pod),
                     host_interface: format!("calipod{index}-{pod}"),
                     mac: addresses::pod_mac(index, pod),
-                    ipv4: has_v4.then(|| of_node(pod, false)).and_then(as_v4),
-                    ipv6: has_v6.then(|| of_node(pod, true)).and_then(as_v6),
+                    ipv4: has_v4.then(|| of_node(pod, Family::V4)).and_then(as_v4),
+                    ipv6: has_v6.then(|| of_node(pod, Family::V6)).and_then(as_v6),
                 })
                 .collect(),
         }
     }
 
     /// The underlay address of one family, without its length.
-    pub fn address(&self, v6: bool) -> Option<IpAddr> {
-        if v6 { self.ipv6 } else { self.ipv4 }.map(|prefix| prefix.address)
+    pub fn address(&self, family: Family) -> Option<IpAddr> {
+        if family.is_v6() { self.ipv6 } else { self.ipv4 }.map(|prefix| prefix.address)
     }
 
     /// The tunnel address of one family.
-    pub fn tunnel_address(&self, v6: bool) -> Option<IpAddr> {
-        if v6 {
+    pub fn tunnel_address(&self, family: Family) -> Option<IpAddr> {
+        if family.is_v6() {
             self.tunnel_ipv6.map(IpAddr::from)
         } else {
             self.tunnel_ipv4.map(IpAddr::from)
@@ -232,17 +232,17 @@ impl Node {
     }
 
     /// The blocks of one family.
-    pub fn blocks(&self, v6: bool) -> impl Iterator<Item = &Prefix> {
+    pub fn blocks(&self, family: Family) -> impl Iterator<Item = &Prefix> {
         self.blocks
             .iter()
-            .filter(move |block| block.address.is_ipv6() == v6)
+            .filter(move |block| family.contains(&block.address))
     }
 }
 
 impl Pod {
     /// The address of one family.
-    pub fn address(&self, v6: bool) -> Option<IpAddr> {
-        if v6 {
+    pub fn address(&self, family: Family) -> Option<IpAddr> {
+        if family.is_v6() {
             self.ipv6.map(IpAddr::from)
         } else {
             self.ipv4.map(IpAddr::from)
@@ -287,10 +287,10 @@ mod tests {
             panic!("three nodes")
         };
         assert_eq!(
-            lab.tunnel_between(one, two, false),
-            Some(Tunnel::Vxlan(encap::Family::V4))
+            lab.tunnel_between(one, two, Family::V4),
+            Some(Tunnel::Vxlan(Family::V4))
         );
-        assert_eq!(lab.tunnel_between(one, three, false), None);
+        assert_eq!(lab.tunnel_between(one, three, Family::V4), None);
         assert_eq!(lab.subnets().len(), 2);
         assert_eq!(two.ipv4.unwrap().to_string(), "172.16.2.12/24");
     }

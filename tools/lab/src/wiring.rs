@@ -4,6 +4,8 @@
 //! every node. The same namespace is the nodes' default router, and joins the subnets where there
 //! are two. (The kernel answers ARP for a pod's gateway only where a route leads elsewhere.)
 
+use encap::Family;
+
 use crate::error::Result;
 use crate::names::{Netns, UNDERLAY_INTERFACE};
 use crate::netns;
@@ -117,15 +119,15 @@ pub fn underlay(lab: &Lab) -> Result<()> {
 /// The router's ways to the pods of nodes in different subnets that have no tunnel.
 fn block_routes(lab: &Lab) -> Vec<String> {
     let mut lines = Vec::new();
-    for v6 in [false, true] {
-        if lab.subnets().len() < 2 || lab.spec.encap.tunnel(v6).is_some() {
+    for family in Family::ALL {
+        if lab.subnets().len() < 2 || lab.spec.encap.tunnel(family).is_some() {
             continue;
         }
         for node in &lab.nodes {
-            let Some(address) = node.address(v6) else {
+            let Some(address) = node.address(family) else {
                 continue;
             };
-            let routes = node.blocks(v6);
+            let routes = node.blocks(family);
             lines.extend(routes.map(|block| format!("route add {block} via {address}")));
         }
     }
@@ -139,14 +141,18 @@ pub fn bridge_name(subnet: u8) -> String {
 
 fn node_addresses(node: &Node) -> Result<()> {
     let mut lines = vec![format!("link set {UNDERLAY_INTERFACE} up")];
-    for (v6, router) in [
-        (false, node.subnet.router_v4().to_string()),
-        (true, node.subnet.router_v6().to_string()),
+    for (family, router) in [
+        (Family::V4, node.subnet.router_v4().to_string()),
+        (Family::V6, node.subnet.router_v6().to_string()),
     ] {
-        let Some(address) = (if v6 { node.ipv6 } else { node.ipv4 }) else {
+        let address = match family {
+            Family::V4 => node.ipv4,
+            Family::V6 => node.ipv6,
+        };
+        let Some(address) = address else {
             continue;
         };
-        let nodad = if v6 { " nodad" } else { "" };
+        let nodad = if family.is_v6() { " nodad" } else { "" };
         lines.push(format!(
             "address add {address} dev {UNDERLAY_INTERFACE}{nodad}"
         ));

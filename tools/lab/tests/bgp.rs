@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use encap::Family;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::ping::Train;
@@ -180,7 +181,7 @@ fn routes_of_the_hosts_daemon_are_the_vrouters() {
     for node in ["node2", "node3"] {
         lab.ok(node, "ip address add 10.99.0.5/32 dev lo");
     }
-    let node = |index| lab.node(index).address(false).unwrap().to_string();
+    let node = |index| lab.node(index).address(Family::V4).unwrap().to_string();
     let hop = |index, weight| {
         format!(
             "nexthop via {} dev tunl0 onlink weight {weight}",
@@ -325,7 +326,7 @@ fn a_router_outside_speaks_frr() {
     let folder = folder.display().to_string();
     let neighbors: String = [1, 2]
         .map(|node| {
-            let address = lab.node(node).address(false).unwrap();
+            let address = lab.node(node).address(Family::V4).unwrap();
             format!(" neighbor {address} remote-as 64512\n neighbor {address} password s3cret\n")
         })
         .concat();
@@ -382,7 +383,7 @@ fn a_router_outside_speaks_frr() {
 fn start_gobgp(lab: &TestLab) -> Background {
     lab.write_resource("tor.yaml", &PEER.replace("  filters: [only-one]\n", ""));
     let file = lab.lab.state_directory.join("gobgp.toml");
-    let address = lab.node(1).address(false).unwrap();
+    let address = lab.node(1).address(Family::V4).unwrap();
     std::fs::write(
         &file,
         format!(
@@ -431,7 +432,7 @@ fn a_router_outside_speaks_gobgp() {
     ] {
         assert!(text.contains(word), "{word} in {text}");
     }
-    let address = lab.node(1).address(false).unwrap();
+    let address = lab.node(1).address(Family::V4).unwrap();
     let told = lab.ok("net", &format!("gobgp neighbor {address} adj-in"));
     assert!(told.contains("10.65.0.0/26"), "{told}");
     // What keeps a node from BGP is found without starting it.
@@ -515,7 +516,7 @@ fn several_next_hops_by_ipip_share_the_flows() {
     for node in ["node2", "node3"] {
         lab.ok(node, "ip address add 10.65.200.5/32 dev lo");
     }
-    let nodes = [2, 3].map(|node| lab.node(node).address(false).unwrap().to_string());
+    let nodes = [2, 3].map(|node| lab.node(node).address(Family::V4).unwrap().to_string());
     eventually(15, "both are next hops", || {
         let Some((source, mut hops)) = route(&lab, 1, "10.65.200.5/32") else {
             return false;

@@ -8,6 +8,7 @@ mod support;
 use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
+use encap::Family;
 use support::stream::Stream;
 use support::{TestLab, eventually, lab_command, said, scapy};
 use vrouter_control::params::ShowTunnels;
@@ -86,7 +87,7 @@ struct Between {
 }
 
 impl Between {
-    fn up(flags: &str, v6: bool, overhead: usize) -> Self {
+    fn up(flags: &str, family: Family, overhead: usize) -> Self {
         let lab = TestLab::up(&format!("{flags} --nodes 2 --pods 1"));
         for member in ["node1", "node2", "pod1-1", "pod2-1"] {
             for family in [4, 6] {
@@ -94,8 +95,8 @@ impl Between {
                 lab.ok(member, &format!("sysctl -q -w {setting}"));
             }
         }
-        let address = lab.pod(2, 1).address(v6).unwrap();
-        let headers = if v6 { 48 } else { 28 };
+        let address = lab.pod(2, 1).address(family).unwrap();
+        let headers = if family.is_v6() { 48 } else { 28 };
         Self {
             lab,
             address,
@@ -135,7 +136,7 @@ impl Between {
                 .unwrap()
                 .unwrap()
         };
-        let own = self.lab.pod(1, 1).address(self.address.is_ipv6());
+        let own = self.lab.pod(1, 1).address(self.address.into());
         let sender = socket("pod1-1", own.unwrap());
         let receiver = socket("pod2-1", self.address);
         receiver
@@ -153,8 +154,11 @@ impl Between {
     /// The path's MTU as node 1 shows it.
     fn shown(&self) -> Option<u32> {
         let tunnels = vrouter::ask(self.lab.node(1), &ShowTunnels::default()).unwrap();
-        let v6 = self.address.is_ipv6();
-        let tunnel = tunnels.iter().find(|t| t.remote.is_ipv6() == v6).unwrap();
+        let family = Family::from(self.address);
+        let tunnel = tunnels
+            .iter()
+            .find(|t| Family::from(t.remote) == family)
+            .unwrap();
         tunnel.path_mtu
     }
 }
@@ -219,8 +223,8 @@ fn follows(between: &Between, tells: bool, mtus: &[usize]) {
 }
 
 /// The same for nodes with the vRouter, whose counters say why packets were lost.
-fn node_follows(flags: &str, v6: bool, overhead: usize) {
-    let between = Between::up(flags, v6, overhead);
+fn node_follows(flags: &str, family: Family, overhead: usize) {
+    let between = Between::up(flags, family, overhead);
     follows(&between, true, &[1400, 1300, 1500]);
     if overhead > 0 {
         assert!(between.lab.drops(1, "path-too-big") > 0);
@@ -234,63 +238,67 @@ fn node_follows(flags: &str, v6: bool, overhead: usize) {
 #[test]
 #[ignore = "needs root"]
 fn vxlan_follows_the_path() {
-    node_follows("--encap vxlan --two-subnets", false, 50);
+    node_follows("--encap vxlan --two-subnets", Family::V4, 50);
 }
 
 #[test]
 #[ignore = "needs root"]
 fn vxlan_over_ipv6_follows_the_path() {
-    node_follows("--encap vxlan --two-subnets --family 6", true, 70);
+    node_follows("--encap vxlan --two-subnets --family 6", Family::V6, 70);
 }
 
 #[test]
 #[ignore = "needs root"]
 fn ipip_follows_the_path() {
-    node_follows("--encap ipip --two-subnets", false, 20);
+    node_follows("--encap ipip --two-subnets", Family::V4, 20);
 }
 
 #[test]
 #[ignore = "needs root"]
 fn cross_subnet_follows_the_path() {
-    node_follows("--encap cross-subnet --family dual", false, 50);
+    node_follows("--encap cross-subnet --family dual", Family::V4, 50);
 }
 
 #[test]
 #[ignore = "needs root"]
 fn cross_subnet_over_ipv6_follows_the_path() {
-    node_follows("--encap cross-subnet --family dual", true, 70);
+    node_follows("--encap cross-subnet --family dual", Family::V6, 70);
 }
 
 #[test]
 #[ignore = "needs root"]
 fn routes_follow_the_path() {
-    node_follows("--encap none --two-subnets", false, 0);
+    node_follows("--encap none --two-subnets", Family::V4, 0);
 }
 
 #[test]
 #[ignore = "needs root"]
 fn routes_over_ipv6_follow_the_path() {
-    node_follows("--encap none --two-subnets --family 6", true, 0);
+    node_follows("--encap none --two-subnets --family 6", Family::V6, 0);
 }
 
 #[test]
 #[ignore = "needs root"]
 fn kernel_nodes_follow_the_path() {
     let flags = "--backend kernel --encap cross-subnet --family dual";
-    follows(&Between::up(flags, false, 50), false, &[1400, 1300, 1500]);
+    follows(
+        &Between::up(flags, Family::V4, 50),
+        false,
+        &[1400, 1300, 1500],
+    );
     // A kernel tunnel over IPv6 loses IPv6's 1280 bytes where the path carries 1300.
-    follows(&Between::up(flags, true, 70), false, &[1400, 1500]);
+    follows(&Between::up(flags, Family::V6, 70), false, &[1400, 1500]);
 }
 
 #[test]
 #[ignore = "needs root"]
 fn forged_errors_change_nothing() {
-    for (flags, v6, overhead) in [
-        ("--encap cross-subnet --family dual", false, 50),
-        ("--encap cross-subnet --family dual", true, 70),
-        ("--encap ipip --two-subnets", false, 20),
+    for (flags, family, overhead) in [
+        ("--encap cross-subnet --family dual", Family::V4, 50),
+        ("--encap cross-subnet --family dual", Family::V6, 70),
+        ("--encap ipip --two-subnets", Family::V4, 20),
     ] {
-        let between = Between::up(flags, v6, overhead);
+        let between = Between::up(flags, family, overhead);
         let lab = &between.lab;
         let frames = format!("{}/forged.pcap", lab.lab.state_directory.display());
         let made = scapy(&["forged", &frames]);

@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
+use encap::Family;
 use serde::Deserialize;
 use vrouter_agent::bgp;
 use vrouter_agent::node_status::Sockets;
@@ -391,8 +392,8 @@ impl Values {
             Ok(choice)
         };
         let (ip, ip6) = (
-            choice("ip", &self.ip, false)?,
-            choice("ip6", &self.ip6, true)?,
+            choice("ip", &self.ip, Family::V4)?,
+            choice("ip6", &self.ip6, Family::V6)?,
         );
         let registration = Registration {
             ip,

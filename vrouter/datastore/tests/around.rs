@@ -9,6 +9,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use encap::Family;
 use serde_json::Value;
 use support::etcd::Etcd;
 use support::store_of;
@@ -242,7 +243,9 @@ fn settle(store: &Arc<dyn Datastore>, node: &str, at: u8) {
     let ipam = Ipam::new(Arc::clone(store));
     let take = |usage, handle: String| {
         let request = Request::new(node, usage, &handle);
-        let given = ipam.assign(&request, false, 1).expect("the pool has some");
+        let given = ipam
+            .assign(&request, Family::V4, 1)
+            .expect("the pool has some");
         given[0]
     };
     let tunnel = take(AllowedUse::Tunnel, format!("vxlan-tunnel-addr-{node}"));
@@ -355,7 +358,9 @@ fn nothing_of_a_deleted_pool_remains_but_addresses_in_use() {
         create(&*store, POOL);
         let mut request = Request::new("n1", AllowedUse::Workload, "net.a");
         request.pools = vec!["p".to_owned()];
-        let given = ipam.assign(&request, false, 1).expect("there are some");
+        let given = ipam
+            .assign(&request, Family::V4, 1)
+            .expect("there are some");
         store.delete(&pool.key(), None).expect("it is there");
         let held = ipam.holder(given[0]).expect("a look").expect("it is held");
         assert_eq!(held.block_of, None);

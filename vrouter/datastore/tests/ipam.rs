@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use encap::Family;
 use support::etcd::Etcd;
 use support::store_of;
 use vrouter_api::{AllowedUse, Key, Kind, parse};
@@ -45,7 +46,7 @@ fn addresses_are_given_and_taken_back() {
         apply(&*store, &pool("p", "10.0.0.0/28", "blockSize: 30"));
         let ipam = Ipam::new(Arc::clone(&store));
         let given = ipam
-            .assign(&request("n1", "net.a"), false, 2)
+            .assign(&request("n1", "net.a"), Family::V4, 2)
             .expect("there are some");
         assert_eq!(given.len(), 2);
         let block = ipam
@@ -56,7 +57,7 @@ fn addresses_are_given_and_taken_back() {
         assert!(!block.is_borrowed());
         // n2 claims a block of its own.
         let other = ipam
-            .assign(&request("n2", "net.b"), false, 1)
+            .assign(&request("n2", "net.b"), Family::V4, 1)
             .expect("there are some");
         let held = ipam
             .holder(other[0])
@@ -67,7 +68,7 @@ fn addresses_are_given_and_taken_back() {
 
         // More than there is: n1 takes the last blocks, then borrows.
         let rest = ipam
-            .assign(&request("n1", "net.c"), false, 20)
+            .assign(&request("n1", "net.c"), Family::V4, 20)
             .expect("some are left");
         assert_eq!(rest.len(), 13);
         let borrowed = ipam.held().expect("the store is there");
@@ -132,23 +133,23 @@ fn pools_settings_and_reservations_decide() {
         text += "---\napiVersion: projectcalico.org/v3\nkind: IPReservation\nmetadata: {name: r}\nspec: {reservedCIDRs: [10.0.0.0/31, 10.0.0.2]}\n";
         apply(&*store, &text);
         let ipam = Ipam::new(store);
-        let assign = |request: &Request, v6, wanted| {
+        let assign = |request: &Request, family, wanted| {
             let given = ipam
-                .assign(request, v6, wanted)
+                .assign(request, family, wanted)
                 .expect("the store is there");
             given.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
-        assert_eq!(assign(&request("n1", "h1"), false, 4), ["10.0.0.3"]);
+        assert_eq!(assign(&request("n1", "h1"), Family::V4, 4), ["10.0.0.3"]);
         assert!(
-            assign(&request("n2", "h2"), false, 4).is_empty(),
+            assign(&request("n2", "h2"), Family::V4, 4).is_empty(),
             "its labels do not match"
         );
         let mut named = request("n2", "h3");
         named.pools = vec!["c".to_owned()];
-        assert_eq!(assign(&named, false, 9).len(), 4);
+        assert_eq!(assign(&named, Family::V4, 9).len(), 4);
         let tunnel = Request::new("n1", AllowedUse::Tunnel, "vxlan-tunnel-addr-n1");
-        assert!(assign(&tunnel, false, 1)[0].starts_with("10.0."));
-        assert_eq!(assign(&request("n2", "h4"), true, 9).len(), 4);
+        assert!(assign(&tunnel, Family::V4, 1)[0].starts_with("10.0."));
+        assert_eq!(assign(&request("n2", "h4"), Family::V6, 9).len(), 4);
         clean(&ipam);
 
         // Strict: nothing is borrowed. One block a node.
@@ -159,12 +160,12 @@ fn pools_settings_and_reservations_decide() {
         .expect("the store is there");
         ipam.release_handle("h4").expect("the store is there");
         assert_eq!(
-            assign(&request("n3", "h5"), true, 9).len(),
+            assign(&request("n3", "h5"), Family::V6, 9).len(),
             0,
             "n2 still has both blocks"
         );
         ipam.release_node("n2").expect("the store is there");
-        assert_eq!(assign(&request("n3", "h5"), true, 9).len(), 2);
+        assert_eq!(assign(&request("n3", "h5"), Family::V6, 9).len(), 2);
         let error = ipam
             .configure(|it| it.auto_allocate_blocks = false)
             .expect_err("strict");
@@ -174,7 +175,7 @@ fn pools_settings_and_reservations_decide() {
         ipam.configure(|it| it.ip_cooldown_seconds = 600)
             .expect("the store is there");
         ipam.release_handle("h5").expect("the store is there");
-        assert!(assign(&request("n3", "h6"), true, 1).is_empty());
+        assert!(assign(&request("n3", "h6"), Family::V6, 1).is_empty());
         assert_eq!(
             ipam.held()
                 .expect("there")
@@ -185,7 +186,7 @@ fn pools_settings_and_reservations_decide() {
         );
         ipam.configure(|it| it.ip_cooldown_seconds = 0)
             .expect("the store is there");
-        assert_eq!(assign(&request("n3", "h6"), true, 1).len(), 1);
+        assert_eq!(assign(&request("n3", "h6"), Family::V6, 1).len(), 1);
         clean(&ipam);
     }
 }
@@ -198,7 +199,7 @@ fn a_check_finds_what_is_wrong() {
         let ipam = Ipam::new(Arc::clone(&store));
         let mut pod = request("n1", "net.a");
         pod.secondary.insert("pod".to_owned(), "web".to_owned());
-        let given = ipam.assign(&pod, false, 1).expect("there are some");
+        let given = ipam.assign(&pod, Family::V4, 1).expect("there are some");
         let problems = ipam.check().expect("the store is there").problems;
         assert!(matches!(&problems[..], [Problem::Leaked { address, .. }] if *address == given[0]));
         apply(
@@ -299,7 +300,7 @@ fn worker() {
         let node = format!("n{}", number % NODES);
         let wanted = 1 + (number + round) % 3;
         let given = ipam
-            .assign(&request(&node, &handle), false, wanted)
+            .assign(&request(&node, &handle), Family::V4, wanted)
             .expect("etcd is there");
         let at = micros();
         for address in given {
@@ -423,7 +424,7 @@ fn processes_that_die_lose_no_address_and_give_none_twice() {
     clean(&ipam);
     assert_eq!(ipam.held().expect("etcd is there"), []);
     let all = ipam
-        .assign(&request("n1", "all"), false, 64)
+        .assign(&request("n1", "all"), Family::V4, 64)
         .expect("etcd is there");
     assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), 64);
     clean(&ipam);

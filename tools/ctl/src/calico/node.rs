@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use encap::Family;
 use serde::Serialize;
 use serde_json::json;
 use vrouter_bgp::bird::{Bird, Origin, Protocol, SOCKETS, SOCKETS_V6};
@@ -24,7 +25,7 @@ struct Peer {
     since: String,
     info: String,
     #[serde(skip)]
-    ipv6: bool,
+    family: Family,
 }
 
 /// A protocol of BIRD's that is a session.
@@ -41,7 +42,7 @@ fn peer(protocol: Protocol) -> Option<Peer> {
         state: protocol.state,
         since: protocol.since,
         info: protocol.info,
-        ipv6: session.ipv6,
+        family: session.family,
     })
 }
 
@@ -71,13 +72,13 @@ pub(super) fn status<W: Write>(
             Err(error) => faults.push(format!("{}: {error}", socket.display())),
         }
     }
-    let of = |ipv6| -> Vec<&Peer> {
+    let of = |family| -> Vec<&Peer> {
         let peers = peers.iter().flatten();
-        peers.filter(|peer| peer.ipv6 == ipv6).collect()
+        peers.filter(|peer| peer.family == family).collect()
     };
     let whole = json!({
         "running": running,
-        "bgp": {"running": peers.is_some(), "ipv4": of(false), "ipv6": of(true), "faults": faults},
+        "bgp": {"running": peers.is_some(), "ipv4": of(Family::V4), "ipv6": of(Family::V6), "faults": faults},
     });
     if !out.structured(&whole)? {
         out.text(if running {
@@ -88,10 +89,10 @@ pub(super) fn status<W: Write>(
         if peers.is_none() {
             out.text("\nBGP is not running: no BIRD answers.\n")?;
         } else {
-            for (name, ipv6) in [("IPv4", false), ("IPv6", true)] {
-                out.text(&format!("\n{name} BGP status\n"))?;
-                match &of(ipv6)[..] {
-                    [] => out.text(&format!("No {name} peers found.\n"))?,
+            for family in Family::ALL {
+                out.text(&format!("\n{family} BGP status\n"))?;
+                match &of(family)[..] {
+                    [] => out.text(&format!("No {family} peers found.\n"))?,
                     peers => out.text(&sessions(peers))?,
                 }
             }

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use encap::Family;
+
 use crate::cli::PathKind;
 use crate::names::Netns;
 use crate::spec::Backend;
@@ -30,7 +32,7 @@ pub fn paths(lab: &Lab) -> Vec<Path> {
     let mut paths = Vec::new();
     let first = &lab.nodes[0];
     let pod = &first.pods[0];
-    for v6 in [false, true] {
+    for family in Family::ALL {
         if let Some(other) = first.pods.get(1) {
             add(
                 &mut paths,
@@ -38,7 +40,7 @@ pub fn paths(lab: &Lab) -> Vec<Path> {
                 PathKind::PodPodSame,
                 End::Pod(pod),
                 End::Pod(other),
-                v6,
+                family,
             );
         }
         let peers = peers(lab);
@@ -51,7 +53,7 @@ pub fn paths(lab: &Lab) -> Vec<Path> {
                     PathKind::PodPodCross,
                     End::Pod(pod),
                     End::Pod(&node.pods[0]),
-                    v6,
+                    family,
                 );
             }
             continue;
@@ -62,7 +64,7 @@ pub fn paths(lab: &Lab) -> Vec<Path> {
             PathKind::PodNode,
             End::Pod(pod),
             End::Node(first),
-            v6,
+            family,
         );
         add(
             &mut paths,
@@ -70,7 +72,7 @@ pub fn paths(lab: &Lab) -> Vec<Path> {
             PathKind::NodePod,
             End::Node(first),
             End::Pod(pod),
-            v6,
+            family,
         );
         for node in peers {
             let there = &node.pods[0];
@@ -80,7 +82,7 @@ pub fn paths(lab: &Lab) -> Vec<Path> {
                 PathKind::PodPodCross,
                 End::Pod(pod),
                 End::Pod(there),
-                v6,
+                family,
             );
             add(
                 &mut paths,
@@ -88,7 +90,7 @@ pub fn paths(lab: &Lab) -> Vec<Path> {
                 PathKind::PodNodeCross,
                 End::Pod(pod),
                 End::Node(node),
-                v6,
+                family,
             );
             add(
                 &mut paths,
@@ -96,7 +98,7 @@ pub fn paths(lab: &Lab) -> Vec<Path> {
                 PathKind::NodePodCross,
                 End::Node(first),
                 End::Pod(there),
-                v6,
+                family,
             );
         }
     }
@@ -135,16 +137,23 @@ impl End<'_> {
         }
     }
 
-    fn address(&self, v6: bool) -> Option<IpAddr> {
+    fn address(&self, family: Family) -> Option<IpAddr> {
         match self {
-            Self::Pod(pod) => pod.address(v6),
-            Self::Node(node) => node.address(v6),
+            Self::Pod(pod) => pod.address(family),
+            Self::Node(node) => node.address(family),
         }
     }
 }
 
-fn add(paths: &mut Vec<Path>, lab: &Lab, kind: PathKind, from: End<'_>, to: End<'_>, v6: bool) {
-    let Some(address) = to.address(v6) else {
+fn add(
+    paths: &mut Vec<Path>,
+    lab: &Lab,
+    kind: PathKind,
+    from: End<'_>,
+    to: End<'_>,
+    family: Family,
+) {
+    let Some(address) = to.address(family) else {
         return;
     };
     let mtu_limit = match to {

@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use encap::Family;
+
 use crate::error::Result;
 use crate::netns;
 use crate::rules::{self, Action, Peer, Rule};
@@ -78,12 +80,12 @@ impl Direction {
 /// Loads the ipsets and chains of a node, for the families it has.
 pub(super) fn install(lab: &Lab, node: &Node) -> Result<()> {
     netns::run(&node.namespace, &["ipset", "restore"], &ipsets(lab))?;
-    for (v6, legacy, default) in [
-        (false, "iptables-legacy-restore", "iptables-restore"),
-        (true, "ip6tables-legacy-restore", "ip6tables-restore"),
+    for (family, legacy, default) in [
+        (Family::V4, "iptables-legacy-restore", "iptables-restore"),
+        (Family::V6, "ip6tables-legacy-restore", "ip6tables-restore"),
     ] {
-        if node.address(v6).is_some() {
-            let text = tables(lab, node, v6);
+        if node.address(family).is_some() {
+            let text = tables(lab, node, family);
             // The legacy variant is the faster one: the kernel is compared with at its best.
             let legacy_exists = ["/usr/sbin", "/sbin", "/usr/bin"]
                 .iter()
@@ -95,18 +97,18 @@ pub(super) fn install(lab: &Lab, node: &Node) -> Result<()> {
     Ok(())
 }
 
-fn set_name(set: &str, v6: bool) -> String {
-    format!("cali{}0s:{set}", if v6 { 6 } else { 4 })
+fn set_name(set: &str, family: Family) -> String {
+    format!("cali{}0s:{set}", family.number())
 }
 
-fn vxlan_sources(v6: bool) -> String {
-    format!("cali{}0all-vxlan-net", if v6 { 6 } else { 4 })
+fn vxlan_sources(family: Family) -> String {
+    format!("cali{}0all-vxlan-net", family.number())
 }
 
 fn ipsets(lab: &Lab) -> String {
     let mut text = String::new();
-    let mut add = |name: &str, v6: bool, members: &[String]| {
-        let family = if v6 { "inet6" } else { "inet" };
+    let mut add = |name: &str, family: Family, members: &[String]| {
+        let family = if family.is_v6() { "inet6" } else { "inet" };
         let _ = writeln!(
             text,
             "create {name} hash:net family {family} maxelem 1048576"
@@ -116,23 +118,24 @@ fn ipsets(lab: &Lab) -> String {
         }
     };
     for set in rules::sets(lab) {
-        add(&set_name(&set.name, false), false, &set.v4);
-        add(&set_name(&set.name, true), true, &set.v6);
+        for family in Family::ALL {
+            add(&set_name(&set.name, family), family, set.members(family));
+        }
     }
-    for v6 in [false, true] {
+    for family in Family::ALL {
         let nodes: Vec<String> = lab
             .nodes
             .iter()
-            .filter_map(|node| node.address(v6))
+            .filter_map(|node| node.address(family))
             .map(|ip| ip.to_string())
             .collect();
-        add(&vxlan_sources(v6), v6, &nodes);
+        add(&vxlan_sources(family), family, &nodes);
     }
     text
 }
 
 /// The whole input of iptables-restore for one family.
-fn tables(lab: &Lab, node: &Node, v6: bool) -> String {
+fn tables(lab: &Lab, node: &Node, family: Family) -> String {
     let mut chains = Chains::default();
     for (hook, ours) in [
         ("INPUT", "cali-INPUT"),
@@ -144,7 +147,7 @@ fn tables(lab: &Lab, node: &Node, v6: bool) -> String {
     let explicitly = format!("-m mark --mark {ACCEPT} -j ACCEPT");
     chains.add("FORWARD", &explicitly);
     chains.add("FORWARD", &format!("-j MARK --set-xmark {ACCEPT}"));
-    input(lab, v6, &mut chains);
+    input(lab, family, &mut chains);
     chains.add("cali-OUTPUT", &explicitly);
     chains.add("cali-OUTPUT", "-o cali+ -j RETURN");
     chains.add("cali-FORWARD", "-j MARK --set-xmark 0x0/0xe0000");
@@ -174,7 +177,7 @@ fn tables(lab: &Lab, node: &Node, v6: bool) -> String {
             let chain = direction.policy(index);
             chains.touch(&chain);
             for rule in policy {
-                policy_rule(direction, rule, v6, &chain, &mut chains);
+                policy_rule(direction, rule, family, &chain, &mut chains);
             }
         }
         chains.add(
@@ -203,9 +206,9 @@ fn tables(lab: &Lab, node: &Node, v6: bool) -> String {
     text
 }
 
-fn input(lab: &Lab, v6: bool, chains: &mut Chains) {
-    if matches!(lab.spec.encap.tunnel(v6), Some(Tunnel::Vxlan(_))) {
-        let allowed = vxlan_sources(v6);
+fn input(lab: &Lab, family: Family, chains: &mut Chains) {
+    if matches!(lab.spec.encap.tunnel(family), Some(Tunnel::Vxlan(_))) {
+        let allowed = vxlan_sources(family);
         chains.add(
             "cali-INPUT",
             &format!(
@@ -220,7 +223,7 @@ fn input(lab: &Lab, v6: bool, chains: &mut Chains) {
     }
     chains.add("cali-INPUT", "-i cali+ -g cali-wl-to-host");
     chains.add("cali-INPUT", &format!("-m mark --mark {ACCEPT} -j ACCEPT"));
-    if v6 {
+    if family.is_v6() {
         // Neighbour discovery and the like, as Felix lets it through to the host.
         for kind in [130, 131, 132, 133, 135, 136] {
             chains.add(
@@ -312,18 +315,24 @@ fn endpoint(direction: Direction, interface: &str, policies: usize, chains: &mut
     chains.add(&chain, "-j DROP");
 }
 
-fn policy_rule(direction: Direction, rule: &Rule, v6: bool, chain: &str, chains: &mut Chains) {
+fn policy_rule(
+    direction: Direction,
+    rule: &Rule,
+    family: Family,
+    chain: &str,
+    chains: &mut Chains,
+) {
     let mut matches = String::new();
     if let Some(protocol) = rule.protocol {
         let _ = write!(matches, "-p {} ", protocol.name());
     }
     match &rule.peer {
-        Peer::Net { v6: other, .. } if *other != v6 => return,
+        Peer::Net { family: other, .. } if *other != family => return,
         Peer::Net { net, .. } => {
             let _ = write!(matches, "{} {net} ", direction.net_flag());
         }
         Peer::Set(name) => {
-            let (set, side) = (set_name(name, v6), direction.set_side());
+            let (set, side) = (set_name(name, family), direction.set_side());
             let _ = write!(matches, "-m set --match-set {set} {side} ");
         }
     }
@@ -412,8 +421,8 @@ mod tests {
     #[test]
     fn every_chain_that_is_jumped_to_exists_and_names_fit() {
         let lab = plan("--backend kernel --pods 130 --rules 1200 --family dual");
-        for v6 in [false, true] {
-            let text = tables(&lab, &lab.nodes[0], v6);
+        for family in Family::ALL {
+            let text = tables(&lab, &lab.nodes[0], family);
             let declared: Vec<&str> = text
                 .lines()
                 .filter_map(|line| line.strip_prefix(':'))
@@ -436,7 +445,7 @@ mod tests {
     #[test]
     fn each_interface_is_dispatched_once() {
         let lab = plan("--backend kernel --pods 130 --nodes 1");
-        let text = tables(&lab, &lab.nodes[0], false);
+        let text = tables(&lab, &lab.nodes[0], Family::V4);
         for pod in lab.pods() {
             let rule = format!(
                 "-i {} -g cali-fw-{}",

@@ -32,9 +32,9 @@ pub fn node(lab: &Lab, node: &Node) -> Result<()> {
         pod_pair(lab, pod, &mut lines);
     }
     let mut fdb = Vec::new();
-    for v6 in [false, true] {
-        if node.address(v6).is_some() {
-            routes(lab, node, v6, &mut lines, &mut fdb);
+    for family in Family::ALL {
+        if node.address(family).is_some() {
+            routes(lab, node, family, &mut lines, &mut fdb);
         }
     }
     netns::ip(&node.namespace, &lines)?;
@@ -49,8 +49,8 @@ pub fn node(lab: &Lab, node: &Node) -> Result<()> {
 }
 
 /// The name of the tunnel device of one family.
-pub fn vxlan_device(v6: bool) -> &'static str {
-    Tunnel::Vxlan(if v6 { Family::V6 } else { Family::V4 }).calico_device()
+pub fn vxlan_device(family: Family) -> &'static str {
+    Tunnel::Vxlan(family).calico_device()
 }
 
 /// The addresses and routes of a pod whose interface exists, as Calico's CNI plugin sets them.
@@ -101,8 +101,8 @@ fn pod_pair(lab: &Lab, pod: &Pod, lines: &mut Vec<String>) {
          peer name {POD_INTERFACE} mtu {mtu} address {mac} netns {namespace}"
     ));
     lines.push(format!("link set {host_interface} up"));
-    for (v6, length) in [(false, 32), (true, 128)] {
-        if let Some(address) = pod.address(v6) {
+    for (family, length) in [(Family::V4, 32), (Family::V6, 128)] {
+        if let Some(address) = pod.address(family) {
             lines.push(format!(
                 "route add {address}/{length} dev {host_interface} scope link"
             ));
@@ -111,39 +111,42 @@ fn pod_pair(lab: &Lab, pod: &Pod, lines: &mut Vec<String>) {
 }
 
 /// The tunnel device and the ways to the other nodes' blocks, for one family.
-fn routes(lab: &Lab, node: &Node, v6: bool, lines: &mut Vec<String>, fdb: &mut Vec<String>) {
-    let device = vxlan_device(v6);
-    if let (Some(address), Some(local)) = (node.tunnel_address(v6), node.address(v6)) {
-        let (length, overhead) = if v6 { (128, 70) } else { (32, 50) };
-        let mac = addresses::vtep_mac(node.index, v6);
+fn routes(lab: &Lab, node: &Node, family: Family, lines: &mut Vec<String>, fdb: &mut Vec<String>) {
+    let device = vxlan_device(family);
+    if let (Some(address), Some(local)) = (node.tunnel_address(family), node.address(family)) {
+        let (length, overhead) = if family.is_v6() { (128, 70) } else { (32, 50) };
+        let mac = addresses::vtep_mac(node.index, family);
         let mtu = lab.spec.mtu - overhead;
         lines.push(format!(
             "link add {device} mtu {mtu} address {mac} type vxlan id {VNI} local {local} \
              dev {UNDERLAY_INTERFACE} dstport {PORT} nolearning"
         ));
         lines.push(format!("link set {device} up"));
-        let nodad = if v6 { " nodad" } else { "" };
+        let nodad = if family.is_v6() { " nodad" } else { "" };
         lines.push(format!(
             "address add {address}/{length} dev {device}{nodad}"
         ));
     }
-    for block in node.blocks(v6) {
+    for block in node.blocks(family) {
         lines.push(format!("route add blackhole {block}"));
     }
     for peer in lab.nodes.iter().filter(|peer| peer.index != node.index) {
-        let Some(underlay) = peer.address(v6) else {
+        let Some(underlay) = peer.address(family) else {
             continue;
         };
-        match (lab.tunnel_between(node, peer, v6), peer.tunnel_address(v6)) {
+        match (
+            lab.tunnel_between(node, peer, family),
+            peer.tunnel_address(family),
+        ) {
             (Some(Tunnel::Vxlan(_)), Some(tunnel)) => {
-                let mac = addresses::vtep_mac(peer.index, v6);
+                let mac = addresses::vtep_mac(peer.index, family);
                 fdb.push(format!(
                     "fdb add {mac} dev {device} dst {underlay} self permanent"
                 ));
                 lines.push(format!(
                     "neigh add {tunnel} lladdr {mac} dev {device} nud permanent"
                 ));
-                for block in peer.blocks(v6) {
+                for block in peer.blocks(family) {
                     lines.push(format!(
                         "route add {block} via {tunnel} dev {device} onlink"
                     ));
@@ -153,7 +156,7 @@ fn routes(lab: &Lab, node: &Node, v6: bool, lines: &mut Vec<String>, fdb: &mut V
                 unreachable!("Spec::check refuses IPIP between kernel nodes")
             }
             (Some(Tunnel::Vxlan(_)), None) | (None, _) => {
-                let router = if v6 {
+                let router = if family.is_v6() {
                     IpAddr::V6(node.subnet.router_v6())
                 } else {
                     IpAddr::V4(node.subnet.router_v4())
@@ -163,7 +166,7 @@ fn routes(lab: &Lab, node: &Node, v6: bool, lines: &mut Vec<String>, fdb: &mut V
                 } else {
                     router
                 };
-                for block in peer.blocks(v6) {
+                for block in peer.blocks(family) {
                     lines.push(format!(
                         "route add {block} via {underlay} dev {UNDERLAY_INTERFACE} onlink"
                     ));

@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use encap::Family;
+
 use crate::error::Result;
 use crate::netns;
 use crate::rules::{self, Action, Peer, Rule};
@@ -11,24 +13,35 @@ use encap::Tunnel;
 
 /// Loads the tables of a node, for the families it has.
 pub(super) fn install(lab: &Lab, node: &Node) -> Result<()> {
-    for v6 in [false, true] {
-        if node.address(v6).is_some() {
-            netns::run(&node.namespace, &["nft", "-f", "-"], &table(lab, node, v6))?;
+    for family in Family::ALL {
+        if node.address(family).is_some() {
+            netns::run(
+                &node.namespace,
+                &["nft", "-f", "-"],
+                &table(lab, node, family),
+            )?;
         }
     }
     Ok(())
 }
 
-fn table(lab: &Lab, node: &Node, v6: bool) -> String {
-    let (family, version) = if v6 { ("ip6", 6) } else { ("ip", 4) };
-    let mut text = format!("table {family} calico {{\n");
+/// The family's name in nft.
+fn keyword(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ip",
+        Family::V6 => "ip6",
+    }
+}
+
+fn table(lab: &Lab, node: &Node, family: Family) -> String {
+    let mut text = format!("table {} calico {{\n", keyword(family));
     for set in rules::sets(lab) {
-        let members = if v6 { &set.v6 } else { &set.v4 };
+        let members = set.members(family);
         block(
             &mut text,
             &format!("set {}", set_name(&set.name)),
             &[
-                format!("type ipv{version}_addr"),
+                format!("type ipv{}_addr", family.number()),
                 "flags interval".to_owned(),
                 format!("elements = {{ {} }}", members.join(", ")),
             ],
@@ -52,7 +65,7 @@ fn table(lab: &Lab, node: &Node, v6: bool) -> String {
         for (index, rules) in policies.iter().enumerate() {
             let lines: Vec<String> = rules
                 .iter()
-                .filter_map(|rule| policy_rule(rule, family, side, v6))
+                .filter_map(|rule| policy_rule(rule, family, side))
                 .collect();
             block(
                 &mut text,
@@ -66,7 +79,7 @@ fn table(lab: &Lab, node: &Node, v6: bool) -> String {
             block(&mut text, &name, &lines);
         }
     }
-    hooks(lab, v6, &mut text);
+    hooks(lab, family, &mut text);
     text.push_str("}\n");
     text
 }
@@ -128,15 +141,15 @@ fn endpoint_rules(policy: &str, profile: &str, policies: usize) -> Vec<String> {
     lines
 }
 
-fn policy_rule(rule: &Rule, family: &str, side: &str, v6: bool) -> Option<String> {
-    let mut line = String::new();
+fn policy_rule(rule: &Rule, family: Family, side: &str) -> Option<String> {
+    let mut line = format!("{} {side} ", keyword(family));
     match &rule.peer {
-        Peer::Net { v6: other, .. } if *other != v6 => return None,
+        Peer::Net { family: other, .. } if *other != family => return None,
         Peer::Net { net, .. } => {
-            let _ = write!(line, "{family} {side} {net} ");
+            let _ = write!(line, "{net} ");
         }
         Peer::Set(name) => {
-            let _ = write!(line, "{family} {side} @{} ", set_name(name));
+            let _ = write!(line, "@{} ", set_name(name));
         }
     }
     if let Some(protocol) = rule.protocol {
@@ -165,9 +178,9 @@ fn policy_rule(rule: &Rule, family: &str, side: &str, v6: bool) -> Option<String
     Some(line)
 }
 
-fn hooks(lab: &Lab, v6: bool, text: &mut String) {
+fn hooks(lab: &Lab, family: Family, text: &mut String) {
     let mut host = Vec::new();
-    if v6 {
+    if family.is_v6() {
         host.push("icmpv6 type { 130, 131, 132, 133, 135, 136 } accept".to_owned());
     }
     host.push("jump cali-from-wl-dispatch".to_owned());
@@ -175,16 +188,16 @@ fn hooks(lab: &Lab, v6: bool, text: &mut String) {
     block(text, "chain cali-wl-to-host", &host);
 
     let mut input = vec!["type filter hook input priority filter; policy accept;".to_owned()];
-    if matches!(lab.spec.encap.tunnel(v6), Some(Tunnel::Vxlan(_))) {
+    if matches!(lab.spec.encap.tunnel(family), Some(Tunnel::Vxlan(_))) {
         let nodes: Vec<String> = lab
             .nodes
             .iter()
-            .filter_map(|node| node.address(v6))
+            .filter_map(|node| node.address(family))
             .map(|ip| ip.to_string())
             .collect();
-        let family = if v6 { "ip6" } else { "ip" };
         input.push(format!(
-            "udp dport 4789 {family} saddr {{ {} }} accept",
+            "udp dport 4789 {} saddr {{ {} }} accept",
+            keyword(family),
             nodes.join(", ")
         ));
         input.push("udp dport 4789 fib daddr type local drop".to_owned());

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use encap::Family;
 use serde_json::{Map, Value, json};
 
 use super::{Request, Sockets};
@@ -38,12 +39,13 @@ pub(super) fn status(request: &Request, sockets: &Sockets) -> Value {
     let both = v4.as_ref().is_some_and(Bird::has_both_families);
     let (v4, v6) = (hear(v4, request), hear(connect(&sockets.v6), request));
     let v6 = v6.as_ref().or(v4.as_ref().filter(|_| both));
-    let families = [("V4", false, v4.as_ref()), ("V6", true, v6)];
+    let families = [(Family::V4, v4.as_ref()), (Family::V6, v6)];
 
     let (mut agent, mut bgp, mut routes) = (Map::new(), Map::new(), Map::new());
-    for (name, ipv6, heard) in families {
+    for (family, heard) in families {
+        let name = format!("V{}", family.number());
         agent.insert(format!("bird{name}"), daemon(heard));
-        let sessions = heard.map_or_else(Vec::new, |heard| peers(heard, ipv6));
+        let sessions = heard.map_or_else(Vec::new, |heard| peers(heard, family));
         let up = sessions.iter().filter(|(up, _)| *up).count();
         bgp.insert(format!("numberEstablished{name}"), up.into());
         let down = sessions.len() - up;
@@ -53,7 +55,7 @@ pub(super) fn status(request: &Request, sockets: &Sockets) -> Value {
             let peers = sessions.into_iter().map(|(_, peer)| peer).collect();
             bgp.insert(format!("peers{name}"), peers);
         }
-        let known = heard.map_or_else(Vec::new, |heard| routes_of(heard, ipv6));
+        let known = heard.map_or_else(Vec::new, |heard| routes_of(heard, family));
         if !known.is_empty() {
             routes.insert(format!("routes{name}"), known.into());
         }
@@ -126,9 +128,9 @@ fn daemon(heard: Option<&Heard>) -> Value {
 }
 
 /// The sessions of one family, and whether each is up.
-fn peers(heard: &Heard, ipv6: bool) -> Vec<(bool, Value)> {
+fn peers(heard: &Heard, family: Family) -> Vec<(bool, Value)> {
     let peer = |protocol: &Protocol| {
-        let session = protocol.session().filter(|it| it.ipv6 == ipv6)?;
+        let session = protocol.session().filter(|it| it.family == family)?;
         let mut peer = Map::new();
         peer.insert("peerIP".to_owned(), session.address.into());
         let kind = match session.origin {
@@ -153,14 +155,14 @@ fn peers(heard: &Heard, ipv6: bool) -> Vec<(bool, Value)> {
 }
 
 /// The routes of one family.
-fn routes_of(heard: &Heard, ipv6: bool) -> Vec<Value> {
+fn routes_of(heard: &Heard, family: Family) -> Vec<Value> {
     let by_name: BTreeMap<&str, &Protocol> = heard
         .protocols
         .iter()
         .map(|protocol| (&*protocol.name, protocol))
         .collect();
     let of_family = heard.routes.iter();
-    let of_family = of_family.filter(|route| route.destination.addr().is_ipv6() == ipv6);
+    let of_family = of_family.filter(|route| family.contains(&route.destination.addr()));
     let route = |route: &Route| {
         json!({
             "type": if route.primary { "FIB" } else { "RIB" },

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use encap::Family;
 use ipnet::IpNet;
 use vrouter_api::Resource;
 
@@ -58,9 +59,9 @@ impl fmt::Display for Choice {
 impl Choice {
     /// Whether it is an address of the other family.
     #[must_use]
-    pub fn is_of_other_family(self, v6: bool) -> bool {
+    pub fn is_of_other_family(self, family: Family) -> bool {
         match self {
-            Choice::Given(address, _) => address.is_ipv6() != v6,
+            Choice::Given(address, _) => !family.contains(&address),
             Choice::Kept | Choice::Found | Choice::Nowhere => false,
         }
     }
@@ -80,15 +81,14 @@ impl Choice {
         method: &Method,
         now: Option<IpNet>,
         candidates: &[Candidate],
-        v6: bool,
+        family: Family,
     ) -> Result<Option<IpNet>, String> {
         if !self.looks(method, now) {
             return Ok(now);
         }
         match self {
             Choice::Kept | Choice::Found => {
-                let family = if v6 { "IPv6" } else { "IPv4" };
-                let found = detect::choose(method, candidates, v6).map(Some);
+                let found = detect::choose(method, candidates, family).map(Some);
                 found.ok_or_else(|| format!("no {family} address is found by {method}"))
             }
             Choice::Nowhere => Ok(now),
@@ -96,7 +96,7 @@ impl Choice {
                 let held = candidates.iter().map(|it| it.address);
                 let held = held.filter(|it| it.addr() == address);
                 let length = length.or_else(|| held.map(|it| it.prefix_len()).next());
-                let whole = if v6 { 128 } else { 32 };
+                let whole = if family.is_v6() { 128 } else { 32 };
                 let net = IpNet::new(address, length.unwrap_or(whole));
                 net.map(Some).map_err(|error| format!("{self}: {error}"))
             }
@@ -153,7 +153,7 @@ mod tests {
             assert!(error.contains("must be autodetect, none or"), "{error}");
         }
         let given: Choice = "fd00::1".parse().unwrap();
-        assert!(given.is_of_other_family(false) && !given.is_of_other_family(true));
+        assert!(given.is_of_other_family(Family::V4) && !given.is_of_other_family(Family::V6));
     }
 
     #[test]
@@ -178,10 +178,10 @@ mod tests {
             ("192.0.2.9", &first, None, Some(net("192.0.2.9/32"))),
         ] {
             let choice: Choice = text.parse().unwrap();
-            let settled = choice.settle(method, now, &candidates, false);
+            let settled = choice.settle(method, now, &candidates, Family::V4);
             assert_eq!(settled, Ok(wanted), "{text:?} {method} {now:?}");
         }
-        let nothing = Choice::Found.settle(&first, None, &candidates, true);
+        let nothing = Choice::Found.settle(&first, None, &candidates, Family::V6);
         assert_eq!(
             nothing,
             Err("no IPv6 address is found by first-found".to_owned())

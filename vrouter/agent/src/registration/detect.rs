@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, ToSocketAddrs, UdpSocket};
 use std::str::FromStr;
 
+use encap::Family;
 use ipnet::IpNet;
 use regex::Regex;
 use vrouter_io::link::Link;
@@ -119,13 +120,16 @@ pub(super) fn candidates() -> vrouter_io::Result<Vec<Candidate>> {
 }
 
 /// The address that a method finds among these.
-pub(super) fn choose(method: &Method, candidates: &[Candidate], v6: bool) -> Option<IpNet> {
+pub(super) fn choose(method: &Method, candidates: &[Candidate], family: Family) -> Option<IpNet> {
     let never = Regex::new(NEVER).expect("the pattern is a constant");
     let usable = |it: &&Candidate| match it.address.addr() {
-        IpAddr::V4(a) => !v6 && !a.is_loopback() && !a.is_link_local() && !a.is_multicast(),
-        IpAddr::V6(a) => v6 && !a.is_loopback() && !a.is_unicast_link_local() && !a.is_multicast(),
+        IpAddr::V4(a) => !a.is_loopback() && !a.is_link_local() && !a.is_multicast(),
+        IpAddr::V6(a) => !a.is_loopback() && !a.is_unicast_link_local() && !a.is_multicast(),
     };
-    let mut usable = candidates.iter().filter(usable);
+    let mut usable = candidates
+        .iter()
+        .filter(|it| family.contains(&it.address.addr()))
+        .filter(usable);
     let among = |names: &[Regex], name: &str| names.iter().any(|it| it.is_match(name));
     let found = match method {
         Method::None => None,
@@ -135,7 +139,7 @@ pub(super) fn choose(method: &Method, candidates: &[Candidate], v6: bool) -> Opt
             usable.find(|it| !never.is_match(&it.interface) && !among(names, &it.interface))
         }
         Method::CanReach(host) => {
-            let source = source_towards(host, v6)?;
+            let source = source_towards(host, family)?;
             usable.find(|it| it.address.addr() == source)
         }
         Method::Cidr(ranges) => usable.find(|it| {
@@ -148,10 +152,13 @@ pub(super) fn choose(method: &Method, candidates: &[Candidate], v6: bool) -> Opt
 }
 
 /// The address the kernel would speak from to a host; nothing is sent.
-fn source_towards(host: &str, v6: bool) -> Option<IpAddr> {
+fn source_towards(host: &str, family: Family) -> Option<IpAddr> {
     let mut targets = (host, 80).to_socket_addrs().ok()?;
-    let target = targets.find(|it| it.is_ipv6() == v6)?;
-    let any = if v6 { "[::]:0" } else { "0.0.0.0:0" };
+    let target = targets.find(|it| family.contains(&it.ip()))?;
+    let any = match family {
+        Family::V4 => "0.0.0.0:0",
+        Family::V6 => "[::]:0",
+    };
     let socket = UdpSocket::bind(any).ok()?;
     socket.connect(target).ok()?;
     socket.local_addr().ok().map(|it| it.ip())
@@ -161,7 +168,7 @@ fn source_towards(host: &str, v6: bool) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    fn found(method: &str, v6: bool) -> Option<String> {
+    fn found(method: &str, family: Family) -> Option<String> {
         let candidates: Vec<Candidate> = [
             ("lo", "127.0.0.1/8"),
             ("docker0", "172.17.0.1/16"),
@@ -179,25 +186,29 @@ mod tests {
         })
         .collect();
         let method = method.parse().expect("a method");
-        choose(&method, &candidates, v6).map(|it| it.to_string())
+        choose(&method, &candidates, family).map(|it| it.to_string())
     }
 
     #[test]
     fn methods_find_what_calicos_would() {
-        for (method, v6, expected) in [
-            ("first-found", false, Some("192.0.2.10/24")),
-            ("first-found", true, Some("2001:db8::1/64")),
-            ("interface=eth1", false, Some("198.51.100.10/24")),
-            ("interface=wlan.*,eth1", false, Some("198.51.100.10/24")),
-            ("interface=docker0", false, Some("172.17.0.1/16")),
-            ("skip-interface=eth0", false, Some("198.51.100.10/24")),
-            ("cidr=198.51.0.0/16", false, Some("198.51.100.10/24")),
-            ("cidr=203.0.113.0/24", false, None),
-            ("none", false, None),
+        for (method, family, expected) in [
+            ("first-found", Family::V4, Some("192.0.2.10/24")),
+            ("first-found", Family::V6, Some("2001:db8::1/64")),
+            ("interface=eth1", Family::V4, Some("198.51.100.10/24")),
+            (
+                "interface=wlan.*,eth1",
+                Family::V4,
+                Some("198.51.100.10/24"),
+            ),
+            ("interface=docker0", Family::V4, Some("172.17.0.1/16")),
+            ("skip-interface=eth0", Family::V4, Some("198.51.100.10/24")),
+            ("cidr=198.51.0.0/16", Family::V4, Some("198.51.100.10/24")),
+            ("cidr=203.0.113.0/24", Family::V4, None),
+            ("none", Family::V4, None),
             // The only host that is surely reached here speaks from an address nobody may use.
-            ("can-reach=127.0.0.1", false, None),
+            ("can-reach=127.0.0.1", Family::V4, None),
         ] {
-            assert_eq!(found(method, v6).as_deref(), expected, "{method}");
+            assert_eq!(found(method, family).as_deref(), expected, "{method}");
         }
     }
 

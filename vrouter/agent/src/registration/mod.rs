@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use crossbeam::channel::{Receiver, Sender, TrySendError, after, bounded, never, select};
+use encap::Family;
 use ipnet::IpNet;
 use vrouter_api::{Key, Kind, Metadata, Node, NodeAddress, NodeBgp, NodeSpec, Resource};
 use vrouter_datastore::ipam::Ipam;
@@ -216,8 +217,8 @@ impl Work {
         }
         let candidates = detect::candidates().map_err(|error| error.to_string())?;
         let mut changed = made;
-        for (v6, (choice, method, now)) in [false, true].into_iter().zip(families) {
-            let address = choice.settle(method, now, &candidates, v6)?;
+        for (family, (choice, method, now)) in Family::ALL.into_iter().zip(families) {
+            let address = choice.settle(method, now, &candidates, family)?;
             let Some(address) = address.filter(|it| Some(*it) != now) else {
                 continue;
             };

@@ -112,7 +112,7 @@ impl Work {
         }
         let given = self
             .ipam
-            .assign(&request, tunnel.family().is_v6(), 1)
+            .assign(&request, tunnel.family(), 1)
             .map_err(text)?;
         let none = || format!("no address is left for {}", tunnel.ipam_type());
         given.first().copied().ok_or_else(none)

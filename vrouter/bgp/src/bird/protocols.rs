@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 
 use super::Line;
+use encap::Family;
 
 /// Codes of a protocol's line and of what follows it.
 const PROTOCOL: u16 = 1002;
@@ -49,7 +50,7 @@ pub struct Session {
     /// The neighbor's address; the protocol's name where BIRD does not say one.
     pub address: String,
     /// Whether it is one over IPv6.
-    pub ipv6: bool,
+    pub family: Family,
     /// `Established`, `Active`, …; empty where BIRD does not say it.
     pub state: String,
 }
@@ -77,7 +78,7 @@ impl Protocol {
         let first = self.info.split_whitespace().next().unwrap_or_default();
         Some(Session {
             origin,
-            ipv6: address.is_some_and(|address| address.is_ipv6()),
+            family: address.map_or(Family::V4, Family::from),
             address: match (address, said) {
                 // With the interface, where it is a link's own address.
                 (Some(_), Some(said)) => said.to_owned(),
@@ -193,14 +194,14 @@ mod tests {
         let mesh = Session {
             origin: Origin::Mesh,
             address: "10.9.0.2".into(),
-            ipv6: false,
+            family: Family::V4,
             state: "Established".into(),
         };
         assert_eq!(all[2].session(), Some(mesh));
         assert_eq!(all[3].since, "2026-11-20 10:00:01");
         assert_eq!(all[3].info, "Active Socket: Connection refused");
         let uplink = all[3].session().unwrap();
-        assert_eq!((uplink.origin, uplink.ipv6), (Origin::Other, true));
+        assert_eq!((uplink.origin, uplink.family), (Origin::Other, Family::V6));
         assert_eq!(uplink.address, "fe80::1%eth0");
     }
 
@@ -226,7 +227,7 @@ mod tests {
             let session = session(line).unwrap();
             assert_eq!(session.origin, origin, "{line}");
             assert_eq!(session.address, address, "{line}");
-            assert_eq!(session.ipv6, address.contains(':'), "{line}");
+            assert_eq!(session.family.is_v6(), address.contains(':'), "{line}");
             assert_eq!(session.state, state, "{line}");
         }
         for none in ["device1 Device --- up 10:00:01", "", "a BGP", "a BGP ---"] {

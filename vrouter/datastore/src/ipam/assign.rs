@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use encap::Family;
 use ipnet::IpNet;
 use policy::selector::Labels;
 use vrouter_api::{AllowedUse, IpPool, Key, Kind};
@@ -40,12 +41,12 @@ impl Ipam {
     pub fn assign(
         &self,
         request: &Request,
-        v6: bool,
+        family: Family,
         wanted: usize,
     ) -> Result<Vec<IpAddr>, StoreError> {
         let settings = self.configuration()?;
         let reserved = self.reserved()?;
-        let pools = self.eligible(request, v6)?;
+        let pools = self.eligible(request, family)?;
         let usable = |address: IpAddr| {
             !reserved.iter().any(|range| range.contains(&address))
                 && pools.iter().any(|pool| pool.spec.cidr.contains(&address))

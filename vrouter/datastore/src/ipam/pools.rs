@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use encap::Family;
 use ipnet::IpNet;
 use policy::selector::Labels;
 use vrouter_api::{AllowedUse, AssignmentMode, IpPool, Key, Kind, Resource};
@@ -62,7 +63,11 @@ impl Ipam {
     }
 
     /// The pools of one family that a request may be met from.
-    pub(super) fn eligible(&self, request: &Request, v6: bool) -> Result<Vec<IpPool>, StoreError> {
+    pub(super) fn eligible(
+        &self,
+        request: &Request,
+        family: Family,
+    ) -> Result<Vec<IpPool>, StoreError> {
         let node = match self.store.get(&Key::global(Kind::Node, &request.node)) {
             Ok(node) => labels(&node),
             Err(StoreError::NotFound { .. }) => Labels::new(),
@@ -87,7 +92,7 @@ impl Ipam {
             };
             chosen
                 && !spec.disabled
-                && matches!(spec.cidr, IpNet::V6(_)) == v6
+                && family.contains(&spec.cidr.addr())
                 && spec.allowed_uses.contains(&request.usage)
         });
         Ok(pools)
