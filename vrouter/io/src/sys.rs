@@ -112,7 +112,7 @@ pub(crate) fn set_mtu(socket: impl AsFd, name: InterfaceName, mtu: u32) -> io::R
     request.ifr_ifru.ifru_mtu = c_int::try_from(mtu).map_err(|_| io::ErrorKind::InvalidInput)?;
     let fd = socket.as_fd().as_raw_fd();
     // SAFETY: SIOCSIFMTU reads one `ifreq`, which lives through the call.
-    check(unsafe { libc::ioctl(fd, libc::SIOCSIFMTU, &raw const request) }).map(drop)
+    check(unsafe { libc::ioctl(fd, libc::SIOCSIFMTU as _, &raw const request) }).map(drop)
 }
 
 /// `SIOCSIFHWADDR` with an Ethernet address, through any socket of the interface's namespace.
@@ -127,7 +127,7 @@ pub(crate) fn set_mac(socket: impl AsFd, name: InterfaceName, mac: [u8; 6]) -> i
     request.ifr_ifru.ifru_hwaddr = address;
     let fd = socket.as_fd().as_raw_fd();
     // SAFETY: SIOCSIFHWADDR reads one `ifreq`, which lives through the call.
-    check(unsafe { libc::ioctl(fd, libc::SIOCSIFHWADDR, &raw const request) }).map(drop)
+    check(unsafe { libc::ioctl(fd, libc::SIOCSIFHWADDR as _, &raw const request) }).map(drop)
 }
 
 /// `setsockopt` with an `int`.
@@ -203,9 +203,9 @@ impl Headers {
         header.msg_name = self.names[index].bytes.as_mut_ptr().cast();
         header.msg_namelen = self.names[index].len;
         header.msg_iov = &raw mut self.vectors[2 * index];
-        header.msg_iovlen = vectors;
+        header.msg_iovlen = vectors as _;
         header.msg_control = self.controls[index].bytes.as_mut_ptr().cast();
-        header.msg_controllen = control_len.min(Control::ROOM);
+        header.msg_controllen = control_len.min(Control::ROOM) as _;
         header.msg_flags = 0;
     }
 }
@@ -267,7 +267,8 @@ impl Inbox {
     /// Message `index` of the last call.
     pub(crate) fn message(&self, index: usize) -> Received<'_> {
         let message = &self.0.messages[index];
-        let control = message.msg_hdr.msg_controllen.min(Control::ROOM);
+        let control: usize = message.msg_hdr.msg_controllen as _;
+        let control = control.min(Control::ROOM);
         Received {
             len: message.msg_len as usize,
             cut: message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
