@@ -31,6 +31,7 @@ use vrouter_io::tun;
 
 use crate::bgp::{self, Bgp};
 use crate::blocks::Blocks;
+use crate::calico_files::CalicoFiles;
 use crate::collector::{Collector, DeviceFailed};
 use crate::hits::RetiredHits;
 use crate::host::Host;
@@ -103,6 +104,7 @@ pub struct Agent {
     reporting: Reporting,
     bgp: Bgp,
     names: Option<Names>,
+    calico_files: CalicoFiles,
     blocks: Blocks,
     path_watch: PathMtuWatch,
     /// Ends with the agent.
@@ -213,6 +215,7 @@ impl Agent {
         let reporting = Reporting::start(&settings, &store, start)?;
         let bgp = Bgp::start(&settings.bgp)?;
         let (learned_watch, learned) = learned::watch(options.bird)?;
+        let calico_files = CalicoFiles::new(&settings.calico_state_directory, &settings.node);
         Ok(Self {
             settings,
             state,
@@ -230,6 +233,7 @@ impl Agent {
             reporting,
             bgp,
             names,
+            calico_files,
             blocks: Blocks::default(),
             path_watch,
             _learned_watch: learned_watch,
@@ -340,6 +344,7 @@ impl Agent {
         self.path_watch.set_paths(self.paths());
         let timeouts = timeouts(&self.wanted.desired.felix.flow_timeouts);
         self.node.shared.flows.set_timeouts(&timeouts);
+        self.calico_files.set_mtu(self.wanted.mtu);
         let outcome = execute::converge(&mut self.observed, &self.wanted, &mut self.node);
         self.retry = (!outcome.problems.is_empty()).then(|| Instant::now() + RETRY);
         // Now that workers have them.

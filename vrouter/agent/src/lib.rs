@@ -9,6 +9,7 @@
 pub mod agent;
 pub mod bgp;
 mod blocks;
+mod calico_files;
 pub mod collector;
 pub mod hits;
 pub mod host;

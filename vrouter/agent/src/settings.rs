@@ -40,6 +40,8 @@ pub struct Settings {
     pub flows_per_endpoint: Option<u32>,
     /// How fast new sessions are admitted; `None`: no limit.
     pub new_flows: Option<Admission>,
+    /// Where CNI plugins look for the node's name and MTU.
+    pub calico_state_directory: PathBuf,
     /// Whether containers' names are answered at their gateway, and the file that names the resolvers of
     /// other names.
     pub names: Option<PathBuf>,

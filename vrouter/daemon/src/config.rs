@@ -19,6 +19,7 @@ use vrouter_datastore::{Connection, StoreError};
 /// Where the configuration file is looked for when none is named; it need not exist.
 const DEFAULT_FILE: &str = "/etc/vrouter/vrouterd.yaml";
 const DEFAULT_CACHE: &str = "/var/lib/vrouter/etcd.cache";
+const DEFAULT_CALICO_STATE: &str = "/var/lib/calico";
 const DEFAULT_CNI_STATE: &str = "/var/lib/vrouter/cni";
 const DEFAULT_RESOLV_CONF: &str = "/etc/resolv.conf";
 const DEFAULT_SOCKET: &str = "/run/vrouter/vrouterd.sock";
@@ -127,6 +128,10 @@ struct Values {
     /// [default: /var/lib/vrouter/cni].
     #[arg(long, env = "VROUTER_CNI_STATE_DIRECTORY", value_name = "DIR")]
     cni_state_directory: Option<PathBuf>,
+    /// Where this node's name and MTU are written for Calico's CNI plugin, if it is there
+    /// [default: /var/lib/calico].
+    #[arg(long, env = "VROUTER_CALICO_STATE_DIRECTORY", value_name = "DIR")]
+    calico_state_directory: Option<PathBuf>,
     /// Answer DNS at the pods' gateway: the names of containers of the same network.
     #[arg(long, env = "VROUTER_NAMES", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     names: Option<bool>,
@@ -295,6 +300,7 @@ impl Values {
             bird_socket: self.bird_socket.or(below.bird_socket),
             control_socket: self.control_socket.or(below.control_socket),
             cni_state_directory: self.cni_state_directory.or(below.cni_state_directory),
+            calico_state_directory: self.calico_state_directory.or(below.calico_state_directory),
             names: self.names.or(below.names),
             resolv_conf: self.resolv_conf.or(below.resolv_conf),
             workers: self.workers.or(below.workers),
@@ -501,6 +507,9 @@ impl Values {
                 flow_table_size,
                 flows_per_endpoint: self.flows_per_endpoint.filter(|limit| *limit > 0),
                 new_flows,
+                calico_state_directory: self
+                    .calico_state_directory
+                    .unwrap_or_else(|| DEFAULT_CALICO_STATE.into()),
                 names: self.names.unwrap_or(false).then(|| {
                     let file = self.resolv_conf;
                     file.unwrap_or_else(|| DEFAULT_RESOLV_CONF.into())
