@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use vrouter_api::{Mac, WorkloadEndpoint};
 use vrouter_datastore::Datastore;
 use vrouter_datastore::departure::{Departure, Endpoint, Notes};
+use vrouter_io::link::{Link, PROTOCOL};
 use vrouter_io::netns::Netns;
 
 use crate::call::{Call, Operation};
@@ -221,6 +222,7 @@ impl Addition<'_> {
         written: &mut Option<WorkloadEndpoint>,
     ) -> Result<Outcome, CniError> {
         let (config, identity) = (self.config, &self.identity);
+        expect_no_route(addresses, &identity.host_interface())?;
         endpoint::ensure_profile(&*self.store, config, identity)?;
         let mac = self.wishes.mac.unwrap_or_else(random_mac);
         let wanted = endpoint::build(
@@ -343,6 +345,36 @@ impl Addition<'_> {
                 .error(&format!("state_directory: no note is left: {error}"));
         }
     }
+}
+
+/// A route of the host to exactly an address of the container would take its packets elsewhere.
+fn expect_no_route(addresses: &[IpAddr], interface: &str) -> Result<(), CniError> {
+    let failed = |error| CniError::io("the host's routes cannot be read", error);
+    let link = Link::open().map_err(failed)?;
+    for &address in addresses {
+        let found = link.longest_match(address).map_err(failed)?;
+        let Some(route) = found.filter(|it| it.destination == address.into()) else {
+            continue;
+        };
+        // vrouterd's are of blocks, which may be as small as an address.
+        if route.protocol == PROTOCOL {
+            continue;
+        }
+        let device = match route.interface {
+            Some(index) => link.interface_at(index).map_err(failed)?,
+            None => None,
+        };
+        let device = device.map_or_else(|| "no interface".to_owned(), |it| it.name);
+        let message = format!(
+            "route {address} exists already for an interface other than {interface}: {device}"
+        );
+        let cure = format!(
+            "remove it (ip route del {}), or the container it is of",
+            route.destination
+        );
+        return Err(CniError::new(Code::ForeignRoute, message).with_details(cure));
+    }
+    Ok(())
 }
 
 /// `dns` of the result: resolvers that the config or IPAM names, else vrouterd's own for containers that

@@ -33,6 +33,8 @@ pub(crate) enum Code {
     Differs,
     /// No address is free, or not the one that was asked for.
     NoAddress,
+    /// A route of the host leads to the address by another interface.
+    ForeignRoute,
 }
 
 impl Code {
@@ -52,6 +54,7 @@ impl Code {
             Code::InterfaceExists => 100,
             Code::Differs => 101,
             Code::NoAddress => 102,
+            Code::ForeignRoute => 103,
         }
     }
 }

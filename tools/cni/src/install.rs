@@ -49,14 +49,13 @@ const TEMPLATE: &str = r#"{
 #[derive(Debug, Parser)]
 #[command(
     name = "vrouter-cni",
-    version,
-    max_term_width = 100,
-    disable_version_flag = true
+    version = vrouter_cli::VERSION,
+    max_term_width = 100
 )]
 struct Arguments {
-    /// Print the version.
-    #[arg(short = 'v', long)]
-    version: bool,
+    /// Print the version alone, as Calico's plugin does.
+    #[arg(short = 'v')]
+    bare_version: bool,
     /// Read the config on stdin and test its datastore.
     #[arg(short = 't', long)]
     test: bool,
@@ -156,7 +155,7 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> InstallError + '_ {
 pub(crate) fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.command {
-        _ if arguments.version => {
+        _ if arguments.bare_version => {
             println!("{}", vrouter_cli::VERSION);
             Ok(())
         }

@@ -4,6 +4,8 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -353,6 +355,45 @@ fn status_and_gc_say_why_not() {
     );
 }
 
+/// Whoever may not open the socket is told so, not that there is no vrouterd.
+#[test]
+fn a_socket_with_other_rights_is_named() {
+    let scene = Scene::new();
+    let socket = scene.path("closed");
+    let _listener = UnixListener::bind(&socket).unwrap();
+    let program = scene.path("vrouter");
+    fs::copy(env!("CARGO_BIN_EXE_vrouter-cni"), &program).unwrap();
+    let mode = |path: &str, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(scene.folder.path().to_str().unwrap(), 0o755);
+    mode(&socket, 0o000);
+    let mut config = scene.config("1.1.0");
+    config["control_socket"] = json!(socket);
+    let mut command = Command::new(program);
+    command.env_clear().envs(variables("STATUS"));
+    if fs::metadata(&socket).unwrap().uid() == 0 {
+        command.uid(65_534);
+    }
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(config.to_string().as_bytes()).unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    let answer = Answer {
+        success: output.status.success(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+    };
+    let (code, text) = answer.error("1.1.0");
+    assert!(code == 51 && text.contains("Permission denied"), "{text}");
+    assert!(text.contains("(control_socket)"), "{text}");
+}
+
 fn write_pool(scene: &Scene) {
     let pool = "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: pool}\n\
                 spec: {cidr: 10.9.0.0/28, blockSize: 29}\n---\n\
@@ -472,6 +513,48 @@ fn a_full_pool_and_wrong_wishes_are_told_apart() {
         (
             "",
             json!({ "runtimeConfig": { "io.kubernetes.cri.pod-annotations": {
+            "cni.projectcalico.org/ipv4pools": "pool" } } }),
+            7,
+            "ipv4pools",
+        ),
+        (
+            "",
+            json!({ "runtimeConfig": { "io.kubernetes.cri.pod-annotations": {
+            "cni.projectcalico.org/ipv6pools": "[]" } } }),
+            7,
+            "the list is empty",
+        ),
+        (
+            "",
+            json!({ "runtimeConfig": { "io.kubernetes.cri.pod-annotations": {
+            "cni.projectcalico.org/hwAddr": "ff:ff:ff:ff:ff:ff" } } }),
+            7,
+            "hwAddr",
+        ),
+        (
+            "",
+            json!({ "runtimeConfig": { "io.kubernetes.cri.pod-annotations": {
+            "cni.projectcalico.org/allowedSourcePrefixes": "[\"10.0.0.0/33\"]" } } }),
+            7,
+            "allowedSourcePrefixes",
+        ),
+        (
+            "",
+            json!({ "runtimeConfig": { "io.kubernetes.cri.pod-annotations": {
+            "cni.projectcalico.org/ipAddrs": "[\"10.9.0.1\"]",
+            "cni.projectcalico.org/ipAddrsNoIpam": "[\"10.9.0.1\"]" } } }),
+            7,
+            "both annotations",
+        ),
+        (
+            "",
+            json!({ "runtimeConfig": { "aliases": "web" } }),
+            7,
+            "aliases",
+        ),
+        (
+            "",
+            json!({ "runtimeConfig": { "io.kubernetes.cri.pod-annotations": {
             "cni.projectcalico.org/ipAddrsNoIpam": "[\"10.0.0.1\"]" } } }),
             2,
             "ip_addrs_no_ipam",
@@ -566,14 +649,13 @@ fn install_puts_the_list_last_and_uninstall_takes_all_away() {
             0o600
         );
     }
-    let version = Command::new(path("bin/calico-ipam"))
-        .arg("-v")
-        .output()
-        .unwrap();
-    assert_eq!(
-        String::from_utf8_lossy(&version.stdout).trim(),
-        vrouter_cli::VERSION
-    );
+    let named = format!("vrouter-cni {}", vrouter_cli::VERSION);
+    for (flag, expected) in [("-v", vrouter_cli::VERSION), ("--version", &named)] {
+        let mut command = Command::new(path("bin/calico-ipam"));
+        let version = command.arg(flag).output().unwrap();
+        let version = String::from_utf8_lossy(&version.stdout).into_owned();
+        assert_eq!(version.trim(), expected);
+    }
     assert!(run("uninstall", &[]).status.success());
     assert_eq!(fs::read_dir(path("bin")).unwrap().count(), 0);
     assert_eq!(fs::read_dir(path("net.d")).unwrap().count(), 0);

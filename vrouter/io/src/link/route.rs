@@ -258,7 +258,21 @@ impl Link {
     /// # Errors
     /// The kernel refuses.
     pub fn route_to(&self, address: IpAddr) -> Result<Option<Route>> {
+        self.look_up(address, RouteFlags::empty())
+    }
+
+    /// The route by which the kernel would send to `address`, as it stands in its table; `None`
+    /// without one.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn longest_match(&self, address: IpAddr) -> Result<Option<Route>> {
+        self.look_up(address, RouteFlags::FibMatch)
+    }
+
+    fn look_up(&self, address: IpAddr, flags: RouteFlags) -> Result<Option<Route>> {
         let mut question = RouteMessage::default();
+        question.header.flags = flags;
         question.header.address_family = family(&address);
         question.header.destination_prefix_length = if address.is_ipv4() { 32 } else { 128 };
         question
