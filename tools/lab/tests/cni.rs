@@ -8,8 +8,7 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -17,111 +16,15 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use support::cni::{self, left, policy};
+use support::cni::{Container, Runtime, left, policy};
 use support::store::{apply, end, start_etcd};
 use support::{TestLab, eventually, said};
 use vrouter_lab::names::Netns;
-use vrouter_lab::{netns, vrouter};
+use vrouter_lab::netns;
 
 fn rounds(usual: usize) -> usize {
     let more = std::env::var("VROUTER_CNI_ROUNDS").ok();
     more.and_then(|it| it.parse().ok()).unwrap_or(usual)
-}
-
-/// What a runtime of one node knows.
-#[derive(Clone)]
-struct Runtime {
-    program: PathBuf,
-    node: Netns,
-    config: Value,
-}
-
-/// A container: a namespace and an identity.
-#[derive(Clone)]
-struct Container {
-    id: String,
-    netns: Netns,
-}
-
-impl Container {
-    /// A new namespace, removed with the lab.
-    fn new(lab: &TestLab, node: usize, number: usize) -> Container {
-        let netns = lab.lab.name.pod(node, number);
-        netns::create([&netns]).unwrap();
-        Container {
-            id: format!("{node:02x}{number:062x}"),
-            netns,
-        }
-    }
-}
-
-impl Runtime {
-    fn new(lab: &TestLab, node: usize) -> Runtime {
-        Runtime {
-            program: vrouter::beside_or_in_path("vrouter-cni").unwrap(),
-            node: lab.node(node).namespace.clone(),
-            config: cni::config(lab, node, "net"),
-        }
-    }
-
-    fn with_labels(&self, labels: &[(&str, &str)]) -> Runtime {
-        let labels = labels
-            .iter()
-            .map(|(key, value)| json!({ "key": key, "value": value }));
-        let mut runtime = self.clone();
-        runtime.config["args"] = json!({ "cni": { "labels": labels.collect::<Vec<_>>() } });
-        runtime
-    }
-
-    fn start(&self, operation: &str, container: Option<&Container>, more: &Value) -> Child {
-        let mut config = self.config.clone();
-        for (key, value) in more.as_object().into_iter().flatten() {
-            config[key] = value.clone();
-        }
-        netns::inside(&self.node, || {
-            let mut command = Command::new(&self.program);
-            command
-                .env("CNI_COMMAND", operation)
-                .env("CNI_PATH", "/opt/cni/bin");
-            if let Some(container) = container {
-                command
-                    .env("CNI_CONTAINERID", &container.id)
-                    .env("CNI_NETNS", container.netns.path())
-                    .env("CNI_IFNAME", "eth0");
-            }
-            let mut child = command
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap();
-            let mut stdin = child.stdin.take().unwrap();
-            stdin.write_all(config.to_string().as_bytes()).unwrap();
-            child
-        })
-        .unwrap()
-    }
-
-    fn call(&self, operation: &str, container: Option<&Container>, more: &Value) -> Output {
-        self.start(operation, container, more)
-            .wait_with_output()
-            .unwrap()
-    }
-
-    /// ADD; its result.
-    #[track_caller]
-    fn add(&self, container: &Container) -> Value {
-        let output = self.call("ADD", Some(container), &json!({}));
-        assert!(output.status.success(), "{}", said(&output));
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-
-    #[track_caller]
-    fn del(&self, container: &Container) {
-        let output = self.call("DEL", Some(container), &json!({}));
-        assert!(output.status.success(), "{}", said(&output));
-        assert!(output.stdout.is_empty(), "{}", said(&output));
-    }
 }
 
 /// The address that a result says.
@@ -160,10 +63,11 @@ fn containers_of_two_nodes_reach_whom_policy_allows_and_leave_nothing() {
     let status = one.call("STATUS", None, &json!({}));
     assert!(status.status.success(), "{}", said(&status));
 
-    let (client, web, other) = (
+    let (client, web, other, stranger) = (
         Container::new(&lab, 1, 101),
         Container::new(&lab, 2, 101),
         Container::new(&lab, 1, 102),
+        Container::new(&lab, 1, 103),
     );
     let client_runtime = one.with_labels(&[("app", "client")]);
     let result = client_runtime.add(&client);
@@ -196,6 +100,31 @@ fn containers_of_two_nodes_reach_whom_policy_allows_and_leave_nothing() {
         said(&check).contains("no default route"),
         "{}",
         said(&check)
+    );
+
+    // So is a route of the host to its address, and a vrouterd that is not there.
+    let taken = "10.65.99.1";
+    lab.ok("node1", &format!("ip route add {taken} dev lo"));
+    let asked = json!({ "runtimeConfig": { "ips": [taken] } });
+    let foreign = one.call("ADD", Some(&stranger), &asked);
+    assert!(
+        said(&foreign).contains("\"code\": 103"),
+        "{}",
+        said(&foreign)
+    );
+    assert!(
+        said(&foreign).contains("other than cali"),
+        "{}",
+        said(&foreign)
+    );
+    assert!(said(&foreign).contains(": lo"), "{}", said(&foreign));
+    let nobody = json!({ "control_socket": "/there/is/none", "policy_setup_timeout_seconds": 1 });
+    let absent = one.call("ADD", Some(&stranger), &nobody);
+    assert!(said(&absent).contains("\"code\": 11"), "{}", said(&absent));
+    assert!(
+        said(&absent).contains("/there/is/none (control_socket)"),
+        "{}",
+        said(&absent)
     );
 
     // An interface that is there is an error, and takes nothing away.
@@ -329,8 +258,80 @@ fn killed_at_any_moment_nothing_is_left_after_del() {
         assert_eq!(left(&lab, &["net"]), before, "round {round}");
     }
     assert!(finished < rounds, "some were killed");
+
+    // At system calls, all of them if there are rounds enough.
+    for operation in ["ADD", "DEL"] {
+        let calls = match operation {
+            "ADD" => runtime.killed_at(usize::MAX, "ADD", &container),
+            _ => {
+                runtime.add(&container);
+                runtime.killed_at(usize::MAX, "DEL", &container)
+            }
+        };
+        runtime.del(&container);
+        let rounds = rounds.min(calls);
+        println!("{operation}: {rounds} of {calls} system calls");
+        for round in 0..rounds {
+            let at = 1 + round * calls / rounds;
+            if operation == "DEL" {
+                runtime.add(&container);
+            }
+            runtime.killed_at(at, operation, &container);
+            runtime.del(&container);
+            eventually(5, "the device goes", || !has_device(&container));
+            let left = left(&lab, &["net"]);
+            assert_eq!(
+                left, before,
+                "{operation} killed at system call {at} of {calls}"
+            );
+        }
+    }
     runtime.add(&container);
     runtime.del(&container);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_crowd_at_once_all_get_an_address() {
+    let directory = tempfile::tempdir().unwrap();
+    let lab = TestLab::up(&format!(
+        "--nodes 1 --datastore etcd --pods 1 --vrouterd-arg --calico-state-directory={}",
+        directory.path().display()
+    ));
+    let before = left(&lab, &["net"]);
+    let file = |name: &str| directory.path().join(name);
+    let text = |name: &str| std::fs::read_to_string(file(name)).unwrap();
+    assert_eq!([text("nodename"), text("mtu")], ["node1", "1450"]);
+    let mut runtime = Runtime::new(&lab, 1);
+    let config = runtime.config.as_object_mut().unwrap();
+    for key in ["nodename", "policy_setup_timeout_seconds"] {
+        config.remove(key);
+    }
+    config.insert("nodename_file".to_owned(), json!(file("nodename")));
+    let containers: Vec<Container> = (0..rounds(15).clamp(32, 200))
+        .map(|number| Container::new(&lab, 1, 101 + number))
+        .collect();
+    let mut took = Vec::new();
+    for operation in ["ADD", "DEL"] {
+        let start = Instant::now();
+        let calls = containers.iter().cloned().map(|container| {
+            let runtime = runtime.clone();
+            thread::spawn(move || runtime.call(operation, Some(&container), &json!({})))
+        });
+        let calls: Vec<_> = calls.collect();
+        for call in calls {
+            let output = call.join().unwrap();
+            assert!(output.status.success(), "{}", said(&output));
+        }
+        took.push(start.elapsed());
+    }
+    println!(
+        "{} at once: ADD {:?}, DEL {:?}",
+        containers.len(),
+        took[0],
+        took[1]
+    );
+    eventually(10, "nothing is left", || left(&lab, &["net"]) == before);
 }
 
 #[test]
