@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
+use nix::time::ClockId;
 use policy::compile::{Compiled, EndpointIndex, Graph, Update};
 use policy::model::spec::{EntitySpec, PolicySpec, RuleSpec};
 use policy::model::{
@@ -319,31 +320,21 @@ fn rate(graph: &mut Graph, endpoints: Vec<Endpoint>, batch: usize, what: &str) {
     );
 }
 
-/// This thread's time on a processor, so that a busy machine does not count against the code;
-/// wall time where the kernel does not tell.
-pub(crate) struct Clock {
-    on_cpu: Option<u64>,
-    wall: std::time::Instant,
-}
+/// This thread's time on a processor, so that a busy machine does not count against the code.
+pub(crate) struct Clock(Duration);
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Self {
-            on_cpu: Self::on_cpu(),
-            wall: std::time::Instant::now(),
-        }
+        Self(Self::on_cpu())
     }
 
     pub(crate) fn elapsed(&self) -> Duration {
-        match (self.on_cpu, Self::on_cpu()) {
-            (Some(start), Some(now)) => Duration::from_nanos(now - start),
-            _ => self.wall.elapsed(),
-        }
+        Self::on_cpu().saturating_sub(self.0)
     }
 
-    fn on_cpu() -> Option<u64> {
-        let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-        text.split_whitespace().next()?.parse().ok()
+    fn on_cpu() -> Duration {
+        let now = ClockId::CLOCK_THREAD_CPUTIME_ID.now();
+        now.expect("Linux has this clock").into()
     }
 }
 

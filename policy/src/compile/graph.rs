@@ -164,8 +164,8 @@ pub(super) struct Dirty {
     pub(super) policies: FxHashSet<u32>,
     /// Profiles whose rules changed.
     pub(super) profiles: FxHashSet<u32>,
-    /// Prefixes whose owners, or the owners' memberships, changed.
-    pub(super) nets: FxHashSet<IpNet>,
+    /// Prefixes whose owners, or the owners' memberships, changed; some more than once.
+    pub(super) nets: Vec<IpNet>,
     /// Memberships of groups.
     pub(super) groups: bool,
     /// Local endpoints whose programs must be built again.

@@ -7,6 +7,7 @@ use super::graph::{Graph, Item, ItemKey, SetState, Sets};
 use super::matching::{MatchIndex, Matcher, Need};
 use super::membership::{Membership, SetId};
 use super::rule::SetKey;
+use super::owners::in_order;
 use super::symbols::{Pair, Symbols, value};
 
 /// Unused sets that are kept at least.
@@ -217,7 +218,7 @@ impl Graph {
     }
 
     pub(super) fn refresh_addresses(&mut self) -> bool {
-        let nets = std::mem::take(&mut self.dirty.nets);
+        let nets = in_order(std::mem::take(&mut self.dirty.nets));
         self.work.prefixes += nets.len() as u64;
         let mut changed = std::mem::take(&mut self.dirty.groups);
         for net in nets {

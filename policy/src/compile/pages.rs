@@ -144,6 +144,10 @@ impl<K: Bits> Table<K> {
     /// Changes the page of a directory entry in all entries that name it.
     fn change(&mut self, index: usize, change: impl FnOnce(&mut Page<K>)) {
         let span = 1 << (self.bits - self.page(index).depth);
+        if span == 1 {
+            let group = &mut Arc::make_mut(&mut self.directory)[index / GROUP];
+            return change(&mut Arc::make_mut(group)[index % GROUP]);
+        }
         let first = index & !(span - 1);
         let vacant = Page {
             slots: self.vacant.clone(),
@@ -258,26 +262,33 @@ impl<K: Bits> Page<K> {
     }
 
     fn remove(&mut self, key: K) {
+        let mut hole = place(&self.slots, key, key.spread()).expect("no page is full");
         let slots = Arc::make_mut(&mut self.slots);
-        // Keys that were probed past the removed one must be found again.
-        let kept: Vec<(K, Membership)> = slots
-            .iter_mut()
-            .filter_map(Option::take)
-            .filter(|(k, _)| *k != key)
-            .collect();
-        self.used = kept.len();
-        for (key, membership) in kept {
-            let slot = place(slots, key, key.spread()).expect("no page is full");
-            slots[slot] = Some((key, membership));
+        self.used -= usize::from(slots[hole].take().is_some());
+        // Keys that were probed past the removed one move up, to be found again.
+        let mask = slots.len() - 1;
+        let mut at = (hole + 1) & mask;
+        while let Some((other, _)) = &slots[at] {
+            let probed = at.wrapping_sub(start(other.spread())) & mask;
+            if probed >= at.wrapping_sub(hole) & mask {
+                slots.swap(hole, at);
+                hole = at;
+            }
+            at = (at + 1) & mask;
         }
     }
 }
 
-/// The slot of a key, or the free one where it belongs.
+/// Where the probes for a hash start, in a page of any length.
 #[allow(clippy::cast_possible_truncation)]
+fn start(spread: u64) -> usize {
+    (spread >> 20) as usize
+}
+
+/// The slot of a key, or the free one where it belongs.
 fn place<K: Bits>(slots: &[Slot<K>], key: K, spread: u64) -> Option<usize> {
     let mask = slots.len() - 1;
-    let start = (spread >> 20) as usize;
+    let start = start(spread);
     (0..slots.len())
         .map(|i| (start + i) & mask)
         .find(|&slot| slots[slot].as_ref().is_none_or(|(k, _)| *k == key))

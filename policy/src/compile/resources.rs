@@ -8,6 +8,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::graph::{Graph, Group, Item, ItemKey, Local, PolicyState, ProfileState};
 use super::membership::{GroupId, Membership};
+use super::owners::in_order;
 use super::registry::Owner;
 use super::symbols::{Pair, Symbol};
 use crate::model::{
@@ -323,8 +324,8 @@ impl Graph {
         }
         let (before, nets) = differing(&before, nets);
         self.work.prefixes += (before.len() + nets.len()) as u64;
-        for net in without(before, nets) {
-            self.dirty.nets.insert(net);
+        for net in in_order(without(before, nets).collect()) {
+            self.dirty.nets.push(net);
             if let Some(group) = &mut self.items.get_mut(slot).group {
                 group.shared.remove(&net);
             }
@@ -334,8 +335,8 @@ impl Graph {
                 group.shared.remove(&net);
             }
         }
-        for net in without(nets, before) {
-            self.dirty.nets.insert(net);
+        for net in in_order(without(nets, before).collect()) {
+            self.dirty.nets.push(net);
             let owners = self.owners.insert(net, slot);
             let newly_shared = match owners {
                 [_] => continue,
@@ -424,10 +425,12 @@ impl Graph {
 
 /// What two sorted lists have between the equal elements at their beginnings and ends.
 fn differing<'a, T: PartialEq>(a: &'a [T], b: &'a [T]) -> (&'a [T], &'a [T]) {
-    let same = |(a, b): &(&T, &T)| a == b;
-    let front = a.iter().zip(b).take_while(same).count();
+    let differ = |(a, b): (&T, &T)| a != b;
+    let shorter = a.len().min(b.len());
+    let front = a.iter().zip(b).position(differ).unwrap_or(shorter);
     let (a, b) = (&a[front..], &b[front..]);
-    let back = a.iter().rev().zip(b.iter().rev()).take_while(same).count();
+    let mut ends = a.iter().rev().zip(b.iter().rev());
+    let back = ends.position(differ).unwrap_or(shorter - front);
     (&a[..a.len() - back], &b[..b.len() - back])
 }
 
