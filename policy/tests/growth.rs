@@ -81,9 +81,7 @@ fn set(number: u32, members: std::ops::Range<u32>, list: u32) -> Update {
     let key = NetworkSetKey::new(None, &format!("set-{number}")).unwrap();
     let first = 1 << 24 | number << 14;
     let nets = members.map(|member| address(first + member).into());
-    NetworkSet::with_nets(key, &labels, nets.collect())
-        .unwrap()
-        .into()
+    NetworkSet::with_nets(key, &labels, nets).unwrap().into()
 }
 
 fn cluster(size: Size) -> Graph {

@@ -133,7 +133,7 @@ fn set(members: std::ops::Range<u32>, list: &str) -> Result<NetworkSet, Invalid>
     let labels = policy::selector::Labels::from_pairs([("list", list)])?;
     let key = policy::model::NetworkSetKey::new(None, "set")?;
     let nets = members.map(|member| ipnet::IpNet::from(std::net::IpAddr::V4(address(member))));
-    NetworkSet::with_nets(key, &labels, nets.collect())
+    NetworkSet::with_nets(key, &labels, nets)
 }
 
 /// Addresses far apart: consecutive ones would be kinder to the caches than lists in the field.

@@ -24,8 +24,8 @@ use super::slots::Slots;
 use super::snapshot::{Compiled, EndpointPrograms, Failsafes};
 use super::symbols::{Pair, Symbol, Symbols};
 use crate::model::{
-    Endpoint, EndpointKey, Name, NetworkSet, NetworkSetKey, Policy, PolicyKey, Profile, Service,
-    ServiceKey, TieBreak, Tier,
+    Endpoint, EndpointKey, Name, NetworkSet, NetworkSetKey, Policy, PolicyKey, Prefixes, Profile,
+    Service, ServiceKey, TieBreak, Tier,
 };
 
 /// One change of the resources: a new or changed one, or the key of one that is gone.
@@ -213,8 +213,7 @@ pub(super) enum ItemKey {
 pub(super) struct Item {
     pub(super) own: Box<[Pair]>,
     pub(super) parents: Box<[u32]>,
-    /// Sorted, each once.
-    pub(super) nets: Arc<[IpNet]>,
+    pub(super) nets: Prefixes,
     /// Of an item that has, or had, many prefixes.
     pub(super) group: Option<Box<Group>>,
     /// Name, protocol, number. The name is unused in services.

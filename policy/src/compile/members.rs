@@ -6,8 +6,8 @@ use rustc_hash::FxHashSet;
 use super::graph::{Graph, Item, ItemKey, SetState, Sets};
 use super::matching::{MatchIndex, Matcher, Need};
 use super::membership::{Membership, SetId};
-use super::rule::SetKey;
 use super::owners::in_order;
+use super::rule::SetKey;
 use super::symbols::{Pair, Symbols, value};
 
 /// Unused sets that are kept at least.
@@ -126,7 +126,7 @@ impl Graph {
             Some(group) if before.is_empty() == item.membership.is_empty() => {
                 self.dirty.nets.extend(&group.shared);
             }
-            Some(_) | None => self.dirty.nets.extend(&*item.nets),
+            Some(_) | None => self.dirty.nets.extend(item.nets.iter()),
         }
         if let Some(group) = &item.group {
             let membership = item.membership.clone();

@@ -12,7 +12,7 @@ use super::owners::in_order;
 use super::registry::Owner;
 use super::symbols::{Pair, Symbol};
 use crate::model::{
-    Endpoint, Name, NamedPort, NetworkSet, Policy, PolicyKey, Profile, Service, Tier,
+    Endpoint, Name, NamedPort, NetworkSet, Policy, PolicyKey, Prefixes, Profile, Service, Tier,
 };
 use crate::selector::Labels;
 
@@ -167,7 +167,7 @@ impl Graph {
         self.put_item(
             &ItemKey::NetworkSet(set.key().clone()),
             item,
-            set.shared_nets(),
+            set.nets(),
             false,
         );
     }
@@ -176,10 +176,8 @@ impl Graph {
         let item = self.labelled(endpoint.labels(), endpoint.profiles(), endpoint.ports());
         let local = *endpoint.node() == self.node;
         let key = ItemKey::Endpoint(endpoint.key().clone());
-        let mut nets = endpoint.addresses().to_vec();
-        nets.sort_unstable();
-        nets.dedup();
-        self.put_item(&key, item, &nets.into(), local);
+        let nets = endpoint.addresses().iter().copied().collect();
+        self.put_item(&key, item, &nets, local);
     }
 
     pub(super) fn put_service(&mut self, service: &Service) {
@@ -209,7 +207,8 @@ impl Graph {
                 ..Item::default()
             };
             let key = ItemKey::Service(service.key.clone(), address);
-            self.put_item(&key, item, &[IpNet::from(address)].into(), false);
+            let nets = [IpNet::from(address)].into_iter().collect();
+            self.put_item(&key, item, &nets, false);
         }
     }
 
@@ -233,8 +232,8 @@ impl Graph {
         }
     }
 
-    /// Records an item: `new` with these prefixes, sorted, each once.
-    fn put_item(&mut self, key: &ItemKey, new: Item, nets: &Arc<[IpNet]>, local: bool) {
+    /// Records an item: `new` with these prefixes.
+    fn put_item(&mut self, key: &ItemKey, new: Item, nets: &Prefixes, local: bool) {
         let Some(slot) = self.items.find(key) else {
             let (parents, labels) = (new.parents.clone(), new.own.clone());
             let slot = self.items.insert(key.clone(), new);
@@ -283,7 +282,7 @@ impl Graph {
         let Some(slot) = self.items.find(key) else {
             return;
         };
-        self.move_item(slot, &Arc::default());
+        self.move_item(slot, &Prefixes::default());
         self.remove_local(slot);
         let Some((_, item)) = self.items.remove(key) else {
             return;
@@ -313,18 +312,15 @@ impl Graph {
     }
 
     /// Gives an item other prefixes.
-    fn move_item(&mut self, slot: u32, nets: &Arc<[IpNet]>) {
+    fn move_item(&mut self, slot: u32, nets: &Prefixes) {
         let item = self.items.get_mut(slot);
-        if Arc::ptr_eq(&item.nets, nets) {
-            return;
-        }
         let before = std::mem::replace(&mut item.nets, nets.clone());
         if nets.len() >= MANY_NETS && item.group.is_none() {
             self.group_item(slot, &before);
         }
-        let (before, nets) = differing(&before, nets);
-        self.work.prefixes += (before.len() + nets.len()) as u64;
-        for net in in_order(without(before, nets).collect()) {
+        let change = before.difference(nets);
+        self.work.prefixes += change.compared as u64;
+        for net in in_order(change.gone) {
             self.dirty.nets.push(net);
             if let Some(group) = &mut self.items.get_mut(slot).group {
                 group.shared.remove(&net);
@@ -335,7 +331,7 @@ impl Graph {
                 group.shared.remove(&net);
             }
         }
-        for net in in_order(without(nets, before).collect()) {
+        for net in in_order(change.new) {
             self.dirty.nets.push(net);
             let owners = self.owners.insert(net, slot);
             let newly_shared = match owners {
@@ -352,14 +348,14 @@ impl Graph {
     }
 
     /// Lets an item's prefixes have one membership in common; it had few, `nets`, until now.
-    fn group_item(&mut self, slot: u32, nets: &[IpNet]) {
+    fn group_item(&mut self, slot: u32, nets: &Prefixes) {
         let id = self.free_groups.pop().unwrap_or_else(|| {
             self.groups += 1;
             GroupId(self.groups - 1)
         });
-        let is_shared = |net: &&IpNet| self.owners.find(net).len() > 1;
-        let shared = nets.iter().filter(is_shared).copied().collect();
-        self.dirty.nets.extend(nets);
+        let is_shared = |net: &IpNet| self.owners.find(net).len() > 1;
+        let shared = nets.iter().filter(is_shared).collect();
+        self.dirty.nets.extend(nets.iter());
         self.dirty.groups = true;
         let item = self.items.get_mut(slot);
         self.addresses.set_group(id, item.membership.clone());
@@ -420,40 +416,5 @@ impl Graph {
             item.dirty = true;
             self.dirty.items.push(slot);
         }
-    }
-}
-
-/// What two sorted lists have between the equal elements at their beginnings and ends.
-fn differing<'a, T: PartialEq>(a: &'a [T], b: &'a [T]) -> (&'a [T], &'a [T]) {
-    let differ = |(a, b): (&T, &T)| a != b;
-    let shorter = a.len().min(b.len());
-    let front = a.iter().zip(b).position(differ).unwrap_or(shorter);
-    let (a, b) = (&a[front..], &b[front..]);
-    let mut ends = a.iter().rev().zip(b.iter().rev());
-    let back = ends.position(differ).unwrap_or(shorter - front);
-    (&a[..a.len() - back], &b[..b.len() - back])
-}
-
-/// The elements of one sorted list that another does not have.
-fn without<'a, T: Copy + Ord>(list: &'a [T], other: &'a [T]) -> impl Iterator<Item = T> + 'a {
-    let mut other = other.iter().peekable();
-    list.iter().copied().filter(move |element| {
-        while other.next_if(|next| *next < element).is_some() {}
-        other.peek() != Some(&element)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sorted_lists_differ() {
-        let (a, b) = ([1, 2, 4, 5, 7, 9], [1, 3, 4, 6, 7, 8, 9]);
-        let (a, b) = differing(&a, &b);
-        assert_eq!((a, b), (&[2, 4, 5, 7][..], &[3, 4, 6, 7, 8][..]));
-        assert_eq!(without(a, b).collect::<Vec<_>>(), [2, 5]);
-        assert_eq!(without(b, a).collect::<Vec<_>>(), [3, 6, 8]);
-        assert_eq!(differing(&[1, 1], &[1]), (&[1][..], &[][..]));
     }
 }

@@ -1,13 +1,12 @@
 //! Endpoints, network sets and services: what selectors and rules speak about.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::Serialize;
 
 use super::invalid::each;
-use super::{EndpointKey, Invalid, Name, NetworkSetKey, PortName, Protocol, ServiceKey};
+use super::{EndpointKey, Invalid, Name, NetworkSetKey, PortName, Prefixes, Protocol, ServiceKey};
 use crate::selector::{LABEL_NAMESPACE, LABEL_ORCHESTRATOR, LABEL_SERVICE_ACCOUNT, Labels};
 
 /// A port that an endpoint names.
@@ -150,7 +149,7 @@ pub struct NetworkSet {
     key: NetworkSetKey,
     labels: Labels,
     profiles: Vec<Name>,
-    nets: Arc<[IpNet]>,
+    nets: Prefixes,
 }
 
 impl NetworkSet {
@@ -165,7 +164,7 @@ impl NetworkSet {
     pub fn with_nets(
         key: NetworkSetKey,
         labels: &Labels,
-        mut nets: Vec<IpNet>,
+        nets: impl IntoIterator<Item = IpNet>,
     ) -> Result<Self, Invalid> {
         let mut labels = labels.clone();
         let mut profiles = Vec::new();
@@ -173,14 +172,11 @@ impl NetworkSet {
             labels.insert(LABEL_NAMESPACE, namespace)?;
             profiles.push(Name::new(&format!("kns.{namespace}"))?);
         }
-        nets.iter_mut().for_each(|net| *net = net.trunc());
-        nets.sort_unstable();
-        nets.dedup();
         Ok(Self {
             key,
             labels,
             profiles,
-            nets: nets.into(),
+            nets: nets.into_iter().map(|net| net.trunc()).collect(),
         })
     }
 
@@ -202,13 +198,9 @@ impl NetworkSet {
         &self.profiles
     }
 
-    /// Its prefixes, sorted, each once.
+    /// Its prefixes.
     #[must_use]
-    pub fn nets(&self) -> &[IpNet] {
-        &self.nets
-    }
-
-    pub(crate) fn shared_nets(&self) -> &Arc<[IpNet]> {
+    pub fn nets(&self) -> &Prefixes {
         &self.nets
     }
 }

@@ -12,6 +12,7 @@ mod invalid;
 mod name;
 mod packet;
 mod policy;
+mod prefixes;
 mod protocol;
 mod rule;
 pub mod spec;
@@ -21,6 +22,7 @@ pub use invalid::Invalid;
 pub use name::{EndpointKey, Name, NetworkSetKey, PolicyKey, PolicyKind, ScopedName, ServiceKey};
 pub use packet::PacketTuple;
 pub use policy::{Hook, MAX_RULES, Order, Policy, Profile, TieBreak, Tier, TierDefault};
+pub use prefixes::Prefixes;
 pub use protocol::{IcmpMatch, IpVersion, PortMatch, PortName, PortRange, Protocol};
 pub use rule::{Action, Direction, EntityRule, Rule, RuleContext, Unenforced};
 

@@ -309,7 +309,7 @@ fn endpoints_get_the_well_known_labels() {
     )
     .unwrap();
     assert_eq!(set.profiles()[0].as_str(), "kns.ns");
-    assert_eq!(set.nets()[0].to_string(), "10.1.0.0/16");
+    assert_eq!(set.nets().iter().next().unwrap().to_string(), "10.1.0.0/16");
 }
 
 #[test]

@@ -426,7 +426,7 @@ fn endpoints_sets_profiles_and_tiers() {
         "  nets: [10.0.0.1/8]",
     ));
     let set = model::network_set(&set).unwrap().unwrap();
-    assert_eq!(set.nets()[0].to_string(), "10.0.0.0/8");
+    assert_eq!(set.nets().iter().next().unwrap().to_string(), "10.0.0.0/8");
     let profile = model::profile(&default_allow_profile()).unwrap();
     assert_eq!(profile.rules(Direction::Ingress).len(), 1);
     let Resource::Tier(tier) = one(&calico(

@@ -141,7 +141,7 @@ pub(crate) fn network_set(
     nets: &[Written<IpNet>],
 ) -> Result<NetworkSet, Invalid> {
     let key = NetworkSetKey::new(namespace, &metadata.name)?;
-    let nets = nets.iter().map(|net| **net).collect();
+    let nets = nets.iter().map(|net| **net);
     NetworkSet::with_nets(key, &labels(metadata)?, nets)
 }
 
