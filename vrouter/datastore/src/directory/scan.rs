@@ -55,8 +55,8 @@ impl Stamp {
         }
     }
 
-    /// Whether the file changed that recently.
-    fn changed_within(&self, period: Duration, now: SystemTime) -> bool {
+    /// How much is left of a period since the file's last change.
+    fn left_of(&self, period: Duration, now: SystemTime) -> Duration {
         let now = now
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
@@ -65,7 +65,12 @@ impl Stamp {
             u64::try_from(seconds).unwrap_or_default(),
             u32::try_from(nanos).unwrap_or_default(),
         );
-        now < changed + period
+        (changed + period).saturating_sub(now)
+    }
+
+    /// Whether the file changed that recently.
+    fn changed_within(&self, period: Duration, now: SystemTime) -> bool {
+        !self.left_of(period, now).is_zero()
     }
 }
 
@@ -266,6 +271,8 @@ impl Scanner {
         // The walk's metadata is older than the bytes.
         let unchanged = after == *stamp;
         if whole {
+            let left = after.left_of(REST, clock);
+            file.again = (file.since + REST).min(now + left).max(now);
             return unchanged && rests(REST) || now >= file.first + RESTLESS;
         }
         if unchanged && !writing && rests(PATIENCE) {
