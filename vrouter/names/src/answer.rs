@@ -131,6 +131,10 @@ fn records(directory: &Directory, asker: IpAddr, query: &Query) -> Option<Vec<Re
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
     use super::*;
     use crate::directory::Container;
 
@@ -248,6 +252,33 @@ mod tests {
             assert_eq!(said, wanted, "{bytes:?}");
             if let Some(reply) = reply {
                 assert_eq!(reply.metadata.id, 77);
+            }
+        }
+    }
+
+    proptest! {
+        /// Whatever comes, nothing panics, and an answer is one to what came.
+        #[test]
+        fn nothing_that_comes_is_too_strange(
+            mut bytes in vec(any::<u8>(), 0..80),
+            known in any::<bool>(),
+            changes in vec((any::<Index>(), any::<u8>()), 0..4),
+            limit in any::<bool>(),
+        ) {
+            if known {
+                bytes = question("alias.example.", RecordType::A).to_vec().unwrap();
+            }
+            for (at, byte) in changes {
+                if !bytes.is_empty() {
+                    let at = at.index(bytes.len());
+                    bytes[at] = byte;
+                }
+            }
+            let asker = "10.65.0.1".parse().unwrap();
+            if let Outcome::Answer(reply) = answer(&directory(), asker, &bytes, limit) {
+                let reply = Message::from_vec(&reply).unwrap();
+                prop_assert_eq!(reply.metadata.id.to_be_bytes(), [bytes[0], bytes[1]]);
+                prop_assert_eq!(reply.metadata.message_type, MessageType::Response);
             }
         }
     }
