@@ -67,9 +67,14 @@ async fn by_udp(server: SocketAddr, question: &[u8]) -> std::io::Result<Vec<u8>>
     let socket = UdpSocket::bind((any, 0)).await?;
     socket.connect(server).await?;
     socket.send(question).await?;
-    let mut answer = vec![0; usize::from(u16::MAX)];
     loop {
-        let length = socket.recv(&mut answer).await?;
+        // Room for the longest answer is taken when there is one, not by each question that waits.
+        socket.readable().await?;
+        let mut answer = vec![0; usize::from(u16::MAX)];
+        let length = match socket.try_recv(&mut answer) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
+            received => received?,
+        };
         // What answers another question is not ours.
         if length >= 12 && answer[..2] == question[..2] && answer[2] & 0x80 != 0 {
             answer.truncate(length);
