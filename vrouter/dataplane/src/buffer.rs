@@ -9,6 +9,8 @@ use std::ops::Range;
 
 use encap::offload::Offload;
 
+use crate::id::InterfaceId;
+
 /// Bytes kept free in front of a received frame.
 pub const HEADROOM: usize = 128;
 /// The largest frame: an IP packet of 65,535 bytes behind an Ethernet header.
@@ -21,6 +23,8 @@ pub const CAPACITY: usize = HEADROOM + FRAME_MAX + 51;
 pub struct Meta {
     /// Checksum and segmentation work left to do, offsets relative to the first byte.
     pub offload: Offload,
+    /// Received: the interface, where the device has those of several. To be transmitted: the one to leave by.
+    pub interface: Option<InterfaceId>,
     /// On tunnel interfaces: the node on the other side of the underlay.
     pub remote: Option<IpAddr>,
     /// On tunnel interfaces: the outer TOS or traffic class (RFC 2474, RFC 3168).

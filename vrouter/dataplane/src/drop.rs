@@ -63,6 +63,7 @@ reasons! {
         StaleAdjacency "stale-adjacency" "The route points to an adjacency that is gone.",
         Hairpin "hairpin" "The packet would leave the way it came (tunnel to tunnel, host to host).",
         InterfaceUnknown "interface-unknown" "The interface it came in by is not in the tables: its workload is just coming or going.",
+        InterfaceUnnamed "interface-unnamed" "A frame by vrouter0 that names no workload: the host sent it, or its workload is just coming or going.",
         InterfaceDown "interface-down" "The interface to send on is gone.",
         TxFull "tx-full" "The interface took no more packets.",
         TxError "tx-error" "The interface refused the packet.",

@@ -25,7 +25,7 @@ macro_rules! index {
 }
 
 index! {
-    /// An interface of this node: a pod's TAP, the host's TUN, or one kind of tunnel.
+    /// An interface of this node: a pod's, the host's TUN, or one kind of tunnel.
     InterfaceId(u16)
 }
 
@@ -40,8 +40,10 @@ impl InterfaceId {
     pub const HOST: Self = Self(0);
     /// The TUN to the process's own resolver.
     pub const RESOLVER: Self = Self(Self::HOST.0 + 1 + Tunnel::ALL.len() as u16);
+    /// The device shared by workloads on veths, `vrouter0`: in no tables, its frames name theirs.
+    pub const ROUTER: Self = Self(Self::RESOLVER.0 + 1);
     /// The first of a workload: those before it are fixed.
-    pub const FIRST_WORKLOAD: Self = Self(Self::RESOLVER.0 + 1);
+    pub const FIRST_WORKLOAD: Self = Self(Self::ROUTER.0 + 1);
     /// How many interfaces one process can have; counters are sized by it.
     pub const LIMIT: usize = 4096;
 

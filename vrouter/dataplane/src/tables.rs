@@ -33,7 +33,7 @@ pub struct Interface {
 /// What is on the other side of an interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InterfaceKind {
-    /// A workload, behind a TAP.
+    /// A workload, behind a TAP or a veth.
     Workload(Workload),
     /// The host's stack, behind a TUN; or the process's own resolver, behind another.
     Host,

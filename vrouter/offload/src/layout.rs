@@ -1,25 +1,5 @@
 //! What the maps hold, as `bpf/layout.h` has it.
 
-use vrouter_dataplane::adjacency::Mac;
-use vrouter_dataplane::id::InterfaceId;
-
-/// How a MAC that names an interface begins.
-const INTERFACE_MAC: [u8; 4] = [0x02, 0x76, 0x72, 0x00];
-
-/// The MAC that names an interface on `vrouter0`.
-pub fn interface_mac(id: InterfaceId) -> Mac {
-    let [a, b, c, d] = INTERFACE_MAC;
-    let [high, low] = id.0.to_be_bytes();
-    [a, b, c, d, high, low]
-}
-
-/// The interface that a MAC on `vrouter0` names.
-pub fn interface_of(mac: Mac) -> Option<InterfaceId> {
-    let (prefix, number) = mac.split_first_chunk()?;
-    let number = number.first_chunk()?;
-    (*prefix == INTERFACE_MAC).then(|| InterfaceId(u16::from_be_bytes(*number)))
-}
-
 /// Two words, as `struct settings` and `struct interface` are.
 pub(crate) type Words = [u32; 2];
 
@@ -92,19 +72,5 @@ impl Outcome {
             | Self::DropNotOurs
             | Self::DropTruncated => false,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mac_names_an_interface() {
-        for id in [0, 1, 0x1234, u16::MAX].map(InterfaceId) {
-            assert_eq!(interface_of(interface_mac(id)), Some(id));
-        }
-        assert_eq!(interface_of([0xee; 6]), None);
-        assert_eq!(interface_of([2, 0x76, 0x72, 1, 0, 0]), None);
     }
 }

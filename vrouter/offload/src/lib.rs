@@ -2,7 +2,7 @@
 //! maps they read.
 //!
 //! A workload's frame is handed to user space by `vrouter0` with the interface it came in by in its
-//! destination MAC ([`interface_mac`]); a frame that user space writes there names the interface to
+//! destination MAC ([`interface_mac`](vrouter_dataplane::device::interface_mac)); a frame that user space writes there names the interface to
 //! leave by in its source MAC. Nothing is decided here.
 //!
 //! Of a flow that user space has decided ([`Offload::insert`]) the kernel sends ordinary packets on by
@@ -19,6 +19,6 @@ mod offload;
 
 pub use error::OffloadError;
 pub use flow::{Counted, FlowEntry, FlowKey};
-pub use layout::{Outcome, interface_mac, interface_of};
+pub use layout::Outcome;
 pub use links::Attachment;
 pub use offload::Offload;

@@ -16,14 +16,12 @@ use bpffs::Bpffs;
 use encap::{ethernet, protocol};
 use namespace::Namespace;
 use vrouter_dataplane::buffer::{Buffer, Pool};
-use vrouter_dataplane::device::{Device, Vector};
+use vrouter_dataplane::device::{Device, Vector, interface_mac, interface_of};
 use vrouter_dataplane::id::InterfaceId;
 use vrouter_io::link::Link;
 use vrouter_io::poller::Poller;
 use vrouter_io::tap::{self, Tap};
-use vrouter_offload::{
-    Attachment, FlowEntry, FlowKey, Offload, Outcome, interface_mac, interface_of,
-};
+use vrouter_offload::{Attachment, FlowEntry, FlowKey, Offload, Outcome};
 
 /// A workload `10.0.0.NUMBER` whose host end is `caliNUMBER`, with the MAC `02:00:00:00:00:NUMBER`.
 struct Workload {

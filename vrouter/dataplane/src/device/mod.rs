@@ -2,6 +2,7 @@
 
 mod fault;
 mod pcap;
+mod shared;
 mod tracer;
 
 use std::io;
@@ -11,6 +12,7 @@ use crate::buffer::{Buffer, Pool};
 
 pub use fault::{Chances, FaultInjector};
 pub use pcap::{LinkType, PcapWriter};
+pub use shared::{Shared, interface_mac, interface_of};
 pub use tracer::{Passage, Tracer};
 
 /// Packets on their way together, in the order they came.

@@ -51,6 +51,8 @@ pub struct Core {
     pub(crate) fates: Vec<Fate>,
     pub(super) marker: Marker,
     pub(super) sampler: Sampler,
+    /// The device each interface's packets leave by: its own, or the shared one.
+    pub(super) carriers: Vec<InterfaceId>,
     pub(super) queues: Vec<Vector>,
     pub(super) dirty: Vec<InterfaceId>,
 }
@@ -160,7 +162,11 @@ impl Core {
     /// The end of a packet whose interface is not in the tables.
     #[cold]
     pub(super) fn lose_unknown(&mut self, interface: InterfaceId, buffer: Buffer) {
-        let reason = DropReason::InterfaceUnknown;
+        let reason = if interface == InterfaceId::ROUTER {
+            DropReason::InterfaceUnnamed
+        } else {
+            DropReason::InterfaceUnknown
+        };
         self.counters.lost(interface, reason);
         if self.sampler.admit(reason, self.now) {
             let sample = lost(Some(interface), None, buffer.len(), reason, self.now);
@@ -274,12 +280,14 @@ impl Core {
     }
 
     #[inline]
-    fn enqueue(&mut self, packet: Packet, out: InterfaceId) {
-        let Some(queue) = self.queues.get_mut(out.index()) else {
+    fn enqueue(&mut self, mut packet: Packet, out: InterfaceId) {
+        let Some(carrier) = self.carriers.get(out.index()).copied() else {
             return self.drop_packet(packet, DropReason::InterfaceDown);
         };
+        packet.buffer.meta.interface = Some(out);
+        let queue = &mut self.queues[carrier.index()];
         if queue.is_empty() {
-            self.dirty.push(out);
+            self.dirty.push(carrier);
         }
         queue.push(packet.buffer);
     }

@@ -19,9 +19,9 @@ use encap::coalesce::Rules;
 use encap::reassemble::{Limits, Reassembler};
 use policy::flow::{FlowKey, FlowTable, Hit};
 
-use crate::buffer::Pool;
+use crate::buffer::{Buffer, Pool};
 use crate::counters::Counters;
-use crate::device::{Capabilities, Device, Transmitted, VECTOR, Vector};
+use crate::device::{Capabilities, Device, VECTOR, Vector};
 use crate::drop::DropReason;
 use crate::events::Event;
 use crate::graph::NodeId;
@@ -117,6 +117,7 @@ impl<D: Device> Worker<D> {
                 fates: Vec::with_capacity(VECTOR),
                 marker: Marker::default(),
                 sampler: Sampler::default(),
+                carriers: Vec::new(),
                 queues: Vec::new(),
                 dirty: Vec::new(),
             },
@@ -137,31 +138,47 @@ impl<D: Device> Worker<D> {
     /// Gives it a device for an interface. The interface must be in the tables before packets
     /// can pass.
     pub fn add_device(&mut self, id: InterfaceId, device: D) {
-        let needed = id.index() + 1;
-        if self.devices.len() < needed {
-            self.devices.resize_with(needed, || None);
-            self.is_ready.resize(needed, false);
-            self.core
-                .capabilities
-                .resize(needed, Capabilities::default());
-            self.core
-                .queues
-                .resize_with(needed, || Vec::with_capacity(VECTOR_MAX));
-            self.core.dirty.reserve(needed);
-        }
+        self.make_room(id);
         let capabilities = device.capabilities();
         if capabilities.uso {
             self.core.merges = Rules::TCP_AND_UDP;
         }
         self.core.capabilities[id.index()] = capabilities;
+        self.core.carriers[id.index()] = id;
+        if self.core.queues[id.index()].capacity() == 0 {
+            self.core.queues[id.index()].reserve(VECTOR_MAX);
+        }
         self.devices[id.index()] = Some(device);
         self.mark_ready(id);
     }
 
-    /// Takes a device away.
+    /// Has the packets of an interface come and go by the device that workloads share, which is there.
+    pub fn share_device(&mut self, id: InterfaceId) {
+        self.make_room(id.max(InterfaceId::ROUTER));
+        self.core.carriers[id.index()] = InterfaceId::ROUTER;
+        self.core.capabilities[id.index()] = self.core.capabilities(InterfaceId::ROUTER);
+    }
+
+    /// Room for an interface and all before it.
+    fn make_room(&mut self, id: InterfaceId) {
+        let needed = id.index() + 1;
+        if self.devices.len() < needed {
+            self.devices.resize_with(needed, || None);
+            self.is_ready.resize(needed, false);
+            let core = &mut self.core;
+            core.capabilities.resize(needed, Capabilities::default());
+            let before = core.carriers.len() as u16;
+            core.carriers.extend((before..=id.0).map(InterfaceId));
+            core.queues.resize_with(needed, Vec::new);
+            core.dirty.reserve(needed);
+        }
+    }
+
+    /// Takes an interface's device, or its part in the shared one, away.
     pub fn remove_device(&mut self, id: InterfaceId) -> Option<D> {
         self.clear_ready(id);
-        self.devices.get_mut(id.index())?.take()
+        *self.core.carriers.get_mut(id.index())? = id;
+        self.devices[id.index()].take()
     }
 
     /// The device of an interface.
@@ -285,22 +302,26 @@ impl<D: Device> Worker<D> {
     }
 
     /// Takes what was just read from a device to where the vector waits. Returns its bytes.
-    fn enter(&mut self, tables: &Tables, id: InterfaceId) -> u64 {
-        let arrival = Arrival::by(tables, id);
-        let first = self.core.join.len();
-        let (mut packets, mut bytes) = (0, 0);
+    fn enter(&mut self, tables: &Tables, device: InterfaceId) -> u64 {
         let mut vector = std::mem::take(&mut self.vector);
-        let entry = arrival.map(|arrival| (arrival, entry(arrival.side)));
+        let mut run = self.begin(tables, device, None);
+        let mut bytes = 0;
         for buffer in vector.drain(..) {
-            packets += 1;
-            bytes += buffer.len() as u64;
-            let Some((arrival, (node, malformed))) = entry else {
-                self.core.lose_unknown(id, buffer);
+            if buffer.meta.interface != run.named {
+                bytes += run.bytes;
+                // In this order: merging changes where the next run begins.
+                self.end(&run);
+                run = self.begin(tables, device, buffer.meta.interface);
+            }
+            run.packets += 1;
+            run.bytes += buffer.len() as u64;
+            let Some((arrival, (node, malformed))) = run.entry else {
+                self.core.lose_unknown(run.interface, buffer);
                 continue;
             };
             let is_malformed = buffer.meta.malformed;
             let mut packet = Packet::new(buffer, arrival);
-            packet.mark = self.core.marker.mark(id);
+            packet.mark = self.core.marker.mark(run.interface);
             if is_malformed {
                 self.core.drop_packet(packet, malformed);
             } else {
@@ -308,13 +329,35 @@ impl<D: Device> Worker<D> {
             }
         }
         self.vector = vector;
-        let counters = self.core.counters.interface(id);
-        counters.rx_packets.add(packets);
-        counters.rx_bytes.add(bytes);
-        if let Some(arrival) = arrival {
-            node::merge(&mut self.core, first, arrival.side);
-        }
+        bytes += run.bytes;
+        self.end(&run);
         bytes
+    }
+
+    /// The run of packets from `device` that name an interface, or none. What does not come and go
+    /// by the device is not believed.
+    fn begin(&self, tables: &Tables, device: InterfaceId, named: Option<InterfaceId>) -> Run {
+        let carriers = &self.core.carriers;
+        let known = named.filter(|named| carriers.get(named.index()) == Some(&device));
+        let interface = known.unwrap_or(device);
+        let arrival = Arrival::by(tables, interface);
+        Run {
+            named,
+            interface,
+            entry: arrival.map(|arrival| (arrival, entry(arrival.side))),
+            first: self.core.join.len(),
+            packets: 0,
+            bytes: 0,
+        }
+    }
+
+    fn end(&mut self, run: &Run) {
+        let counters = self.core.counters.interface(run.interface);
+        counters.rx_packets.add(run.packets);
+        counters.rx_bytes.add(run.bytes);
+        if let Some((arrival, _)) = run.entry {
+            node::merge(&mut self.core, run.first, arrival.side);
+        }
     }
 
     /// Takes the waiting vector through the rest of the graph and sends what comes out. What comes
@@ -349,29 +392,9 @@ impl<D: Device> Worker<D> {
         for at in 0..self.core.dirty.len() {
             let id = self.core.dirty[at];
             let mut queue = std::mem::take(&mut self.core.queues[id.index()]);
-            let done = match self.devices[id.index()].as_mut() {
-                Some(device) => {
-                    let done = device.transmit(&mut queue);
-                    let counters = self.core.counters.interface(id);
-                    counters.tx_packets.add(done.sent as u64);
-                    counters.tx_bytes.add(done.bytes as u64);
-                    done
-                }
-                None => {
-                    let count = queue.len();
-                    self.core
-                        .not_sent(id, DropReason::InterfaceDown, count, &queue);
-                    Transmitted::default()
-                }
-            };
-            for (count, reason) in [
-                (done.full, DropReason::TxFull),
-                (done.refused, DropReason::TxError),
-                (done.too_big, DropReason::TxTooBig),
-            ] {
-                if count > 0 {
-                    self.core.not_sent(id, reason, count, &queue);
-                }
+            for run in queue.chunk_by_mut(|a, b| a.meta.interface == b.meta.interface) {
+                let out = run[0].meta.interface.unwrap_or(id);
+                self.transmit(id, out, run);
             }
             for buffer in queue.drain(..) {
                 self.core.pool.give(buffer);
@@ -380,6 +403,40 @@ impl<D: Device> Worker<D> {
         }
         self.core.dirty.clear();
     }
+
+    /// Gives packets of interface `out` to the device they leave by.
+    fn transmit(&mut self, device: InterfaceId, out: InterfaceId, run: &mut [Buffer]) {
+        let Some(device) = self.devices[device.index()].as_mut() else {
+            let reason = DropReason::InterfaceDown;
+            return self.core.not_sent(out, reason, run.len(), run);
+        };
+        let done = device.transmit(run);
+        let counters = self.core.counters.interface(out);
+        counters.tx_packets.add(done.sent as u64);
+        counters.tx_bytes.add(done.bytes as u64);
+        for (count, reason) in [
+            (done.full, DropReason::TxFull),
+            (done.refused, DropReason::TxError),
+            (done.too_big, DropReason::TxTooBig),
+        ] {
+            if count > 0 {
+                self.core.not_sent(out, reason, count, run);
+            }
+        }
+    }
+}
+
+/// Packets that a device brought one after the other of one interface.
+struct Run {
+    /// The interface they name.
+    named: Option<InterfaceId>,
+    interface: InterfaceId,
+    /// Where they enter, and why those go that their device could make no sense of.
+    entry: Option<(Arrival, (NodeId, DropReason))>,
+    /// The first of those that wait behind it.
+    first: usize,
+    packets: u64,
+    bytes: u64,
 }
 
 /// The node packets of a side enter by, and why those go that their device could make no sense of.

@@ -24,10 +24,12 @@ use policy::flow::{self, FlowTable};
 use policy::model::{Direction, Endpoint, EndpointKey, EndpointSpec, Name, Profile};
 use policy::selector::Labels;
 use rustc_hash::FxHashSet;
-use vrouter_dataplane::adjacency::{Adjacency, Encap, Mac};
-use vrouter_dataplane::buffer::Meta;
+use vrouter_dataplane::adjacency::{Adjacency, Encap, GATEWAY_MAC, Mac};
+use vrouter_dataplane::buffer::{Buffer, Meta, Pool};
 use vrouter_dataplane::counters::Counters;
-use vrouter_dataplane::device::Capabilities;
+use vrouter_dataplane::device::{
+    Capabilities, Device, Shared, Transmitted, Vector, interface_mac, interface_of,
+};
 use vrouter_dataplane::drop::{DropReason, GenerateReason};
 use vrouter_dataplane::events::Event;
 use vrouter_dataplane::host_endpoint::{HostEndpoint, HostEndpoints};
@@ -42,6 +44,7 @@ pub const HOST: InterfaceId = InterfaceId(0);
 pub const VXLAN4: InterfaceId = InterfaceId(1);
 pub const VXLAN6: InterfaceId = InterfaceId(2);
 pub const IPIP: InterfaceId = InterfaceId(3);
+pub const ROUTER: InterfaceId = InterfaceId::ROUTER;
 const FIRST_POD: u16 = InterfaceId::FIRST_WORKLOAD.0;
 
 /// Adjacencies before those of the workloads.
@@ -112,6 +115,8 @@ pub struct Plan {
     pub pod_mtu: Option<u16>,
     pub flows: usize,
     pub buffers: usize,
+    /// Whether workloads come and go by one device, as on veths, or each by its own.
+    pub shared: bool,
 }
 
 impl Plan {
@@ -124,6 +129,7 @@ impl Plan {
             pod_mtu: None,
             flows: 4096,
             buffers: 1024,
+            shared: false,
         }
     }
 
@@ -132,11 +138,40 @@ impl Plan {
     }
 }
 
+/// A device of its own, or that of all workloads.
+pub enum AnyDevice {
+    Own(MemoryDevice),
+    Shared(Shared<MemoryDevice>),
+}
+
+impl Device for AnyDevice {
+    fn receive(&mut self, pool: &mut Pool, into: &mut Vector) -> std::io::Result<bool> {
+        match self {
+            Self::Own(device) => device.receive(pool, into),
+            Self::Shared(device) => device.receive(pool, into),
+        }
+    }
+
+    fn transmit(&mut self, packets: &mut [Buffer]) -> Transmitted {
+        match self {
+            Self::Own(device) => device.transmit(packets),
+            Self::Shared(device) => device.transmit(packets),
+        }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        match self {
+            Self::Own(device) => device.capabilities(),
+            Self::Shared(device) => device.capabilities(),
+        }
+    }
+}
+
 /// A node and the other side of its devices.
 pub struct Node {
     pub number: u8,
     pub mode: Mode,
-    pub worker: Worker<MemoryDevice>,
+    pub worker: Worker<AnyDevice>,
     pub wires: Vec<Wire>,
     pub shared: Arc<ArcSwap<Tables>>,
     pub flows: Arc<FlowTable>,
@@ -146,6 +181,7 @@ pub struct Node {
     pub graph: Graph,
     pub host_endpoints: Chosen,
     pub now: u64,
+    shares: bool,
 }
 
 /// Names of the host endpoints that stand for all interfaces, the uplink and the tunnel.
@@ -262,7 +298,14 @@ impl Node {
                 FIRST_POD.. => plan.offloads,
             };
             let (device, wire) = MemoryDevice::new(capabilities, 1 << 20);
-            worker.add_device(InterfaceId(id), device);
+            let id = InterfaceId(id);
+            if plan.shared && id > ROUTER {
+                worker.share_device(id);
+            } else if id == ROUTER {
+                worker.add_device(id, AnyDevice::Shared(Shared(device)));
+            } else {
+                worker.add_device(id, AnyDevice::Own(device));
+            }
             wires.push(wire);
         }
         Self {
@@ -278,6 +321,7 @@ impl Node {
             graph,
             host_endpoints: Chosen::default(),
             now: 1,
+            shares: plan.shared,
         }
     }
 
@@ -287,6 +331,10 @@ impl Node {
 
     /// Lets a device receive a frame, without a turn.
     pub fn send(&mut self, id: InterfaceId, frame: Frame) {
+        let (id, frame) = match self.shares && id > ROUTER {
+            true => (ROUTER, to_router(id, frame)),
+            false => (id, frame),
+        };
         self.wire(id).send(frame);
         self.worker.mark_ready(id);
     }
@@ -334,7 +382,10 @@ impl Node {
         wires
             .flat_map(|(id, wire)| {
                 let id = InterfaceId(id as u16);
-                wire.drain().into_iter().map(move |frame| (id, frame))
+                wire.drain().into_iter().map(move |frame| match id {
+                    ROUTER => from_router(frame),
+                    _ => (id, frame),
+                })
             })
             .collect()
     }
@@ -394,6 +445,22 @@ impl Node {
         };
         self.publish(|_| {});
     }
+}
+
+/// A workload's frame as the kernel's program hands it over.
+fn to_router(id: InterfaceId, mut frame: Frame) -> Frame {
+    if let Some(destination) = frame.bytes.first_chunk_mut() {
+        *destination = interface_mac(id);
+    }
+    frame
+}
+
+/// Where the kernel's program sends a frame, and as what.
+fn from_router(mut frame: Frame) -> (InterfaceId, Frame) {
+    let source = &mut frame.bytes[6..12];
+    let id = interface_of(source.try_into().unwrap()).unwrap();
+    source.copy_from_slice(&GATEWAY_MAC);
+    (id, frame)
 }
 
 /// The one frame that came out, and that it came out there.
@@ -525,6 +592,8 @@ fn tables(plan: &Plan, graph: &Graph, fib: Fib) -> Tables {
         .collect();
     // The resolver, which a test adds.
     interfaces.push(None);
+    // The device shared by workloads, which is in no tables.
+    interfaces.push(None);
     for number in 1..=plan.workloads {
         let key = EndpointKey::workload("ns", &format!("pod{here}-{number}")).unwrap();
         let mac = mac(here, number);
@@ -539,10 +608,8 @@ fn tables(plan: &Plan, graph: &Graph, fib: Fib) -> Tables {
             sources: sources.into(),
             policy: compiled.endpoint(&key).unwrap(),
         };
-        interfaces.push(Some((
-            format!("cali{number}"),
-            InterfaceKind::Workload(workload),
-        )));
+        let name = format!("cali{number}");
+        interfaces.push(Some((name, InterfaceKind::Workload(workload))));
     }
     let interfaces = interfaces.into_iter().enumerate().map(|(id, interface)| {
         let (name, kind) = interface?;
