@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
 use vrouter_dataplane::buffer::{Buffer, Pool};
-use vrouter_dataplane::device::{Capabilities, Device, Transmitted, Vector};
+use vrouter_dataplane::device::{Capabilities, Device, Shared, Transmitted, Vector};
 
 use crate::ipip::IpipSocket;
 use crate::tap::Tap;
@@ -16,6 +16,8 @@ use crate::vxlan::VxlanSocket;
 pub enum AnyDevice {
     /// A pod's interface.
     Tap(Tap),
+    /// Those of all pods on veths.
+    Router(Shared<Tap>),
     /// The node's own interface.
     Tun(Tun),
     /// The underlay of VXLAN; boxed because it holds the room for its batches.
@@ -28,6 +30,7 @@ impl Device for AnyDevice {
     fn receive(&mut self, pool: &mut Pool, into: &mut Vector) -> io::Result<bool> {
         match self {
             Self::Tap(queue) | Self::Tun(queue) => queue.receive(pool, into),
+            Self::Router(shared) => shared.receive(pool, into),
             Self::Vxlan(socket) => socket.receive(pool, into),
             Self::Ipip(socket) => socket.receive(pool, into),
         }
@@ -36,6 +39,7 @@ impl Device for AnyDevice {
     fn transmit(&mut self, packets: &mut [Buffer]) -> Transmitted {
         match self {
             Self::Tap(queue) | Self::Tun(queue) => queue.transmit(packets),
+            Self::Router(shared) => shared.transmit(packets),
             Self::Vxlan(socket) => socket.transmit(packets),
             Self::Ipip(socket) => socket.transmit(packets),
         }
@@ -44,6 +48,7 @@ impl Device for AnyDevice {
     fn capabilities(&self) -> Capabilities {
         match self {
             Self::Tap(queue) | Self::Tun(queue) => queue.capabilities(),
+            Self::Router(shared) => shared.capabilities(),
             Self::Vxlan(socket) => socket.capabilities(),
             Self::Ipip(socket) => socket.capabilities(),
         }
@@ -55,6 +60,7 @@ impl AsRawFd for AnyDevice {
     fn as_raw_fd(&self) -> RawFd {
         match self {
             Self::Tap(queue) | Self::Tun(queue) => queue.as_raw_fd(),
+            Self::Router(Shared(queue)) => queue.as_raw_fd(),
             Self::Vxlan(socket) => socket.as_raw_fd(),
             Self::Ipip(socket) => socket.as_raw_fd(),
         }

@@ -24,6 +24,7 @@ mod sys;
 pub mod sysctl;
 pub mod tap;
 pub mod tun;
+pub mod veth;
 pub mod vxlan;
 pub mod watch;
 

@@ -97,6 +97,11 @@ impl Netns {
         Self::open("/proc/thread-self/ns/net")
     }
 
+    /// What names it to the kernel.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// The path it was opened by.
     pub fn path(&self) -> &Path {
         &self.path

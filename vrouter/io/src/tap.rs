@@ -1,4 +1,4 @@
-//! TAPs: a pod's Ethernet interface, made inside its network namespace.
+//! TAPs: a pod's Ethernet interface, made inside its network namespace, or the one that pods on veths share.
 
 use crate::error::Result;
 use crate::netns::Netns;
@@ -23,13 +23,20 @@ pub fn open(
     mtu: u32,
     mac: Option<[u8; 6]>,
 ) -> Result<Vec<Tap>> {
-    let wanted = Wanted {
+    netns.run(|| open_here(name, queues, mtu, mac))?
+}
+
+/// The same in the calling thread's namespace.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_here(name: &str, queues: usize, mtu: u32, mac: Option<[u8; 6]>) -> Result<Vec<Tap>> {
+    queue::open(&Wanted {
         kind: Kind::Tap,
         name,
         queues,
         mtu,
         mac,
         hint: "",
-    };
-    netns.run(|| queue::open(&wanted))?
+    })
 }

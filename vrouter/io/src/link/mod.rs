@@ -7,6 +7,7 @@
 mod address;
 mod neighbor;
 mod route;
+mod veth;
 
 use std::io;
 
@@ -19,6 +20,7 @@ pub use self::address::Address;
 pub use self::neighbor::Neighbor;
 pub use self::route::{PROTOCOL, Route, RouteKind, Scope};
 pub(crate) use self::route::{gateway, ip};
+pub use self::veth::End;
 use crate::error::{Context, Error, Result};
 use crate::netns::Netns;
 
@@ -41,6 +43,8 @@ pub struct Interface {
     pub mtu: u32,
     /// Ethernet address, if it has one.
     pub mac: Option<[u8; 6]>,
+    /// Of a veth: the number of its other end, in that one's namespace.
+    pub peer: Option<u32>,
     /// Whether it was set up.
     pub up: bool,
     /// Whether it also has a carrier.
@@ -211,6 +215,7 @@ impl From<&LinkMessage> for Interface {
             name: String::new(),
             mtu: 0,
             mac: None,
+            peer: None,
             up: flags.contains(LinkFlags::Up),
             running: flags.contains(LinkFlags::LowerUp),
         };
@@ -219,6 +224,7 @@ impl From<&LinkMessage> for Interface {
                 LinkAttribute::IfName(name) => interface.name.clone_from(name),
                 LinkAttribute::Mtu(mtu) => interface.mtu = *mtu,
                 LinkAttribute::Address(mac) => interface.mac = mac.as_slice().try_into().ok(),
+                LinkAttribute::Link(peer) => interface.peer = Some(*peer),
                 _ => {}
             }
         }
