@@ -18,6 +18,7 @@ use crate::kernel::KernelRoute;
 use crate::learned::{Changes, Hops};
 use crate::observed::{Attached, Endpoint, Endpoints, Observed, Socket};
 use crate::plan;
+use crate::pod_link::PodLink;
 use crate::rib::NextHops;
 use crate::statics::{By, Nodes};
 use crate::step::Step;
@@ -26,17 +27,17 @@ use crate::wanted::Wanted;
 /// What a node does, or why it did not.
 pub type Done<T = ()> = Result<T, String>;
 
-/// Tunnels' sockets and workloads' TAPs.
+/// Tunnels' sockets and workloads' interfaces.
 pub trait Devices {
     /// Opens a tunnel's sockets and gives them to the workers.
     fn open_tunnel(&mut self, tunnel: Tunnel, socket: Socket) -> Done;
     /// Takes a tunnel's sockets from the workers and closes them.
     fn close_tunnel(&mut self, tunnel: Tunnel) -> Done;
-    /// Opens a workload's TAP and gives it to the workers; its MAC.
-    fn attach(&mut self, local: &Local, mtu: u16, id: InterfaceId) -> Done<Mac>;
-    /// Brings an open TAP to a changed resource or MTU; its MAC.
+    /// Opens a workload's TAP or veth and gives it to the workers; its MAC.
+    fn attach(&mut self, local: &Local, mtu: u16, id: InterfaceId, link: PodLink) -> Done<Mac>;
+    /// Brings an open interface to a changed resource or MTU; its MAC.
     fn configure(&mut self, local: &Local, mtu: u16) -> Done<Mac>;
-    /// Lets go of a workload's namespace.
+    /// Lets go of a workload's namespace, and removes its veth.
     fn detach(&mut self, endpoint: &Key) -> Done;
     /// Takes an interface from all workers and closes it.
     fn close_interface(&mut self, id: InterfaceId) -> Done;
@@ -179,24 +180,24 @@ pub fn execute(
                 endpoint.problem = None;
             }
             Err(problem) => {
-                // What the resource says now is noted with the next TAP.
+                // What the resource says now is noted when it is attached again.
                 node.detach(&local.key)?;
                 observed.lose(&local.key, &problem);
                 return Err(None);
             }
         },
-        Step::Attach(local, mtu, id) => {
+        Step::Attach(local, mtu, id, link) => {
             // One that could not be detached is still there, as its resource was.
             let before = observed.endpoints.find(&local.key);
             if before.is_some_and(|endpoint| endpoint.attached.is_some()) {
                 return Err(None);
             }
-            let attached = node.attach(local, *mtu, *id);
+            let attached = node.attach(local, *mtu, *id, *link);
             let endpoint = entry(observed, local);
             match attached {
                 Ok(mac) => {
-                    let (id, mtu) = (*id, *mtu);
-                    endpoint.attached = Some(Attached { id, mac, mtu });
+                    let (id, mtu, link) = (*id, *mtu, *link);
+                    endpoint.attached = Some(Attached { id, mac, mtu, link });
                     endpoint.problem = None;
                 }
                 Err(problem) => {

@@ -18,6 +18,7 @@ pub mod learned;
 pub mod notices;
 pub mod observed;
 pub mod plan;
+pub mod pod_link;
 pub mod policies;
 pub mod publication;
 pub mod resources;

@@ -13,6 +13,7 @@ use vrouter_dataplane::id::InterfaceId;
 
 use crate::desired::Local;
 use crate::kernel::Kernel;
+use crate::pod_link::PodLink;
 use crate::publication::Publication;
 use crate::underlay::Underlay;
 
@@ -40,13 +41,15 @@ pub struct HostFacts {
     pub path_mtus: BTreeMap<IpAddr, u32>,
 }
 
-/// A workload's open TAP.
+/// A workload's open interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attached {
     pub id: InterfaceId,
     pub mac: Mac,
     /// MTU set in the pod.
     pub mtu: u16,
+    /// What it hangs on.
+    pub link: PodLink,
 }
 
 /// A workload of this node.
@@ -54,7 +57,7 @@ pub struct Attached {
 pub struct Endpoint {
     /// What its resource said when it was last brought there.
     pub local: Local,
-    /// TAP, when it is open.
+    /// Its interface, when it is open.
     pub attached: Option<Attached>,
     /// Why it is not, in words for an operator.
     pub problem: Option<String>,
@@ -109,7 +112,7 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// A workload's TAP is of no use any more: its interface is closed once no tables name it.
+    /// A workload's interface is of no use any more: it is closed once no tables name it.
     /// Whether there was one.
     pub fn lose(&mut self, endpoint: &Key, reason: &str) -> bool {
         let Some(endpoint) = self.endpoints.by_key.get_mut(endpoint) else {

@@ -1,6 +1,6 @@
 //! The steps from what a node has to what it should have.
 //!
-//! The order keeps packets safe: a workload's TAP is open before tables name it, prefixes point
+//! The order keeps packets safe: a workload's interface is open before tables name it, prefixes point
 //! only to adjacencies all workers know, and an interface is closed, and its number given again,
 //! only after every worker has seen tables without it.
 
@@ -11,6 +11,7 @@ use vrouter_dataplane::id::InterfaceId;
 use crate::desired::Local;
 use crate::forwarding::Forwarding;
 use crate::observed::{Endpoint, Observed};
+use crate::pod_link::PodLink;
 use crate::step::Step;
 use crate::wanted::Wanted;
 
@@ -53,14 +54,15 @@ pub fn workloads(observed: &Observed, wanted: &Wanted) -> Vec<Step> {
     let mut used: BTreeSet<InterfaceId> = observed.endpoints.attached().map(|(id, _)| id).collect();
     used.extend(observed.closing.iter().chain(&observed.closed));
     let mut free = numbers().filter(move |id| !used.contains(id));
+    let link = wanted.options.pod_link;
     for local in wanted.locals.values() {
         let endpoint = observed.endpoints.find(&local.key);
         if let Some(attached) = endpoint.and_then(|e| e.attached) {
             let unchanged = endpoint.is_some_and(|e| e.local == *local);
-            if unchanged && attached.mtu == wanted.mtu {
+            if unchanged && attached.mtu == wanted.mtu && attached.link == link {
                 continue;
             }
-            if !endpoint.is_some_and(|e| remakes(e, local)) {
+            if !endpoint.is_some_and(|e| remakes(e, local, link)) {
                 steps.push(Step::Configure(Box::new(local.clone()), wanted.mtu));
                 continue;
             }
@@ -69,7 +71,7 @@ pub fn workloads(observed: &Observed, wanted: &Wanted) -> Vec<Step> {
         }
         let local = Box::new(local.clone());
         steps.push(match free.next() {
-            Some(id) => Step::Attach(local, wanted.mtu, id),
+            Some(id) => Step::Attach(local, wanted.mtu, id, link),
             None => Step::Postpone(local),
         });
     }
@@ -81,9 +83,13 @@ fn numbers() -> impl Iterator<Item = InterfaceId> {
     (InterfaceId::FIRST_WORKLOAD.0..InterfaceId::LIMIT as u16).map(InterfaceId)
 }
 
-/// Whether a changed resource needs another TAP.
-fn remakes(endpoint: &Endpoint, local: &Local) -> bool {
-    endpoint.local.netns != local.netns
+/// Whether a changed resource or setting needs another TAP or veth.
+fn remakes(endpoint: &Endpoint, local: &Local, link: PodLink) -> bool {
+    let renamed = endpoint.local.interface != local.interface;
+    let relinked = endpoint.attached.is_some_and(|it| it.link != link);
+    relinked
+        || (link == PodLink::Veth && renamed)
+        || endpoint.local.netns != local.netns
         || endpoint.local.device != local.device
         || (local.mac.is_some() && endpoint.attached.map(|attached| attached.mac) != local.mac)
 }

@@ -11,6 +11,7 @@ use crate::desired::Local;
 use crate::forwarding::Forwarding;
 use crate::kernel::KernelRoute;
 use crate::observed::Socket;
+use crate::pod_link::PodLink;
 
 /// One step.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,12 +22,12 @@ pub enum Step {
     OpenTunnel(Tunnel, Socket),
     /// Forget a workload whose resource went.
     Forget(Key),
-    /// Give up a workload's TAP; its interface stays open until no tables name it.
+    /// Give up a workload's TAP or veth; its number stays open until no tables name it.
     Detach(Key, &'static str),
-    /// Bring a workload's open TAP to a changed resource or MTU.
+    /// Bring a workload's open interface to a changed resource or MTU.
     Configure(Box<Local>, u16),
-    /// Open a workload's TAP under a number, and give it to the workers.
-    Attach(Box<Local>, u16, InterfaceId),
+    /// Open a workload's TAP or veth under a number, and give it to the workers.
+    Attach(Box<Local>, u16, InterfaceId, PodLink),
     /// Keep a workload waiting: every number is in use.
     Postpone(Box<Local>),
     /// Set the MTU of the host's TUN.
@@ -96,7 +97,9 @@ impl fmt::Display for Step {
             Step::Forget(key) => write!(f, "forget {key}"),
             Step::Detach(key, reason) => write!(f, "detach {key}: {reason}"),
             Step::Configure(local, mtu) => write!(f, "configure {} with MTU {mtu}", local.key),
-            Step::Attach(local, _, id) => write!(f, "attach {} as interface {id}", local.key),
+            Step::Attach(local, _, id, link) => {
+                write!(f, "attach {} by {link} as interface {id}", local.key)
+            }
             Step::Postpone(local) => write!(f, "postpone {}", local.key),
             Step::SetMtu(mtu) => write!(f, "set the MTU of the TUN to {mtu}"),
             Step::RemoveAddress(address) => write!(f, "remove address {address}"),

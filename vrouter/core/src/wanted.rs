@@ -14,6 +14,7 @@ use crate::host_endpoints::{self, HostEndpoints};
 use crate::kernel::Kernel;
 use crate::notices;
 use crate::observed::{HostFacts, Socket};
+use crate::pod_link::PodLink;
 use crate::policies::failsafes;
 use crate::state::State;
 
@@ -25,6 +26,8 @@ pub const ETHERNET_MTU: u32 = 1500;
 pub struct Options {
     /// Whether both ends of a TCP connection that policy cuts get a reset.
     pub reset_cut: bool,
+    /// What pods hang on.
+    pub pod_link: PodLink,
     /// The name of the host's TUN.
     pub tun: String,
     /// Whether a BIRD does what the resources say.

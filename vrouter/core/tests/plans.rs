@@ -16,6 +16,7 @@ use vrouter_core::desired::desired;
 use vrouter_core::execute::{self, Outcome};
 use vrouter_core::observed::Observed;
 use vrouter_core::plan::plan;
+use vrouter_core::pod_link::PodLink;
 use vrouter_core::state::State;
 use vrouter_core::step::Step;
 use vrouter_core::underlay::Underlay;
@@ -133,18 +134,21 @@ struct World {
     observed: Observed,
     node: MemoryNode,
     wanted: Wanted,
+    pod_link: PodLink,
 }
 
 impl World {
     fn new() -> World {
         let mut state = State::new("n1").unwrap();
         let observed = Observed::default();
-        let wanted = want(&mut state, &observed);
+        let pod_link = PodLink::default();
+        let wanted = want(&mut state, &observed, pod_link);
         World {
             state,
             observed,
             node: MemoryNode::default(),
             wanted,
+            pod_link,
         }
     }
 
@@ -164,7 +168,7 @@ impl World {
             mtu: 1500,
             addresses: vec![[172, 16, 0, 1].into()],
         });
-        self.wanted = want(&mut self.state, &self.observed);
+        self.wanted = want(&mut self.state, &self.observed, self.pod_link);
     }
 
     fn converge(&mut self) -> Outcome {
@@ -217,10 +221,11 @@ impl World {
     }
 }
 
-fn want(state: &mut State, observed: &Observed) -> Wanted {
+fn want(state: &mut State, observed: &Observed, pod_link: PodLink) -> Wanted {
     let desired = desired(&state.resources, "n1");
     let options = Options {
         reset_cut: false,
+        pod_link,
         tun: "tunl0".into(),
         bird: false,
         resolver: false,
@@ -246,14 +251,19 @@ fn compare(world: &World, fresh: &World) {
     assert_eq!(world.node.has, fresh.node.has);
     assert_eq!(world.ways(), fresh.ways());
     assert_eq!(world.workloads(), fresh.workloads());
-    assert_eq!(world.node.open.len(), world.node.has.taps.len());
+    assert_eq!(world.node.open.len(), world.node.has.pods.len());
     let places = |world: &World| world.observed.publication.rib().places();
     assert_eq!(places(world), places(fresh));
     assert!(world.observed.closing.is_empty() && world.observed.closed.is_empty());
 }
 
 fn fresh(edits: &[Edit]) -> World {
+    fresh_on(PodLink::default(), edits)
+}
+
+fn fresh_on(pod_link: PodLink, edits: &[Edit]) -> World {
     let mut fresh = World::new();
+    fresh.pod_link = pod_link;
     fresh.edit(edits);
     assert_eq!(fresh.converge().problems, [] as [String; 0]);
     assert_eq!(fresh.due(), [] as [String; 0]);
@@ -288,10 +298,13 @@ proptest! {
         before in edits(),
         after in edits(),
         fault in 0usize..40,
+        links in prop::array::uniform2(prop::sample::select(vec![PodLink::Tap, PodLink::Veth])),
     ) {
         let mut world = World::new();
+        world.pod_link = links[0];
         world.edit(&before);
         world.heal();
+        world.pod_link = links[1];
         world.edit(&after);
         world.node.fails_after = Some(fault);
         world.converge();
@@ -299,7 +312,7 @@ proptest! {
         let plans = world.heal();
         prop_assert_eq!(plans, 1);
         let all: Vec<Edit> = before.iter().chain(&after).copied().collect();
-        compare(&world, &fresh(&all));
+        compare(&world, &fresh_on(links[1], &all));
     }
 
     #[test]
@@ -316,7 +329,7 @@ proptest! {
         let all: Vec<Edit> = (0..OBJECTS.len()).map(|object| (object, None)).collect();
         world.edit(&all);
         world.heal();
-        prop_assert!(world.node.has.tunnels.is_empty() && world.node.has.taps.is_empty());
+        prop_assert!(world.node.has.tunnels.is_empty() && world.node.has.pods.is_empty());
         prop_assert!(world.node.has.addresses.is_empty() && world.node.has.routes.is_empty());
         prop_assert!(world.node.open.is_empty());
         compare(&world, &fresh(&[]));
@@ -404,7 +417,7 @@ fn a_workload_that_is_lost_is_attached_again_under_another_number() {
         .unwrap()
         .attached
         .unwrap();
-    world.node.has.taps.clear();
+    world.node.has.pods.clear();
     assert!(world.observed.lose(&key, "gone"));
     assert!(execute::attach_waiting(
         &mut world.observed,
@@ -434,4 +447,18 @@ fn a_tap_that_is_not_given_up_is_given_up_later() {
     world.converge();
     assert_eq!(world.heal(), 1);
     compare(&world, &fresh(&[(7, Some(2))]));
+}
+
+#[test]
+fn a_pod_on_another_link_is_attached_anew() {
+    let mut world = World::new();
+    world.edit(&[(7, Some(0))]);
+    world.heal();
+    world.pod_link = PodLink::Veth;
+    world.edit(&[]);
+    let due = world.due();
+    assert!(due[0].starts_with("detach "), "{due:?}");
+    assert!(due[1].contains(" by veth "), "{due:?}");
+    world.heal();
+    compare(&world, &fresh_on(PodLink::Veth, &[(7, Some(0))]));
 }

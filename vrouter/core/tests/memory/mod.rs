@@ -9,6 +9,7 @@ use vrouter_core::desired::Local;
 use vrouter_core::execute::{Devices, Done, HostStack, Readers};
 use vrouter_core::kernel::KernelRoute;
 use vrouter_core::observed::{Endpoints, Socket};
+use vrouter_core::pod_link::PodLink;
 use vrouter_dataplane::adjacency::{Adjacency, Mac};
 use vrouter_dataplane::id::InterfaceId;
 use vrouter_dataplane::tables::Tables;
@@ -17,8 +18,8 @@ use vrouter_dataplane::tables::Tables;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Made {
     pub(crate) tunnels: BTreeMap<Tunnel, Socket>,
-    /// Pods' TAPs: MTU and addresses.
-    pub(crate) taps: BTreeMap<Key, (u16, Vec<IpAddr>)>,
+    /// Pods' interfaces: what they hang on, MTU and addresses.
+    pub(crate) pods: BTreeMap<Key, (PodLink, u16, Vec<IpAddr>)>,
     pub(crate) mtu: Option<u16>,
     pub(crate) addresses: BTreeSet<IpAddr>,
     pub(crate) routes: BTreeSet<String>,
@@ -97,29 +98,29 @@ impl Devices for MemoryNode {
         Ok(())
     }
 
-    fn attach(&mut self, local: &Local, mtu: u16, id: InterfaceId) -> Done<Mac> {
+    fn attach(&mut self, local: &Local, mtu: u16, id: InterfaceId, link: PodLink) -> Done<Mac> {
         self.call()?;
         assert!(!InterfaceId::fixed().any(|fixed| fixed == id));
         assert!(self.open.insert(id), "{id} is in use");
         for tables in self.seen.iter().chain(&self.published) {
             assert!(!names(tables, id), "workers know {id} as another's");
         }
-        let tap = (mtu, local.addresses.clone());
-        let before = self.has.taps.insert(local.key.clone(), tap);
+        let pod = (link, mtu, local.addresses.clone());
+        let before = self.has.pods.insert(local.key.clone(), pod);
         assert_eq!(before, None, "{} is attached twice", local.key);
         Ok(local.mac.unwrap_or([2, 0, 0, 0, 0, 1]))
     }
 
     fn configure(&mut self, local: &Local, mtu: u16) -> Done<Mac> {
         self.call()?;
-        let tap = self.has.taps.get_mut(&local.key).expect("it is attached");
-        *tap = (mtu, local.addresses.clone());
+        let pod = self.has.pods.get_mut(&local.key).expect("it is attached");
+        *pod = (pod.0, mtu, local.addresses.clone());
         Ok(local.mac.unwrap_or([2, 0, 0, 0, 0, 1]))
     }
 
     fn detach(&mut self, endpoint: &Key) -> Done {
         self.call()?;
-        self.has.taps.remove(endpoint);
+        self.has.pods.remove(endpoint);
         Ok(())
     }
 
