@@ -39,16 +39,18 @@ impl Offload {
     /// # Errors
     /// The kernel does not have what this needs, or does not let us. The message says which.
     pub fn open(directory: &Path, attachment: Attachment) -> Result<Self, OffloadError> {
+        // The nearest directory that is there says what will be made below it.
+        let there = directory.ancestors().find(|path| path.exists());
+        let kind = there.map(|path| statfs(path).map(|kind| kind.filesystem_type()));
+        if kind != Some(Ok(BPF_FS_MAGIC)) {
+            return Err(OffloadError::NoBpffs(directory.to_owned()));
+        }
         let maps = directory.join(MAPS);
         for path in [&maps, &directory.join("links")] {
             fs::create_dir_all(path).map_err(|source| OffloadError::Directory {
                 path: path.clone(),
                 source,
             })?;
-        }
-        let kind = statfs(&maps).map(|kind| kind.filesystem_type());
-        if kind != Ok(BPF_FS_MAGIC) {
-            return Err(OffloadError::NoBpffs(directory.to_owned()));
         }
         let ebpf = EbpfLoader::new()
             .default_map_pin_directory(&maps)
@@ -144,8 +146,8 @@ impl Offload {
     /// An interface is not attached, the map is full, or the kernel refuses: the flow stays in user
     /// space.
     pub fn insert(&mut self, key: &FlowKey, entry: &FlowEntry) -> Result<(), OffloadError> {
-        let [from, _] = self.attached(key.interface)?;
-        let [out, has_peer] = self.attached(entry.out)?;
+        let [from, _] = self.words(key.interface)?;
+        let [out, has_peer] = self.words(entry.out)?;
         let key = key_bytes(key, from).ok_or(OffloadError::TwoFamilies)?;
         let entry = entry_bytes(entry, out, has_peer != 0);
         self.flows()?.insert(key, entry, 0).map_err(map("flows"))
@@ -156,7 +158,7 @@ impl Offload {
     /// # Errors
     /// The kernel refuses.
     pub fn remove(&mut self, key: &FlowKey) -> Result<Option<Counted>, OffloadError> {
-        let Ok([from, _]) = self.attached(key.interface) else {
+        let Ok([from, _]) = self.words(key.interface) else {
             return Ok(None);
         };
         let key = key_bytes(key, from).ok_or(OffloadError::TwoFamilies)?;
@@ -218,6 +220,11 @@ impl Offload {
         Outcome::ALL.into_iter().map(count).collect()
     }
 
+    /// The numbers of the interfaces that have a program of those pinned below `directory`.
+    pub fn attached(directory: &Path) -> Vec<u32> {
+        links::attached(&directory.join("links"))
+    }
+
     /// Takes every trace of the programs away that is pinned below `directory`.
     ///
     /// # Errors
@@ -247,8 +254,11 @@ impl Offload {
     fn forget(&mut self, ifindex: u32) -> Result<(), OffloadError> {
         let number = self.numbers()?.get(&ifindex, 0).ok();
         if let Some(number) = number {
-            // Either is absent where an earlier process ended between the two.
-            let _ = self.interfaces()?.remove(&number);
+            // The number may be another interface's by now.
+            let holder = self.interfaces()?.get(&number, 0);
+            if holder.is_ok_and(|[holder, _]| holder == ifindex) {
+                let _ = self.interfaces()?.remove(&number);
+            }
             let _ = self.numbers()?.remove(&ifindex);
         }
         Ok(())
@@ -287,7 +297,7 @@ impl Offload {
     }
 
     /// Index of an attached interface, and whether it has a peer.
-    fn attached(&mut self, id: InterfaceId) -> Result<Words, OffloadError> {
+    fn words(&mut self, id: InterfaceId) -> Result<Words, OffloadError> {
         match self.interfaces()?.get(&id.0, 0) {
             Err(MapError::KeyNotFound) => Err(OffloadError::NotAttached(id.0)),
             other => other.map_err(map("interfaces")),
