@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod addresses;
+pub mod bpffs;
 pub mod check;
 pub mod cli;
 pub mod direct;

@@ -122,6 +122,16 @@ pub enum Offload {
     Off,
 }
 
+/// What pods of vRouter nodes hang on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum PodLink {
+    /// TAPs that vrouterd reads itself.
+    Tap,
+    /// Veths with an end on the node.
+    Veth,
+}
+
 /// Where the nodes' vRouters find their resources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -165,6 +175,10 @@ pub struct Spec {
     #[arg(long, value_enum, default_value = "directory")]
     #[serde(default)]
     pub datastore: Store,
+    /// What pods of vRouter nodes hang on (vrouterd's own default when absent).
+    #[arg(long, value_enum)]
+    #[serde(default)]
+    pub pod_link: Option<PodLink>,
     /// Policy rules before and with the one that matches, in each direction of every pod;
     /// 0: no policy, the profile decides.
     #[arg(long, default_value_t = 8)]
@@ -261,6 +275,9 @@ impl Spec {
                  vxlan, none or cross-subnet, or --backend vrouter"
                     .to_owned(),
             );
+        }
+        if self.pod_link.is_some() && self.backend != Backend::Vrouter {
+            return invalid("--pod-link needs --backend vrouter".to_owned());
         }
         if self.datastore == Store::Etcd
             && (self.backend != Backend::Vrouter || !self.family.has_v4())
@@ -377,6 +394,7 @@ pub(crate) mod tests {
             ),
             ("--backend tap-loop --pods 1 --burden 1", "--burden"),
             ("--mtu 1300 --family dual", "--mtu"),
+            ("--backend kernel --pod-link veth", "--pod-link"),
             ("--datastore etcd --family 6", "--datastore"),
             ("--datastore etcd --backend kernel", "--datastore"),
         ] {

@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::bpffs;
 use crate::error::{LabError, Result};
 use crate::names::LabName;
 use crate::topology::Lab;
@@ -93,6 +94,8 @@ pub fn load(name: &LabName) -> Result<Lab> {
 /// They could not be removed.
 pub fn remove(name: &LabName) -> Result<()> {
     let directory = directory(name);
+    let members = fs::read_dir(&directory).into_iter().flatten().flatten();
+    members.for_each(|member| bpffs::unmount(&member.path()));
     match fs::remove_dir_all(&directory) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}

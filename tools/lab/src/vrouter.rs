@@ -14,9 +14,9 @@ use vrouter_control::{Call, Client};
 use crate::error::{LabError, Result};
 use crate::names::{POD_INTERFACE, UNDERLAY_INTERFACE};
 use crate::process::{Process, wait_until};
-use crate::spec::Store;
+use crate::spec::{PodLink, Store};
 use crate::topology::{Lab, Node, Pod};
-use crate::{etcd, netns};
+use crate::{bpffs, etcd, netns};
 
 /// How long a vRouter may take from its start to an answer on its control socket.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -125,6 +125,17 @@ pub fn spawn(lab: &Lab, node: &Node) -> Result<Process> {
             .arg("--cache-file")
             .arg(lab.state_directory.join(&node.name).join("etcd.cache")),
     };
+    match lab.spec.pod_link {
+        None => {}
+        Some(PodLink::Tap) => {
+            command.args(["--pod-link", "tap"]);
+        }
+        Some(PodLink::Veth) => {
+            let directory = bpffs::mounted(&lab.state_directory.join(&node.name))?;
+            command.args(["--pod-link", "veth", "--bpf-directory"]);
+            command.arg(directory.join("vrouter"));
+        }
+    }
     if let Some(workers) = lab.spec.workers {
         command.args(["--workers", &workers.to_string()]);
     }

@@ -41,6 +41,7 @@ use crate::node::LocalNode;
 use crate::pods::Pods;
 use crate::reporting::Reporting;
 use crate::settings::Settings;
+use crate::veths::OpenVeths;
 use crate::workers::{Died, Shared, Workers};
 
 /// Between two looks at namespaces and the host's addresses.
@@ -100,6 +101,8 @@ pub struct Agent {
     pub(crate) observed: Observed,
     /// What steps are done with.
     pub(crate) node: LocalNode,
+    /// Why pods are on TAPs where veths were asked for.
+    pub(crate) no_veths: Option<String>,
     pub(crate) store: Arc<dyn Datastore>,
     reporting: Reporting,
     bgp: Bgp,
@@ -143,8 +146,10 @@ impl Agent {
         state.policies.set_tie_break(settings.policy_tie_break);
         let observed = Observed::default();
         let desired = desired(&state.resources, &settings.node);
+        let veths = OpenVeths::open(&settings);
         let options = Options {
             reset_cut: settings.reset_cut_connections,
+            pod_link: veths.link(),
             tun: settings.tunnel_interface.clone(),
             bird: settings.bgp.mode != bgp::Mode::Off,
             resolver: settings.names.is_some(),
@@ -206,6 +211,7 @@ impl Agent {
             Some(resolv_conf) => Some(Names::start(resolv_conf, &workers)?),
             None => None,
         };
+        workers.add(InterfaceId::ROUTER, veths.router);
         let watch = store.watch(&watched())?;
         let (path_change, path_mtus) = unbounded();
         let path_watch = PathMtuWatch::start(move |mtus: &Mtus| {
@@ -223,12 +229,13 @@ impl Agent {
             observed,
             node: LocalNode {
                 host,
-                pods: Pods::default(),
+                pods: Pods::new(veths.veths),
                 workers,
                 shared,
                 collector,
                 hits: RetiredHits::default(),
             },
+            no_veths: veths.why_not,
             store,
             reporting,
             bgp,
@@ -347,6 +354,7 @@ impl Agent {
         self.calico_files.set_mtu(self.wanted.mtu);
         let outcome = execute::converge(&mut self.observed, &self.wanted, &mut self.node);
         self.retry = (!outcome.problems.is_empty()).then(|| Instant::now() + RETRY);
+        self.node.pods.remove_left(&self.wanted.locals);
         // Now that workers have them.
         self.report_endpoints();
         let mut problems = self.wanted.problems.clone();

@@ -10,6 +10,7 @@ use vrouter_core::desired::Local;
 use vrouter_core::execute::{Devices, Done, HostStack, Readers};
 use vrouter_core::kernel::KernelRoute;
 use vrouter_core::observed::{Endpoints, Socket};
+use vrouter_core::pod_link::PodLink;
 use vrouter_dataplane::adjacency::Mac;
 use vrouter_dataplane::id::InterfaceId;
 use vrouter_dataplane::tables::Tables;
@@ -18,7 +19,7 @@ use vrouter_io::any::AnyDevice;
 use crate::collector::Collector;
 use crate::hits::{RetiredHits, Sources};
 use crate::host::Host;
-use crate::pods::Pods;
+use crate::pods::{Pods, Queues};
 use crate::tunnels;
 use crate::workers::{Shared, Workers};
 
@@ -26,7 +27,7 @@ use crate::workers::{Shared, Workers};
 pub struct LocalNode {
     /// The host's TUN and routing table.
     pub host: Host,
-    /// Workloads' namespaces.
+    /// Workloads' interfaces.
     pub pods: Pods,
     /// The packet loops.
     pub workers: Workers,
@@ -70,9 +71,13 @@ impl Devices for LocalNode {
         Ok(())
     }
 
-    fn attach(&mut self, local: &Local, mtu: u16, id: InterfaceId) -> Done<Mac> {
-        let (mac, queues) = self.pods.attach(local, mtu, self.workers.len())?;
-        self.workers.add(id, queues.into_iter().map(AnyDevice::Tap));
+    fn attach(&mut self, local: &Local, mtu: u16, id: InterfaceId, link: PodLink) -> Done<Mac> {
+        let queues = self.workers.len();
+        let (mac, queues) = self.pods.attach(local, mtu, id, link, queues)?;
+        match queues {
+            Queues::Own(taps) => self.workers.add(id, taps.into_iter().map(AnyDevice::Tap)),
+            Queues::Shared => self.workers.share(id),
+        }
         Ok(mac)
     }
 
@@ -90,7 +95,7 @@ impl Devices for LocalNode {
 
     fn close_interface(&mut self, id: InterfaceId) -> Done {
         self.workers.remove(id);
-        Ok(())
+        self.pods.close(id)
     }
 }
 

@@ -1,24 +1,52 @@
-//! Workloads' TAPs in the namespaces of their pods.
+//! Workloads' interfaces in the namespaces of their pods.
 
 use std::collections::BTreeMap;
 
 use vrouter_api::Key;
 use vrouter_core::desired::Local;
+use vrouter_core::pod_link::PodLink;
 use vrouter_dataplane::adjacency::Mac;
+use vrouter_dataplane::id::InterfaceId;
 use vrouter_io::netns::Netns;
 use vrouter_io::pod::{self, Pod};
 use vrouter_io::tap::{self, Tap};
 
-/// The namespaces of attached workloads.
-#[derive(Debug, Default)]
+use crate::veths::Veths;
+
+/// The interfaces of attached workloads.
 pub struct Pods {
-    attached: BTreeMap<Key, Netns>,
+    attached: BTreeMap<Key, Place>,
     /// Why workloads are not attached, to log each reason once.
     problems: BTreeMap<Key, String>,
+    veths: Option<Veths>,
+}
+
+/// Where a workload's interface is.
+struct Place {
+    netns: Netns,
+    /// The number of its veth's end on the node.
+    end: Option<u32>,
+}
+
+/// How a workload's packets reach the workers.
+pub enum Queues {
+    /// By a queue for each.
+    Own(Vec<Tap>),
+    /// By `vrouter0`.
+    Shared,
 }
 
 impl Pods {
-    /// Opens a workload's TAP, a queue for each worker.
+    /// None yet; `veths` is the node's side of those on veths, where it has one.
+    pub fn new(veths: Option<Veths>) -> Self {
+        Self {
+            attached: BTreeMap::new(),
+            problems: BTreeMap::new(),
+            veths,
+        }
+    }
+
+    /// Opens a workload's interface.
     ///
     /// # Errors
     /// Why it is not open, in words for an operator.
@@ -26,14 +54,17 @@ impl Pods {
         &mut self,
         local: &Local,
         mtu: u16,
+        id: InterfaceId,
+        link: PodLink,
         queues: usize,
-    ) -> Result<(Mac, Vec<Tap>), String> {
-        match open(local, mtu, queues) {
-            Ok((netns, mac, taps)) => {
+    ) -> Result<(Mac, Queues), String> {
+        match self.open(local, mtu, id, link, queues) {
+            Ok((place, mac, queues)) => {
+                let netns = &place.netns;
                 tracing::info!(endpoint = %local.key, interface = %local.interface, %netns, "workload attached");
-                self.attached.insert(local.key.clone(), netns);
+                self.attached.insert(local.key.clone(), place);
                 self.problems.remove(&local.key);
-                Ok((mac, taps))
+                Ok((mac, queues))
             }
             Err(problem) => {
                 if self.problems.get(&local.key) != Some(&problem) {
@@ -45,27 +76,81 @@ impl Pods {
         }
     }
 
-    /// Brings an open TAP to a changed resource or MTU; its MAC.
-    ///
-    /// # Errors
-    /// The namespace or the TAP is gone, or the kernel refuses a step.
-    pub fn configure(&mut self, local: &Local, mtu: u16) -> Result<Mac, String> {
-        let netns = self.attached.get(&local.key);
-        let netns = netns.ok_or_else(|| "its network namespace is gone".to_owned())?;
-        pod::configure(netns, &wanted(local, mtu)).map_err(|error| error.to_string())
+    fn open(
+        &mut self,
+        local: &Local,
+        mtu: u16,
+        id: InterfaceId,
+        link: PodLink,
+        queues: usize,
+    ) -> Result<(Place, Mac, Queues), String> {
+        let Some(netns) = &local.netns else {
+            return Err("its resource has no annotation vrouter.io/netns".to_owned());
+        };
+        let netns = Netns::open(netns).map_err(text)?;
+        let pod = wanted(local, mtu);
+        match link {
+            PodLink::Tap => {
+                let taps = tap::open(&netns, &pod.name, queues, pod.mtu, pod.mac).map_err(text)?;
+                let mac = pod::configure(&netns, &pod).map_err(text)?;
+                Ok((Place { netns, end: None }, mac, Queues::Own(taps)))
+            }
+            PodLink::Veth => {
+                let veths = self.veths.as_mut();
+                let veths = veths.ok_or_else(|| "the node has no veths".to_owned())?;
+                let (mac, end) = veths.attach(id, local, &netns, &pod)?;
+                let end = Some(end);
+                Ok((Place { netns, end }, mac, Queues::Shared))
+            }
+        }
     }
 
-    /// Lets go of a workload's namespace.
+    /// Brings an open interface to a changed resource or MTU; its MAC.
+    ///
+    /// # Errors
+    /// The namespace or the interface is gone, or the kernel refuses a step.
+    pub fn configure(&mut self, local: &Local, mtu: u16) -> Result<Mac, String> {
+        let place = self.attached.get(&local.key);
+        let place = place.ok_or_else(|| "its network namespace is gone".to_owned())?;
+        if let (Some(end), Some(veths)) = (place.end, &self.veths) {
+            veths.configure(end, mtu)?;
+        }
+        pod::configure(&place.netns, &wanted(local, mtu)).map_err(text)
+    }
+
+    /// Lets go of a workload's namespace, and removes its veth.
     pub fn detach(&mut self, key: &Key) {
-        if self.attached.remove(key).is_some() {
+        if let Some(place) = self.attached.remove(key) {
+            if let (Some(end), Some(veths)) = (place.end, &mut self.veths) {
+                veths.remove(end);
+            }
             tracing::info!(endpoint = %key, "workload detached");
         }
         self.problems.remove(key);
     }
 
+    /// What is left of a workload's interface that no tables name any more.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn close(&mut self, id: InterfaceId) -> Result<(), String> {
+        match &mut self.veths {
+            Some(veths) => veths.close(id),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes what an earlier process left of workloads that are none any more.
+    pub fn remove_left(&mut self, locals: &BTreeMap<Key, Local>) {
+        if let Some(veths) = &mut self.veths {
+            veths.remove_left(|name| locals.values().any(|local| local.interface == name));
+        }
+    }
+
     /// The workloads whose namespace is gone.
     pub fn vanished(&self) -> Vec<Key> {
-        let gone = self.attached.iter().filter(|(_, netns)| !netns.exists());
+        let gone = self.attached.iter();
+        let gone = gone.filter(|(_, place)| !place.netns.exists());
         gone.map(|(key, _)| key.clone()).collect()
     }
 }
@@ -79,13 +164,6 @@ fn wanted(local: &Local, mtu: u16) -> Pod {
     }
 }
 
-fn open(local: &Local, mtu: u16, queues: usize) -> Result<(Netns, Mac, Vec<Tap>), String> {
-    let Some(netns) = &local.netns else {
-        return Err("its resource has no annotation vrouter.io/netns".to_owned());
-    };
-    let text = |error: vrouter_io::Error| error.to_string();
-    let netns = Netns::open(netns).map_err(text)?;
-    let taps = tap::open(&netns, &local.device, queues, u32::from(mtu), local.mac).map_err(text)?;
-    let mac = pod::configure(&netns, &wanted(local, mtu)).map_err(text)?;
-    Ok((netns, mac, taps))
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
 }

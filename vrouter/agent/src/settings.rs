@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 pub use policy::flow::Admission;
 pub use policy::model::TieBreak;
+pub use vrouter_core::pod_link::PodLink;
 
 use crate::bgp;
 use crate::node_status::Sockets;
@@ -26,6 +27,10 @@ pub struct Settings {
     pub pin_workers: bool,
     /// Microseconds a worker looks for packets before it sleeps.
     pub busy_poll_us: u64,
+    /// What pods hang on.
+    pub pod_link: PodLink,
+    /// Where programs and maps for pods on veths are pinned, on a bpffs.
+    pub bpf_directory: PathBuf,
     /// The host's TUN.
     pub tunnel_interface: String,
     /// The file that keeps what the host's sysctls were, for the next process if this one is killed.

@@ -44,6 +44,7 @@ impl Shared {
 
 enum Command {
     Add(InterfaceId, AnyDevice),
+    Share(InterfaceId),
     Remove(InterfaceId, Sender<()>),
     Stop,
 }
@@ -117,6 +118,13 @@ impl Workers {
     pub fn add(&self, id: InterfaceId, queues: impl IntoIterator<Item = AnyDevice>) {
         for (handle, device) in self.handles.iter().zip(queues) {
             handle.send(Command::Add(id, device));
+        }
+    }
+
+    /// Has the packets of an interface come and go by the device that workloads share.
+    pub fn share(&self, id: InterfaceId) {
+        for handle in &self.handles {
+            handle.send(Command::Share(id));
         }
     }
 
@@ -326,6 +334,7 @@ impl Loop {
                 self.poller.register(id, device.as_raw_fd())?;
                 self.worker.add_device(id, device);
             }
+            Command::Share(id) => self.worker.share_device(id),
             Command::Remove(id, done) => {
                 if let Some(device) = self.worker.remove_device(id) {
                     self.poller.deregister(device.as_raw_fd())?;

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use vrouter_agent::bgp;
 use vrouter_agent::node_status::Sockets;
 use vrouter_agent::registration::{Choice, Registration};
-use vrouter_agent::settings::{Admission, Settings, TieBreak};
+use vrouter_agent::settings::{Admission, PodLink, Settings, TieBreak};
 use vrouter_api::names::{check_interface, check_subdomain};
 use vrouter_datastore::{Connection, StoreError};
 
@@ -24,6 +24,7 @@ const DEFAULT_CNI_STATE: &str = "/var/lib/vrouter/cni";
 const DEFAULT_RESOLV_CONF: &str = "/etc/resolv.conf";
 const DEFAULT_SOCKET: &str = "/run/vrouter/vrouterd.sock";
 const DEFAULT_TUNNEL: &str = "tunl0";
+const DEFAULT_BPF: &str = "/sys/fs/bpf/vrouter";
 const DEFAULT_BUSY_POLL_US: u64 = 1_500;
 const DEFAULT_FLOWS: usize = 262_144;
 const DEFAULT_BUFFERS: usize = 1024;
@@ -38,6 +39,10 @@ pub(crate) struct Arguments {
     /// Check configuration and resources, print what is wrong, and exit.
     #[arg(long)]
     pub(crate) check: bool,
+    /// Remove what vrouterd leaves on the node when it ends (veths of pods, programs, routes), and
+    /// exit.
+    #[arg(long)]
+    pub(crate) detach: bool,
     /// Print the manual page, or write it into a directory, and exit.
     #[arg(long, value_name = "DIR")]
     pub(crate) man: Option<Option<PathBuf>>,
@@ -151,6 +156,13 @@ struct Values {
         value_name = "US"
     )]
     busy_poll_microseconds: Option<u64>,
+    /// What pods hang on: tap, read by this process alone, or veth, which outlives it [default: tap].
+    #[arg(long, env = "VROUTER_POD_LINK", value_name = "LINK")]
+    pod_link: Option<String>,
+    /// Where programs and maps for pods on veths are pinned, on a bpffs
+    /// [default: /sys/fs/bpf/vrouter].
+    #[arg(long, env = "VROUTER_BPF_DIRECTORY", value_name = "DIR")]
+    bpf_directory: Option<PathBuf>,
     /// Name of the host's TUN [default: tunl0].
     #[arg(long, env = "VROUTER_TUNNEL_INTERFACE", value_name = "NAME")]
     tunnel_interface: Option<String>,
@@ -306,6 +318,8 @@ impl Values {
             workers: self.workers.or(below.workers),
             pin_workers: self.pin_workers.or(below.pin_workers),
             busy_poll_microseconds: self.busy_poll_microseconds.or(below.busy_poll_microseconds),
+            pod_link: self.pod_link.or(below.pod_link),
+            bpf_directory: self.bpf_directory.or(below.bpf_directory),
             tunnel_interface: self.tunnel_interface.or(below.tunnel_interface),
             underlay_interface: self.underlay_interface.or(below.underlay_interface),
             policy_tie_break: self.policy_tie_break.or(below.policy_tie_break),
@@ -447,6 +461,12 @@ impl Values {
                 ));
             }
         }
+        let pod_link = self.pod_link.as_deref().unwrap_or_default();
+        let pod_link = match pod_link {
+            "" => PodLink::default(),
+            text => text.parse().map_err(bad("podLink", text))?,
+        };
+        let bpf_directory = self.bpf_directory.unwrap_or_else(|| DEFAULT_BPF.into());
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let workers = self.workers.unwrap_or(cores.saturating_sub(1).max(1));
         range("workers", workers, 1, 64)?;
@@ -500,6 +520,8 @@ impl Values {
                 workers,
                 pin_workers,
                 busy_poll_us,
+                pod_link,
+                bpf_directory,
                 tunnel_interface: tunnel,
                 sysctl_record: sysctl_record.into(),
                 underlay_interface: self.underlay_interface,

@@ -22,6 +22,8 @@ use tracing_subscriber::{Registry, reload};
 use vrouter_agent::agent::{Agent, Input};
 use vrouter_agent::bgp;
 use vrouter_agent::service::AgentService;
+use vrouter_agent::settings::PodLink;
+use vrouter_agent::veths;
 use vrouter_api::Kind;
 use vrouter_bgp::{Cluster, render};
 use vrouter_cli::ManOptions;
@@ -61,6 +63,9 @@ fn main() -> ExitCode {
     };
     if arguments.check {
         return check(&config);
+    }
+    if arguments.detach {
+        return detach(&config);
     }
     let level = log(&config);
     match run(arguments, config, level, start) {
@@ -166,6 +171,7 @@ fn check(config: &Config) -> ExitCode {
     for case in notices::silent_cases(&resources, &policies, &config.agent.node) {
         eprintln!("warning: {case}");
     }
+    println!("{}", pod_link(config));
     println!(
         "node {}: {count} resources in order, {faults} faults",
         config.agent.node
@@ -174,6 +180,32 @@ fn check(config: &Config) -> ExitCode {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    }
+}
+
+/// `--detach`: nothing of ours stays on the node.
+fn detach(config: &Config) -> ExitCode {
+    let done = only_here().and_then(|_only| vrouter_agent::detach::detach(&config.agent));
+    match done {
+        Ok(removed) => {
+            println!("{removed}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("vrouterd: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What pods would hang on, and why not on what the configuration asks for.
+fn pod_link(config: &Config) -> String {
+    match config.agent.pod_link {
+        PodLink::Tap => "pod link: tap".to_owned(),
+        PodLink::Veth => match veths::probe(&config.agent.bpf_directory) {
+            Ok(()) => "pod link: veth".to_owned(),
+            Err(why) => format!("pod link: tap, not veth: {why}"),
+        },
     }
 }
 

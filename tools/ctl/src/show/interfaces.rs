@@ -13,7 +13,7 @@ use crate::units::bytes;
 const PS: [&str; 8] = [
     "NAME", "ENDPOINT", "ADDRESS", "MTU", "STATE", "RX", "TX", "DROPPED",
 ];
-const WIDE: [&str; 20] = [
+const WIDE: [&str; 21] = [
     "ID",
     "NAME",
     "KIND",
@@ -24,6 +24,7 @@ const WIDE: [&str; 20] = [
     "STATE",
     "REASON",
     "DEVICE",
+    "LINK",
     "NETNS",
     "QUEUES",
     "OFFLOADS",
@@ -101,12 +102,21 @@ fn wide_row(interface: &Interface) -> Vec<String> {
         interface.state.name().to_owned(),
         optional(interface.reason.as_ref()),
         optional(interface.device.as_ref()),
+        link(interface),
         optional(interface.netns.as_ref()),
         interface.queues.to_string(),
         interface.offloads.join(","),
     ];
     row.extend(traffic(&interface.counters, true));
     row
+}
+
+/// What a workload hangs on, and why not on what was asked for.
+fn link(interface: &Interface) -> String {
+    match (&interface.link, &interface.link_reason) {
+        (Some(link), Some(reason)) => format!("{link} ({reason})"),
+        (link, _) => optional(link.as_ref()),
+    }
 }
 
 fn traffic(counters: &InterfaceCounters, wide: bool) -> Vec<String> {

@@ -38,6 +38,8 @@ pub(super) fn interface(id: u32, name: &str, kind: InterfaceKind) -> Interface {
         endpoint: None,
         netns: None,
         device: None,
+        link: None,
+        link_reason: None,
         mac: None,
         mtu: 1450,
         addresses: Vec::new(),
@@ -53,6 +55,7 @@ pub(super) fn workload(id: u32, name: &str, pod: &str, addresses: &[&str]) -> In
         endpoint: Some(format!("default/{pod}")),
         netns: Some(format!("/run/netns/{pod}")),
         device: Some("eth0".into()),
+        link: Some("veth".into()),
         mac: Some(mac(u8::try_from(id).unwrap())),
         addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
         ..interface(id, name, InterfaceKind::Workload)

@@ -114,6 +114,8 @@ fn blank(
         endpoint: None,
         netns: None,
         device: None,
+        link: None,
+        link_reason: None,
         mac: None,
         mtu: agent.wanted.mtu.into(),
         addresses: Vec::new(),
@@ -166,6 +168,8 @@ fn workload(agent: &Agent, endpoint: &Endpoint) -> model::Interface {
         .collect();
     if let Some(attached) = attached {
         row.mtu = attached.mtu.into();
+        row.link = Some(attached.link.to_string());
+        row.link_reason = agent.no_veths.clone();
         row.offloads = OFFLOADS.map(str::to_owned).to_vec();
     }
     row

@@ -29,6 +29,12 @@ pub struct Interface {
     /// The kernel's name of the device in that namespace, such as `eth0`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
+    /// What a workload hangs on: `tap` or `veth`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
+    /// Why that is not what the settings ask for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link_reason: Option<String>,
     /// The link-layer address of the far side: the workload's, or of this VTEP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<Mac>,

@@ -20,6 +20,9 @@ fn flags_win_over_the_file() {
     let config = resolve("nodeName: a\nworkers: 2\n", &["--node-name", "b"]).unwrap();
     assert_eq!((config.agent.node.as_str(), config.agent.workers), ("b", 2));
     assert_eq!(config.agent.tunnel_interface, "tunl0");
+    assert_eq!(config.agent.pod_link, PodLink::Tap);
+    let veth = resolve("nodeName: a\npodLink: tap\n", &["--pod-link", "veth"]).unwrap();
+    assert_eq!(veth.agent.pod_link, PodLink::Veth);
     assert_eq!(config.agent.new_flows, None);
     assert!(!config.agent.reset_cut_connections);
     assert_eq!(config.agent.policy_tie_break, TieBreak::NameFirst);
@@ -90,6 +93,7 @@ fn errors_name_the_key() {
         ("newFlowsBurst: 5\n", "newFlowsBurst"),
         ("newFlowsPerSecond: 5\nnewFlowsBurst: 0\n", "newFlowsBurst"),
         ("resetCutConnections: 3\n", "resetCutConnections"),
+        ("podLink: macvlan\n", "podLink"),
         ("bird: mine\n", "bird"),
         ("bird: managed\nbirdSocket: /x.ctl\n", "birdSocket"),
         ("routerId: me\n", "routerId"),
