@@ -242,11 +242,13 @@ items:
     vxlanMTU: 0
     bpfConntrackTimeouts: {udpTimeout: 90s, tcpFinsSeen: Auto}
     ipv6Support: false
-    healthPort: 9099
+    prometheusGoMetricsEnabled: true
+    prometheusMetricsPort: 9091
+    healthTimeoutOverrides: [{name: worker-0, timeout: 30s}]
 - apiVersion: projectcalico.org/v3
   kind: FelixConfiguration
   metadata: {name: node.node-1}
-  spec: {vxlanPort: 4791, vxlanVNI: 5, endpointReportingEnabled: true, endpointReportingDelay: 250ms}
+  spec: {vxlanPort: 4791, vxlanVNI: 5, endpointReportingEnabled: true, endpointReportingDelay: 250ms, prometheusMetricsEnabled: true}
 ";
     let parsed = good(text);
     assert_eq!(
@@ -254,7 +256,7 @@ items:
         [
             "f.yaml:12: FelixConfiguration(default).spec.ipv6Support: false: stored, not acted on: \
              nothing reads it yet",
-            "f.yaml:13: FelixConfiguration(default).spec.healthPort: 9099: stored, not acted on: \
+            "f.yaml:13: FelixConfiguration(default).spec.prometheusGoMetricsEnabled: true: stored, not acted on: \
              the packet path does not use it"
         ]
     );
@@ -266,6 +268,12 @@ items:
         panic!()
     };
     let settings = FelixSettings::of(Some(&default.spec), Some(&node.spec));
+    let observability = &settings.observability;
+    assert_eq!(observability.prometheus_metrics_enabled, Some(true));
+    assert_eq!(observability.prometheus_metrics_port, Some(9091));
+    let timeouts = observability.health_timeout_overrides.as_deref().unwrap();
+    assert_eq!(timeouts[0].name, "worker-0");
+    assert_eq!(timeouts[0].timeout, Duration::from_secs(30));
     assert!(settings.endpoint_reporting_enabled);
     let delay = settings.endpoint_reporting_delay;
     assert_eq!(delay, Duration::from_millis(250));

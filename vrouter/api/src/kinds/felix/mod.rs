@@ -2,6 +2,7 @@
 //! (`node.<name>`).
 
 mod keys;
+mod observability;
 mod settings;
 mod table;
 mod values;
@@ -16,6 +17,7 @@ use crate::metadata::Metadata;
 use crate::object::{Object, Read, Spec};
 use crate::place::{Fields, Place};
 
+pub use observability::*;
 pub use settings::*;
 pub use values::*;
 
@@ -99,6 +101,9 @@ pub struct FelixConfigurationSpec {
         serialize_with = "values::go_duration"
     )]
     pub endpoint_reporting_delay: Option<Duration>,
+    /// Metrics and health.
+    #[serde(flatten)]
+    pub observability: Observability,
     /// Known keys without effect, verbatim.
     #[serde(flatten)]
     pub other: BTreeMap<String, serde_json::Value>,
@@ -179,6 +184,7 @@ impl Read for FelixConfigurationSpec {
             endpoint_reporting_delay: fields
                 .optional("endpointReportingDelay")
                 .and_then(|place| values::duration(&place)),
+            observability: Observability::read(fields),
             other: BTreeMap::new(),
         };
         for name in NOT_YET {

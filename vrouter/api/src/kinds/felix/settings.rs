@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::kinds::felix::{
     ConntrackTimeouts, EndpointToHostAction, FailsafePort, FelixConfigurationSpec, LogSeverity,
-    ProgramClusterRoutes, WorkloadSourceSpoofing,
+    Observability, ProgramClusterRoutes, WorkloadSourceSpoofing,
 };
 
 /// The route protocol we mark our kernel routes with. Calico's documented default is 3 (boot),
@@ -57,6 +57,8 @@ pub struct FelixSettings {
     pub endpoint_reporting_enabled: bool,
     /// How long a change of that waits for others. Default: 1 s.
     pub endpoint_reporting_delay: Duration,
+    /// Metrics and health.
+    pub observability: Observability,
 }
 
 /// How long flows are remembered after their last packet; Calico's defaults.
@@ -163,6 +165,7 @@ impl FelixSettings {
             endpoint_reporting_enabled: set!(endpoint_reporting_enabled).unwrap_or(false),
             endpoint_reporting_delay: set!(endpoint_reporting_delay)
                 .unwrap_or(Duration::from_secs(1)),
+            observability: high.observability.over(&low.observability),
         }
     }
 }
