@@ -14,7 +14,7 @@ use crossbeam::queue::ArrayQueue;
 use encap::Family;
 use ipnet::IpNet;
 use policy::flow::{self, FlowTable};
-use vrouter_api::{Event, FlowTimeouts, Kind};
+use vrouter_api::{Event, FlowTimeouts, Kind, Observability};
 use vrouter_core::desired::desired;
 use vrouter_core::execute::{self, HostStack, Outcome};
 use vrouter_core::observed::Observed;
@@ -33,6 +33,7 @@ use crate::bgp::{self, Bgp};
 use crate::blocks::Blocks;
 use crate::calico_files::CalicoFiles;
 use crate::collector::{Collector, DeviceFailed};
+use crate::health::Vitals;
 use crate::hits::RetiredHits;
 use crate::host::Host;
 use crate::learned;
@@ -84,6 +85,9 @@ pub enum AgentError {
 /// Something a client wants done by the agent's thread.
 pub type Job = Box<dyn FnOnce(&mut Agent) + Send>;
 
+/// Takes the settings of metrics and health in force.
+pub type Observer = Box<dyn FnMut(&Observability) + Send>;
+
 /// What the outside tells the agent.
 pub enum Input {
     /// Work for the agent's thread.
@@ -104,6 +108,10 @@ pub struct Agent {
     /// Why pods are on TAPs where veths were asked for.
     pub(crate) no_veths: Option<String>,
     pub(crate) store: Arc<dyn Datastore>,
+    /// Signs of life.
+    pub(crate) vitals: Arc<Vitals>,
+    /// Takes the settings of metrics and health when they change.
+    observer: Option<Observer>,
     reporting: Reporting,
     bgp: Bgp,
     names: Option<Names>,
@@ -223,6 +231,8 @@ impl Agent {
         let (learned_watch, learned) = learned::watch(options.bird)?;
         let calico_files = CalicoFiles::new(&settings.calico_state_directory, &settings.node);
         Ok(Self {
+            vitals: Arc::new(Vitals::new(start, settings.observability.clone())),
+            observer: None,
             settings,
             state,
             wanted,
@@ -281,6 +291,7 @@ impl Agent {
         );
         let (learned, none) = (self.inbox.learned.clone(), never());
         while !self.stopping {
+            self.vitals.turned(self.state.in_sync, self.generation());
             // They need the resources that say what a node is.
             let learned = if self.state.in_sync { &learned } else { &none };
             select! {
@@ -321,6 +332,11 @@ impl Agent {
     fn apply(&mut self, event: Event) {
         self.log(&event);
         self.bgp.apply(&self.settings.node, &event);
+        if let Event::Away { reason, .. } = &event {
+            self.vitals.away(Some(reason.clone()));
+        } else if matches!(event, Event::Back) {
+            self.vitals.away(None);
+        }
         let Some(batch) = self.state.apply(event) else {
             return;
         };
@@ -352,7 +368,10 @@ impl Agent {
         let timeouts = timeouts(&self.wanted.desired.felix.flow_timeouts);
         self.node.shared.flows.set_timeouts(&timeouts);
         self.calico_files.set_mtu(self.wanted.mtu);
+        self.observe_with_settings();
+        let began = Instant::now();
         let outcome = execute::converge(&mut self.observed, &self.wanted, &mut self.node);
+        self.vitals.applied(began.elapsed(), outcome.problems.len());
         self.retry = (!outcome.problems.is_empty()).then(|| Instant::now() + RETRY);
         self.node.pods.remove_left(&self.wanted.locals);
         // Now that workers have them.
@@ -364,6 +383,21 @@ impl Agent {
         problems.extend(unknown.into_iter().chain(outcome.problems));
         problems.extend_from_slice(&self.bgp_problems);
         self.note_problems(problems);
+    }
+
+    /// Has `observer` take the settings of metrics and health, now and whenever they change.
+    pub fn observe_with(&mut self, mut observer: Observer) {
+        observer(&self.settings.observability);
+        self.observer = Some(observer);
+    }
+
+    fn observe_with_settings(&mut self) {
+        let felix = &self.wanted.desired.felix.observability;
+        let settings = self.settings.observability.over(felix);
+        if let Some(observer) = &mut self.observer {
+            observer(&settings);
+        }
+        self.vitals.set_settings(settings);
     }
 
     fn bgp_problems_changed(&mut self, problems: Vec<String>) {
@@ -556,6 +590,7 @@ impl Agent {
     /// Everything undone, in the order in which it stops being needed.
     fn close(self) {
         tracing::info!("stopping");
+        self.vitals.stopping();
         drop(self.reporting);
         drop(self.bgp);
         drop(self.names);

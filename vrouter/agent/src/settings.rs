@@ -6,6 +6,8 @@ pub use policy::flow::Admission;
 pub use policy::model::TieBreak;
 pub use vrouter_core::pod_link::PodLink;
 
+use vrouter_api::Observability;
+
 use crate::bgp;
 use crate::node_status::Sockets;
 use crate::registration::Registration;
@@ -52,6 +54,8 @@ pub struct Settings {
     pub names: Option<PathBuf>,
     /// Whether both ends of a TCP connection that policy cuts get a reset.
     pub reset_cut_connections: bool,
+    /// The process's own settings of metrics and health; resources decide what is absent.
+    pub observability: Observability,
     /// Buffers a worker may own, each of 64 KiB.
     pub buffers: usize,
 }

@@ -3,7 +3,7 @@
 use std::os::fd::AsRawFd;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -46,6 +46,7 @@ enum Command {
     Add(InterfaceId, AnyDevice),
     Share(InterfaceId),
     Remove(InterfaceId, Sender<()>),
+    Ping(Sender<()>),
     Stop,
 }
 
@@ -58,7 +59,7 @@ pub struct Died {
 
 struct Handle {
     commands: Sender<Command>,
-    waker: Waker,
+    waker: Arc<Waker>,
     observer: Observer,
     cpu: Option<usize>,
     thread: Option<JoinHandle<()>>,
@@ -112,6 +113,15 @@ impl Workers {
         self.handles
             .iter()
             .map(|handle| (&handle.observer, handle.cpu))
+    }
+
+    /// What asks each worker whether it still turns.
+    pub fn pulses(&self) -> impl Iterator<Item = Pulse> {
+        self.handles.iter().map(|handle| Pulse {
+            commands: handle.commands.clone(),
+            waker: Arc::clone(&handle.waker),
+            generation: Arc::clone(&handle.observer.generation),
+        })
     }
 
     /// Gives each worker its queue of an interface.
@@ -173,6 +183,32 @@ impl Workers {
                 let _ = thread.join();
             }
         }
+    }
+}
+
+/// Asks one worker whether it still turns, from any thread.
+pub struct Pulse {
+    commands: Sender<Command>,
+    waker: Arc<Waker>,
+    generation: Arc<AtomicU32>,
+}
+
+impl Pulse {
+    /// Asks; the answer comes with the worker's next turn.
+    pub fn ping(&self) -> Receiver<()> {
+        let (answer, answered) = bounded(1);
+        // A worker that is gone never answers.
+        let _ = self.commands.send(Command::Ping(answer));
+        if let Err(error) = self.waker.wake() {
+            tracing::error!(%error, "a worker cannot be woken");
+        }
+        answered
+    }
+
+    /// The generation of the tables it used last.
+    pub fn generation(&self) -> u32 {
+        // Acquire pairs with the worker's Release store of the generation it uses.
+        self.generation.load(Ordering::Acquire)
     }
 }
 
@@ -245,7 +281,7 @@ fn start_one(
         })?;
     Ok(Handle {
         commands,
-        waker,
+        waker: Arc::new(waker),
         observer,
         cpu: core,
         thread: Some(thread),
@@ -341,6 +377,10 @@ impl Loop {
                 }
                 // Nobody waits any more if the agent gave up.
                 let _ = done.send(());
+            }
+            Command::Ping(answer) => {
+                // The receiver may have given up.
+                let _ = answer.send(());
             }
             Command::Stop => return Ok(false),
         }

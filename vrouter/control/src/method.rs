@@ -7,13 +7,14 @@ use serde_json::value::RawValue;
 
 use crate::message::{ErrorBody, ErrorCode};
 use crate::model::{
-    CounterReport, Done, DropReport, EndpointPolicy, EndpointState, Explanation, Flow, Interface,
-    Neighbor, Page, Reloaded, Removed, ResourceReport, Route, Tunnel, Version, Worker,
+    CounterReport, Done, DropReport, EndpointPolicy, EndpointState, Explanation, Flow,
+    HealthReport, Interface, Neighbor, Page, PolicyHits, Reloaded, Removed, ResourceReport, Route,
+    Tunnel, Version, Worker,
 };
 use crate::params::{
     AddRoutes, AwaitEndpoint, DeleteRoutes, Explain, GetVersion, Reload, ShowCounters, ShowDrops,
-    ShowFlows, ShowInterfaces, ShowNeighbors, ShowPolicy, ShowResources, ShowRoutes, ShowTunnels,
-    ShowWorkers, Shutdown,
+    ShowFlows, ShowHealth, ShowHits, ShowInterfaces, ShowNeighbors, ShowPolicy, ShowResources,
+    ShowRoutes, ShowTunnels, ShowWorkers, Shutdown,
 };
 
 /// A parameter struct: it knows its method and what comes back.
@@ -99,6 +100,10 @@ methods! {
     "show.flows" flows(ShowFlows) -> Page<Flow>;
     /// What is enforced for each local endpoint, in the order of evaluation, with hits.
     "show.policy" policy(ShowPolicy) -> Page<EndpointPolicy>;
+    /// What each policy matched on this node, never-hit ones too.
+    "show.hits" hits(ShowHits) -> Vec<PolicyHits>;
+    /// Whether the process is live and ready; it answers when the agent is stuck, too.
+    "show.health" health(ShowHealth) -> HealthReport;
     /// Packets dropped, by reason, and a sample of the latest.
     "show.drops" drops(ShowDrops) -> DropReport;
     /// The workers.

@@ -103,6 +103,12 @@ params! {
         limit: u32,
     }
 
+    /// `show.hits`.
+    ShowHits {}
+
+    /// `show.health`.
+    ShowHealth {}
+
     /// `show.drops`.
     ShowDrops {
         /// With the sampled packets.

@@ -100,6 +100,8 @@ fn every_example_parses() {
             Method::ShowTunnels(_) => same::<ShowTunnels>(&result),
             Method::ShowFlows(_) => same::<ShowFlows>(&result),
             Method::ShowPolicy(_) => same::<ShowPolicy>(&result),
+            Method::ShowHits(_) => same::<ShowHits>(&result),
+            Method::ShowHealth(_) => same::<ShowHealth>(&result),
             Method::ShowDrops(_) => same::<ShowDrops>(&result),
             Method::ShowWorkers(_) => same::<ShowWorkers>(&result),
             Method::ShowResources(_) => same::<ShowResources>(&result),

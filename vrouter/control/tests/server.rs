@@ -83,6 +83,12 @@ impl Service for Fake {
     fn policy(&self, _: ShowPolicy) -> Answer<Page<EndpointPolicy>> {
         absent()
     }
+    fn hits(&self, _: ShowHits) -> Answer<Vec<PolicyHits>> {
+        absent()
+    }
+    fn health(&self, _: ShowHealth) -> Answer<HealthReport> {
+        absent()
+    }
     fn drops(&self, _: ShowDrops) -> Answer<DropReport> {
         absent()
     }

@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
+use clap::builder::BoolishValueParser;
 use encap::Family;
 use serde::Deserialize;
 use vrouter_agent::bgp;
@@ -14,6 +15,7 @@ use vrouter_agent::node_status::Sockets;
 use vrouter_agent::registration::{Choice, Registration};
 use vrouter_agent::settings::{Admission, PodLink, Settings, TieBreak};
 use vrouter_api::names::{check_interface, check_subdomain};
+use vrouter_api::{ClientAuth, Observability};
 use vrouter_datastore::{Connection, StoreError};
 
 /// Where the configuration file is looked for when none is named; it need not exist.
@@ -191,6 +193,37 @@ struct Values {
     /// Buffers of 64 KiB each worker may own [default: 1024].
     #[arg(long, env = "VROUTER_BUFFERS", value_name = "N")]
     buffers: Option<usize>,
+    /// Serve metrics for Prometheus [default: what FelixConfiguration says].
+    #[arg(long, env = "FELIX_PROMETHEUSMETRICSENABLED", num_args = 0..=1, default_missing_value = "true", value_parser = BoolishValueParser::new(), value_name = "BOOL")]
+    prometheus_metrics_enabled: Option<bool>,
+    /// The address of the metrics [default: all].
+    #[arg(long, env = "FELIX_PROMETHEUSMETRICSHOST", value_name = "HOST")]
+    prometheus_metrics_host: Option<String>,
+    /// The port of the metrics [default: 9091].
+    #[arg(long, env = "FELIX_PROMETHEUSMETRICSPORT", value_name = "PORT")]
+    prometheus_metrics_port: Option<i64>,
+    /// Certificate of the metrics' server (PEM); with the key: TLS.
+    #[arg(long, env = "FELIX_PROMETHEUSMETRICSCERTFILE", value_name = "FILE")]
+    prometheus_metrics_cert_file: Option<PathBuf>,
+    /// Key of that certificate (PEM).
+    #[arg(long, env = "FELIX_PROMETHEUSMETRICSKEYFILE", value_name = "FILE")]
+    prometheus_metrics_key_file: Option<PathBuf>,
+    /// The authority that signs the certificates of the metrics' clients (PEM).
+    #[arg(long, env = "FELIX_PROMETHEUSMETRICSCAFILE", value_name = "FILE")]
+    #[serde(rename = "prometheusMetricsCAFile")]
+    prometheus_metrics_ca_file: Option<PathBuf>,
+    /// NoClientCert, VerifyClientCertIfGiven or RequireAndVerifyClientCert [default: NoClientCert].
+    #[arg(long, env = "FELIX_PROMETHEUSMETRICSCLIENTAUTH", value_name = "WHICH")]
+    prometheus_metrics_client_auth: Option<String>,
+    /// Serve /liveness and /readiness [default: what FelixConfiguration says].
+    #[arg(long, env = "FELIX_HEALTHENABLED", num_args = 0..=1, default_missing_value = "true", value_parser = BoolishValueParser::new(), value_name = "BOOL")]
+    health_enabled: Option<bool>,
+    /// The address of liveness and readiness [default: localhost].
+    #[arg(long, env = "FELIX_HEALTHHOST", value_name = "HOST")]
+    health_host: Option<String>,
+    /// The port of liveness and readiness [default: 9099].
+    #[arg(long, env = "FELIX_HEALTHPORT", value_name = "PORT")]
+    health_port: Option<i64>,
     /// trace, debug, info, warn or error [default: info].
     #[arg(long, env = "VROUTER_LOG_LEVEL", value_name = "LEVEL")]
     log_level: Option<String>,
@@ -329,6 +362,30 @@ impl Values {
             new_flows_burst: self.new_flows_burst.or(below.new_flows_burst),
             reset_cut_connections: self.reset_cut_connections.or(below.reset_cut_connections),
             buffers: self.buffers.or(below.buffers),
+            prometheus_metrics_enabled: self
+                .prometheus_metrics_enabled
+                .or(below.prometheus_metrics_enabled),
+            prometheus_metrics_host: self
+                .prometheus_metrics_host
+                .or(below.prometheus_metrics_host),
+            prometheus_metrics_port: self
+                .prometheus_metrics_port
+                .or(below.prometheus_metrics_port),
+            prometheus_metrics_cert_file: self
+                .prometheus_metrics_cert_file
+                .or(below.prometheus_metrics_cert_file),
+            prometheus_metrics_key_file: self
+                .prometheus_metrics_key_file
+                .or(below.prometheus_metrics_key_file),
+            prometheus_metrics_ca_file: self
+                .prometheus_metrics_ca_file
+                .or(below.prometheus_metrics_ca_file),
+            prometheus_metrics_client_auth: self
+                .prometheus_metrics_client_auth
+                .or(below.prometheus_metrics_client_auth),
+            health_enabled: self.health_enabled.or(below.health_enabled),
+            health_host: self.health_host.or(below.health_host),
+            health_port: self.health_port.or(below.health_port),
             log_level: self.log_level.or(below.log_level),
         }
     }
@@ -397,7 +454,47 @@ impl Values {
         })
     }
 
+    /// What is served to those who watch the node, as far as the process decides it.
+    fn observability(&self) -> Result<Observability, ConfigError> {
+        let auth = self.prometheus_metrics_client_auth.as_deref();
+        let auth = auth.map(|text| {
+            let mut names = ClientAuth::NAMES.iter();
+            let found = names.find(|(name, _)| *name == text);
+            let names = ClientAuth::NAMES.map(|(name, _)| name).join(", ");
+            let fault = bad("prometheusMetricsClientAuth", text);
+            found.map_or_else(
+                || Err(fault(format!("must be one of {names}"))),
+                |it| Ok(it.1),
+            )
+        });
+        let file =
+            |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
+        let settings = Observability {
+            prometheus_metrics_enabled: self.prometheus_metrics_enabled,
+            prometheus_metrics_host: self.prometheus_metrics_host.clone(),
+            prometheus_metrics_port: self.prometheus_metrics_port,
+            prometheus_metrics_cert_file: file(&self.prometheus_metrics_cert_file),
+            prometheus_metrics_key_file: file(&self.prometheus_metrics_key_file),
+            prometheus_metrics_ca_file: file(&self.prometheus_metrics_ca_file),
+            prometheus_metrics_client_auth: auth.transpose()?,
+            health_enabled: self.health_enabled,
+            health_host: self.health_host.clone(),
+            health_port: self.health_port,
+            ..Observability::default()
+        };
+        for (key, port) in [
+            ("prometheusMetricsPort", settings.prometheus_metrics_port),
+            ("healthPort", settings.health_port),
+        ] {
+            if let Some(port) = port.filter(|port| !(1..=65_535).contains(port)) {
+                return Err(bad(key, &port.to_string())("must be 1–65535".into()));
+            }
+        }
+        Ok(settings)
+    }
+
     fn check(self) -> Result<Config, ConfigError> {
+        let observability = self.observability()?;
         let store = self.store()?;
         let method = |key, value: &Option<String>, default: &str| {
             let text = value.as_deref().unwrap_or(default);
@@ -537,6 +634,7 @@ impl Values {
                     file.unwrap_or_else(|| DEFAULT_RESOLV_CONF.into())
                 }),
                 reset_cut_connections: self.reset_cut_connections.unwrap_or(false),
+                observability,
                 buffers,
             },
             control_socket,

@@ -27,11 +27,12 @@ use vrouter_agent::veths;
 use vrouter_api::Kind;
 use vrouter_bgp::{Cluster, render};
 use vrouter_cli::ManOptions;
-use vrouter_control::Server;
+use vrouter_control::{Server, Service};
 use vrouter_core::notices;
 use vrouter_core::policies::Policies;
 use vrouter_core::resources::Resources;
 use vrouter_datastore::{Connection, Event, StoreError};
+use vrouter_observe::Observer;
 
 use crate::config::{Arguments, Config};
 use crate::departures::Departures;
@@ -221,15 +222,18 @@ fn run(
     let (inputs, inbox) = unbounded();
     let store = config.store.open_cached(config.cache.as_deref())?;
     let departures = Departures::start(&config.cni_state_directory, Arc::clone(&store))?;
-    let agent = Agent::start(config.agent.clone(), store, start)?;
+    let mut agent = Agent::start(config.agent.clone(), store, start)?;
     let reload = Arc::new(reloader(arguments, config, level));
     let by_signal = Arc::clone(&reload);
     signals(inputs.clone(), move || by_signal())?;
     let service = AgentService::new(&agent, inputs, env!("CARGO_PKG_VERSION"), move || reload());
+    let service: Arc<dyn Service> = Arc::new(service);
+    let observer = Observer::start(Arc::clone(&service))?;
+    agent.observe_with(Box::new(observer.settings()));
     let mut serving = None;
     let outcome = agent.run(&inbox, || {
         tracing::info!("ready");
-        match server.serve(Arc::new(service)) {
+        match server.serve(service) {
             Ok(handle) => serving = Some(handle),
             Err(error) => tracing::error!(%error, "the control socket is not served"),
         }
@@ -237,6 +241,7 @@ fn run(
     if let Some(serving) = serving {
         serving.stop(GRACE);
     }
+    drop(observer);
     drop(departures);
     tracing::info!("stopped");
     Ok(outcome?)

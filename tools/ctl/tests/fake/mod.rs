@@ -227,6 +227,49 @@ impl Service for Fake {
         page(list, params.after.as_ref(), params.limit)
     }
 
+    fn hits(&self, _: ShowHits) -> Answer<Vec<PolicyHits>> {
+        Ok(vec![PolicyHits {
+            direction: "ingress".into(),
+            kind: "NetworkPolicy".into(),
+            tier: Some("default".into()),
+            name: "default/allow-web".into(),
+            action: "Allow".into(),
+            staged: false,
+            rules: 1,
+            hits: Hits {
+                packets: 90,
+                bytes: 9000,
+                flows: 9,
+            },
+        }])
+    }
+
+    fn health(&self, _: ShowHealth) -> Answer<HealthReport> {
+        let component = |name: &str, live: Option<bool>, ready, detail: &str| ComponentHealth {
+            name: name.into(),
+            timeout_ms: live.map(|_| 90_000),
+            live,
+            ready,
+            detail: detail.into(),
+        };
+        Ok(HealthReport {
+            live: true,
+            ready: true,
+            components: vec![
+                component("agent", Some(true), Some(true), "generation 7"),
+                component("datastore", None, Some(true), ""),
+                component("worker-0", Some(true), None, ""),
+            ],
+            applies: Applies {
+                count: 12,
+                failures: 1,
+                microseconds: 48_000,
+                last: Some(Timestamp(1_790_812_799_999)),
+                resyncs: 1,
+            },
+        })
+    }
+
     fn drops(&self, params: ShowDrops) -> Answer<DropReport> {
         let denied = DropSample {
             time: Timestamp(1_790_812_799_999),
@@ -289,6 +332,7 @@ impl Service for Fake {
         Ok(ResourceReport {
             directory: "/etc/vrouter/resources".into(),
             synced: true,
+            away: None,
             changed: Some(Timestamp(1_790_812_799_999)),
             generation: 7,
             kinds: vec![kind("Node", 2), kind("WorkloadEndpoint", 4)],

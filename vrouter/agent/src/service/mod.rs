@@ -4,6 +4,7 @@
 mod counters;
 mod endpoint;
 mod flows;
+mod hits;
 mod interfaces;
 mod policy;
 mod resources;
@@ -21,6 +22,7 @@ use vrouter_control::params;
 
 use crate::agent::{Agent, Input};
 use crate::collector::Denials;
+use crate::health::Health;
 
 type Outcome<T> = Result<T, ErrorBody>;
 
@@ -31,6 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct AgentService {
     inputs: Sender<Input>,
     denials: Arc<Denials>,
+    health: Health,
     started: SystemTime,
     version: &'static str,
     reload: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
@@ -48,6 +51,7 @@ impl AgentService {
         Self {
             inputs,
             denials: Arc::clone(&agent.node.collector.denials),
+            health: Health::new(Arc::clone(&agent.vitals), agent.node.workers.pulses()),
             started: SystemTime::now(),
             version,
             reload: Box::new(reload),
@@ -115,6 +119,14 @@ impl Service for AgentService {
 
     fn policy(&self, params: params::ShowPolicy) -> Outcome<Page<model::EndpointPolicy>> {
         self.ask(move |agent| policy::show(agent, &params))
+    }
+
+    fn hits(&self, _: params::ShowHits) -> Outcome<Vec<model::PolicyHits>> {
+        self.ask(|agent| Ok(hits::show(agent)))
+    }
+
+    fn health(&self, _: params::ShowHealth) -> Outcome<model::HealthReport> {
+        Ok(self.health.report())
     }
 
     fn drops(&self, params: params::ShowDrops) -> Outcome<model::DropReport> {

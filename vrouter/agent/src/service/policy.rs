@@ -19,7 +19,7 @@ use vrouter_core::policies::endpoint_key;
 use vrouter_explain::Question;
 
 /// A policy as tables name it.
-fn policy_name(key: &PolicyKey) -> String {
+pub(super) fn policy_name(key: &PolicyKey) -> String {
     match key.namespace() {
         Some(namespace) => format!("{namespace}/{}", key.name()),
         None => key.name().to_string(),

@@ -19,6 +19,7 @@ pub(super) fn show(agent: &Agent) -> model::ResourceReport {
     model::ResourceReport {
         directory: agent.store.name(),
         synced: agent.state.in_sync,
+        away: agent.state.away.as_ref().map(|away| away.reason.clone()),
         changed: agent.changed.map(Into::into),
         generation: agent.generation().into(),
         kinds: kinds.into_iter().map(count).collect(),

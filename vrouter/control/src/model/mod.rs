@@ -3,6 +3,7 @@
 
 mod counter;
 mod flow;
+mod health;
 mod interface;
 mod policy;
 mod resource;
@@ -16,13 +17,14 @@ pub use counter::{
 };
 pub use encap::Family;
 pub use flow::{Flow, RuleReference, Tuple};
+pub use health::{Applies, ComponentHealth, HealthReport};
 pub use interface::{
     EndpointState, Interface, InterfaceCounters, InterfaceKind, InterfaceState,
     WorkerInterfaceCounters,
 };
 pub use policy::{
-    EndpointPolicy, Explanation, Hits, PolicyDirection, PolicyPolicy, PolicyProfile, PolicyRule,
-    PolicyTier,
+    EndpointPolicy, Explanation, Hits, PolicyDirection, PolicyHits, PolicyPolicy, PolicyProfile,
+    PolicyRule, PolicyTier,
 };
 pub use resource::{Done, KindCount, Notice, Reloaded, Removed, ResourceReport, Severity};
 pub use route::{Neighbor, NextHop, Route, RouteKind, Tunnel};

@@ -123,3 +123,26 @@ pub struct Hits {
     /// New flows.
     pub flows: u64,
 }
+
+/// What the rules of one policy, profile or end of a tier matched on this node: those of one direction
+/// and action together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyHits {
+    /// `ingress` or `egress`.
+    pub direction: String,
+    /// Kind, such as `NetworkPolicy`; `Profile`, `Tier` for the deny at a tier's end.
+    pub kind: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<String>,
+    /// `namespace/name` or `name`.
+    pub name: String,
+    /// `Allow`, `Deny`, `Log` or `Pass`.
+    pub action: String,
+    /// Evaluated and counted, but not enforced.
+    #[serde(default)]
+    pub staged: bool,
+    /// How many rules these are.
+    pub rules: u64,
+    pub hits: Hits,
+}

@@ -12,6 +12,9 @@ pub struct ResourceReport {
     pub directory: String,
     /// Whether all of it has been read once.
     pub synced: bool,
+    /// Why it cannot be read at present.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub away: Option<String>,
     /// When something last changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed: Option<Timestamp>,

@@ -31,6 +31,29 @@ fn flags_win_over_the_file() {
 }
 
 #[test]
+fn metrics_and_health() {
+    let file = "nodeName: a\nprometheusMetricsEnabled: true\nprometheusMetricsCAFile: /ca\nhealthPort: 9100\n";
+    let flags = ["--health-enabled", "--prometheus-metrics-port=9092"];
+    let settings = resolve(file, &flags).unwrap().agent.observability;
+    assert_eq!(settings.prometheus_metrics_enabled, Some(true));
+    assert_eq!(settings.prometheus_metrics_port, Some(9092));
+    assert_eq!(settings.prometheus_metrics_ca_file, Some("/ca".into()));
+    assert_eq!(settings.health_enabled, Some(true));
+    assert_eq!(settings.health_port, Some(9100));
+    for (key, value) in [
+        ("prometheusMetricsPort", "0"),
+        ("healthPort", "65536"),
+        ("prometheusMetricsClientAuth", "Sometimes"),
+    ] {
+        let error = resolve(&format!("nodeName: a\n{key}: {value}\n"), &[]).unwrap_err();
+        assert!(
+            error.to_string().starts_with(&format!("{key}: {value}: ")),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn limits_of_flows() {
     let file = "nodeName: a\nflowsPerEndpoint: 7\nnewFlowsPerSecond: 100\n";
     let settings = resolve(file, &[]).unwrap().agent;
