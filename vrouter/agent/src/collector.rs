@@ -100,7 +100,15 @@ impl Denials {
     fn keep(&self, denial: Denial) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         if recent.len() == RECENT {
-            recent.pop_front();
+            // The oldest of the most frequent reason, so that a flood leaves the rare ones.
+            let mut counts = [0; DropReason::ALL.len()];
+            recent
+                .iter()
+                .for_each(|(_, one)| counts[one.reason as usize] += 1);
+            let most = DropReason::ALL.iter().copied();
+            let most = most.max_by_key(|reason| counts[*reason as usize]);
+            let oldest = recent.iter().position(|(_, one)| Some(one.reason) == most);
+            recent.remove(oldest.unwrap_or(0));
         }
         recent.push_back((SystemTime::now(), denial));
     }
@@ -230,6 +238,16 @@ mod tests {
         assert_eq!(counts, [(23, 2), (80, 1)]);
         assert_eq!(denials.recent()[0].1.tuple.unwrap().destination_port, 23);
         (0..=u16::MAX).for_each(|port| denials.note(denial(port / 2)));
+        denials.keep(Denial {
+            reason: DropReason::NoRoute,
+            ..denial(0)
+        });
+        (0..2 * RECENT).for_each(|_| denials.keep(denial(1)));
+        let recent = denials.recent();
+        let rare = recent
+            .iter()
+            .filter(|(_, it)| it.reason == DropReason::NoRoute);
+        assert_eq!(rare.count(), 1);
         assert_eq!(denials.pairs().len(), PAIRS);
         assert_eq!(denials.recent().len(), RECENT);
     }
