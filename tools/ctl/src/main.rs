@@ -9,6 +9,7 @@
 mod args;
 mod bgp;
 mod calico;
+mod drops;
 mod explain;
 mod failure;
 mod kube;
@@ -19,6 +20,7 @@ mod page;
 mod policy;
 mod route;
 mod show;
+mod status;
 mod table;
 mod units;
 
@@ -156,6 +158,11 @@ fn run(cli: &Cli, out: &mut Output<impl Write>, format: &Format) -> Result<(), F
             let daemon = connect(cli).and_then(|mut c| Ok(c.call(&GetVersion {})?));
             show::versions(out, daemon)
         }
+        Command::Status { bird_socket } => {
+            status::run(&mut connect(cli)?, out, &cli.socket, bird_socket)
+        }
+        Command::Drops(arguments) => drops::run(&mut connect(cli)?, out, arguments),
+        Command::Diags { dir } => calico::node_diags(out, &cli.socket, dir.as_deref()),
         Command::Route { command } => route::run(&mut connect(cli)?, out, command),
         Command::Reload => {
             let reloaded = connect(cli)?.call(&Reload {})?;

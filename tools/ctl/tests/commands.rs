@@ -80,6 +80,7 @@ fn every_command_in_every_format() {
         ("resources", "show resources"),
         ("counters", "show counters"),
         ("counters-all", "show counters --all"),
+        ("status", "status --bird-socket /nonexistent"),
         (
             "explain",
             "policy explain default/pod1-1 10.65.1.2 tcp/80 --source-port 1024",
@@ -140,6 +141,44 @@ fn tables_fit_into_80_columns() {
             assert!(row.chars().count() <= 80, "{line}: {row}");
         }
     }
+}
+
+#[test]
+fn drops_are_printed_a_line_each() {
+    let daemon = Daemon::start();
+    let all = text(&daemon, "drops");
+    let lines: Vec<&str> = all.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "2026-09-30T23:59:59.999Z ip-truncated cali2b40a8b95f4 - - length 17",
+            "2026-09-30T23:59:59.999Z policy-denied cali2b40a8b95f4 tcp \
+             10.65.0.2:43210 > 10.65.1.2:23 length 60 cut: \
+             egress security/security.no-telnet[0] Deny",
+        ]
+    );
+    assert_eq!(
+        text(&daemon, "drops --reason policy-denied")
+            .lines()
+            .count(),
+        1
+    );
+    assert_eq!(text(&daemon, "drops --interface tunl0"), "");
+    let json = text(&daemon, "drops -o json");
+    let first: serde_json::Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+    assert_eq!(first["reason"], "ip-truncated");
+    let refused = run(&daemon, "drops --reason policy");
+    assert_eq!(refused.status.code(), Some(2));
+
+    let mut follow = ctl(&daemon.socket())
+        .args(["drops", "-f"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    thread::sleep(Duration::from_millis(1500));
+    follow.kill().unwrap();
+    let output = follow.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), all);
 }
 
 #[test]

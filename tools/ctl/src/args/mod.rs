@@ -2,6 +2,7 @@
 
 pub(crate) mod bgp;
 pub(crate) mod calico;
+pub(crate) mod drops;
 pub(crate) mod format;
 pub(crate) mod ipam;
 pub(crate) mod kube;
@@ -19,6 +20,7 @@ use vrouter_control::DEFAULT_SOCKET;
 
 use bgp::BgpCommand;
 use calico::Verb;
+use drops::DropsArgs;
 use kube::KubeCommand;
 use policy::PolicyCommand;
 use route::RouteCommand;
@@ -108,6 +110,20 @@ pub(crate) enum Command {
         #[arg(short, long, global = true, value_name = "SECONDS")]
         #[arg(value_parser = clap::value_parser!(u32).range(1..))]
         watch: Option<u32>,
+    },
+    /// Show the node on one screen: health, datastore, interfaces, tunnels, policies, drops
+    Status {
+        /// Where BIRD listens [default: where vrouterd's, Calico's and Debian's do]
+        #[arg(long, value_name = "PATH")]
+        bird_socket: Vec<PathBuf>,
+    },
+    /// Print dropped packets, a line each, with reason, ends and rule
+    Drops(DropsArgs),
+    /// Collect state and logs of this node into an archive, as node diags does
+    Diags {
+        /// Where to put the archive [default: the directory for temporary files]
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
     },
     /// Add and delete static routes to other nodes
     Route {

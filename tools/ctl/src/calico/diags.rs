@@ -125,7 +125,7 @@ impl Drop for Folder {
 }
 
 /// `node diags`.
-pub(super) fn node<W: Write>(
+pub(crate) fn node<W: Write>(
     out: &mut Output<W>,
     socket: &Path,
     dir: Option<&Path>,
@@ -144,6 +144,11 @@ pub(super) fn node<W: Write>(
             .arg(socket)
             .args(["-o", "json", "show", what]);
         folder.run(&format!("show-{what}"), &mut command)?;
+    }
+    for method in ["show.health", "show.hits"] {
+        let mut command = Command::new(&ourselves);
+        command.arg("--socket").arg(socket).args(["call", method]);
+        folder.run(&method.replace('.', "-"), &mut command)?;
     }
     folder.pack(out)
 }

@@ -5,6 +5,7 @@
 mod boxed;
 mod columns;
 mod diags;
+pub(crate) use diags::node as node_diags;
 mod edit;
 mod files;
 mod get;

@@ -57,7 +57,7 @@ pub(super) fn rows(table: &mut Table, flows: &[Flow]) {
 }
 
 /// Source and destination; an ICMP echo has one identifier instead of two ports.
-pub(super) fn ends(protocol: Protocol, tuple: &Tuple) -> (String, String) {
+pub(crate) fn ends(protocol: Protocol, tuple: &Tuple) -> (String, String) {
     if protocol.is_icmp() {
         let id = tuple
             .source_port

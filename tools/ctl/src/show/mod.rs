@@ -23,6 +23,7 @@ use crate::output::Output;
 use crate::page;
 use crate::table::Table;
 
+pub(crate) use flows::ends;
 pub(crate) use resources::reloaded;
 pub(crate) use version::{client_version, versions};
 
