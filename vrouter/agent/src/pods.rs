@@ -109,12 +109,9 @@ impl Pods {
     ///
     /// # Errors
     /// The namespace or the interface is gone, or the kernel refuses a step.
-    pub fn configure(&mut self, local: &Local, mtu: u16) -> Result<Mac, String> {
+    pub fn configure(&self, local: &Local, mtu: u16) -> Result<Mac, String> {
         let place = self.attached.get(&local.key);
         let place = place.ok_or_else(|| "its network namespace is gone".to_owned())?;
-        if let (Some(end), Some(veths)) = (place.end, &self.veths) {
-            veths.configure(end, mtu)?;
-        }
         pod::configure(&place.netns, &wanted(local, mtu)).map_err(text)
     }
 

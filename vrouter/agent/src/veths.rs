@@ -86,6 +86,8 @@ pub struct Veths {
     offload: Offload,
     /// The number of each workload's end, by its interface.
     ends: BTreeMap<InterfaceId, u32>,
+    /// The names of those that workloads have.
+    held: BTreeMap<u32, String>,
     /// Ends of an earlier process that nobody took over yet, with their names.
     left: BTreeMap<u32, String>,
 }
@@ -119,6 +121,7 @@ impl Veths {
             link,
             offload,
             ends: BTreeMap::new(),
+            held: BTreeMap::new(),
             left,
         };
         Ok((veths, taps))
@@ -135,6 +138,12 @@ impl Veths {
         netns: &Netns,
         pod: &Pod,
     ) -> Result<(Mac, u32), String> {
+        let name = &local.interface;
+        if self.held.values().any(|held| held == name) {
+            return Err(format!(
+                "the interface {name} is another workload's: change spec.interfaceName"
+            ));
+        }
         let end = veth::open(&self.link, &local.interface, netns, pod).map_err(text)?;
         self.left.remove(&end);
         let attached = pod::configure(netns, pod).map_err(text).and_then(|mac| {
@@ -144,6 +153,7 @@ impl Veths {
         match attached {
             Ok(mac) => {
                 self.ends.insert(id, end);
+                self.held.insert(end, name.clone());
                 Ok((mac, end))
             }
             Err(why) => {
@@ -153,16 +163,9 @@ impl Veths {
         }
     }
 
-    /// Brings a workload's end to an MTU.
-    ///
-    /// # Errors
-    /// It is gone, or the kernel refuses.
-    pub fn configure(&self, end: u32, mtu: u16) -> Result<(), String> {
-        veth::set_mtu(&self.link, end, mtu.into()).map_err(text)
-    }
-
     /// Removes a workload's veth; that its pod took it along is no fault.
     pub fn remove(&mut self, end: u32) {
+        self.held.remove(&end);
         if let Err(error) = self.link.remove_interface(end) {
             tracing::warn!(%error, "a veth stays behind");
         }

@@ -10,6 +10,9 @@ use crate::netns::Netns;
 use crate::pod::{GATEWAY_MAC, Pod};
 use crate::sysctl;
 
+/// What the host's end takes: all that a pod sends, so that the router can tell it what is too large.
+const HOST_MTU: u32 = 65_535;
+
 /// Takes over the veth between `host` and the pod's interface, or makes it; the host end's number.
 /// The pod's end is [`crate::pod::configure`]'s to set up.
 ///
@@ -25,40 +28,31 @@ pub fn open(link: &Link, host: &str, netns: &Netns, pod: &Pod) -> Result<u32> {
             if let Some(here) = here {
                 remove_left_behind(link, &here)?;
             }
-            let mac = Some(GATEWAY_MAC);
-            let (here, there) = (
-                End { name: host, mac },
-                End {
-                    name: &pod.name,
-                    mac: pod.mac,
-                },
-            );
-            link.add_veth(here, there, netns, pod.mtu)?;
+            let here = End {
+                name: host,
+                mac: Some(GATEWAY_MAC),
+                mtu: HOST_MTU,
+            };
+            let there = End {
+                name: &pod.name,
+                mac: pod.mac,
+                mtu: pod.mtu,
+            };
+            link.add_veth(here, there, netns)?;
             link.expect_interface(host)?
         }
     };
-    set_up(link, &end, pod.mtu).inspect_err(|_| {
+    set_up(link, &end).inspect_err(|_| {
         // A half-made one would be taken for whole.
         let _ = link.remove_interface(end.index);
     })?;
     Ok(end.index)
 }
 
-/// Brings a host end to an MTU.
-///
-/// # Errors
-/// It is gone, or the kernel refuses.
-pub fn set_mtu(link: &Link, index: u32, mtu: u32) -> Result<()> {
-    let end = link.interface_at(index)?.ok_or_else(|| Error::NotFound {
-        what: format!("the host's end of the veth, interface number {index},"),
-    })?;
-    set_up(link, &end, mtu)
-}
-
-fn set_up(link: &Link, end: &Interface, mtu: u32) -> Result<()> {
+fn set_up(link: &Link, end: &Interface) -> Result<()> {
     quieten(&end.name)?;
-    if end.mtu != mtu {
-        link.set_mtu(end.index, mtu)?;
+    if end.mtu != HOST_MTU {
+        link.set_mtu(end.index, HOST_MTU)?;
     }
     if !end.up {
         link.set_up(end.index)?;

@@ -35,15 +35,16 @@ fn a_veth_is_made_once_and_taken_over() {
         [2, 0, 0, 0, 0, 7]
     );
     let shown = node.exec("ip -o link show cali7");
-    for word in ["link/ether ee:ee:ee:ee:ee:ee", "mtu 1450", ",UP"] {
+    for word in ["link/ether ee:ee:ee:ee:ee:ee", "mtu 65535", ",UP"] {
         assert!(shown.contains(word), "{shown}");
     }
     assert_eq!(node.exec("ip -6 addr show dev cali7"), "");
     assert!(inside.exec("ip addr show dev eth0").contains("10.0.0.7/32"));
-    // Taken over, with another MTU.
-    let narrow = Pod { mtu: 1400, ..pod() };
-    assert_eq!(open(&narrow).unwrap(), end);
-    assert!(node.exec("ip -o link show cali7").contains("mtu 1400"));
+    assert!(inside.exec("ip -o link show eth0").contains("mtu 1450"));
+    // Taken over, as it should be.
+    node.exec("ip link set cali7 mtu 1450");
+    assert_eq!(open(&pod()).unwrap(), end);
+    assert!(node.exec("ip -o link show cali7").contains("mtu 65535"));
     // The pod lost its end, and the pair with it.
     inside.exec("ip link del eth0");
     let again = open(&pod()).unwrap();

@@ -15,6 +15,7 @@ pub struct End<'a> {
     pub name: &'a str,
     /// Ethernet address; `None`: what the kernel chooses.
     pub mac: Option<[u8; 6]>,
+    pub mtu: u32,
 }
 
 impl Link {
@@ -22,10 +23,10 @@ impl Link {
     ///
     /// # Errors
     /// A name is taken, or the kernel refuses.
-    pub fn add_veth(&self, here: End<'_>, there: End<'_>, netns: &Netns, mtu: u32) -> Result<()> {
+    pub fn add_veth(&self, here: End<'_>, there: End<'_>, netns: &Netns) -> Result<()> {
         let mut peer = LinkMessageBuilder::<LinkUnspec>::new()
             .name(there.name.to_owned())
-            .mtu(mtu);
+            .mtu(there.mtu);
         if let Some(mac) = there.mac {
             peer = peer.address(mac.to_vec());
         }
@@ -34,7 +35,7 @@ impl Link {
         peer.attributes.push(LinkAttribute::NetNsFd(file));
         let mut pair = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
             .name(here.name.to_owned())
-            .mtu(mtu)
+            .mtu(here.mtu)
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)));
         if let Some(mac) = here.mac {
             pair = pair.address(mac.to_vec());
