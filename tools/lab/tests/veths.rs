@@ -11,7 +11,8 @@ use support::{TestLab, eventually};
 use vrouter_control::model::Interface;
 use vrouter_control::params::ShowInterfaces;
 use vrouter_lab::spec::PodLink;
-use vrouter_lab::vrouter;
+use vrouter_lab::topology::Pod;
+use vrouter_lab::{resources, vrouter};
 
 const DENY: &str = "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata:\n  \
     name: deny\nspec:\n  order: 1\n  selector: all()\n  types: [Ingress]\n  ingress: [{action: Deny}]\n";
@@ -59,6 +60,29 @@ fn pods_on_veths_reach_each_other_and_obey_policy() {
     });
     lab.remove_resource("deny.yaml");
     eventually(3, "the policy is gone", || from_here() && from_there());
+    // Who names another's interface gets none, and the other keeps it.
+    let second = Pod {
+        index: 40,
+        name: "pod1-40".to_owned(),
+        ..lab.pod(1, 1).clone()
+    };
+    let text = resources::endpoint(lab.node(1), &second);
+    lab.write_resource("pod1-40.yaml", &text);
+    let is_refused = |it: &Interface| {
+        it.reason
+            .as_ref()
+            .is_some_and(|why| why.contains("interface"))
+    };
+    eventually(3, "the second is refused", || {
+        let all = vrouter::ask(lab.node(1), &ShowInterfaces::default()).unwrap();
+        all.iter().any(is_refused)
+    });
+    lab.remove_resource("pod1-40.yaml");
+    eventually(3, "the second is gone", || {
+        let all = vrouter::ask(lab.node(1), &ShowInterfaces::default()).unwrap();
+        !all.iter().any(is_refused)
+    });
+    assert!(from_here() && from_there(), "the first keeps its own");
     for node in [1, 2] {
         lab.assert_conserved(node);
     }

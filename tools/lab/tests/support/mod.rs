@@ -33,10 +33,20 @@ pub(crate) struct TestLab {
 }
 
 impl TestLab {
-    /// Builds a lab with these flags, under a name that no other has.
+    /// Builds a lab with these flags, under a name that no other has. `LAB_POD_LINK=veth` has the
+    /// pods of every test on veths.
     pub(crate) fn up(flags: &str) -> Self {
         require_root();
         let name = fresh_name();
+        let link = std::env::var("LAB_POD_LINK").unwrap_or_default();
+        let says_more = ["--backend", "--pod-link"]
+            .iter()
+            .any(|it| flags.contains(it));
+        let flags = match link.as_str() {
+            "" => flags.to_owned(),
+            _ if says_more => flags.to_owned(),
+            link => format!("{flags} --pod-link {link}"),
+        };
         let output = lab_command(&format!("up {name} {flags}"));
         assert!(output.status.success(), "up {flags}: {}", said(&output));
         Self {
