@@ -1,5 +1,5 @@
 //! Metrics and health of a running node: switched on by a resource, clean for `promtool`, the same sums
-//! as the control socket's; a datastore that is faulty, and a worker that hangs.
+//! as the control socket's; a datastore that is away, and threads that hang.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -206,11 +206,11 @@ fn metrics_by_tls_for_those_with_a_certificate() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_worker_that_hangs_is_not_live_and_a_store_that_is_away_is() {
+fn a_thread_that_hangs_is_not_live_and_a_store_that_is_away_is() {
     let lab = TestLab::up("--encap none --nodes 1 --pods 1");
     configure(
         &lab,
-        "  healthEnabled: true\n  healthTimeoutOverrides: [{name: worker-0, timeout: 1s}]\n",
+        "  healthEnabled: true\n  healthTimeoutOverrides: [{name: worker-0, timeout: 1s}]\n  dataplaneWatchdogTimeout: 2s\n",
     );
     let liveness = "http://127.0.0.1:9099/liveness";
     eventually(20, "health is served", || get(&lab, liveness).0 == "200");
@@ -228,27 +228,34 @@ fn a_worker_that_hangs_is_not_live_and_a_store_that_is_away_is() {
     );
     std::fs::rename(&elsewhere, resources).unwrap();
 
-    // The worker's thread alone is stopped, by a debugger's means.
+    // Threads are stopped one by one, by a debugger's means.
     let running = vrouter::ask(lab.node(1), &vrouter_control::params::GetVersion {}).unwrap();
     let tasks = std::fs::read_dir(format!("/proc/{}/task", running.pid)).unwrap();
     let worker = tasks
         .map(|task| task.unwrap().path())
         .find(|task| std::fs::read_to_string(task.join("comm")).unwrap() == "worker-0\n")
         .unwrap();
-    let thread: i32 = worker
+    let worker: i32 = worker
         .file_name()
         .unwrap()
         .to_str()
         .unwrap()
         .parse()
         .unwrap();
-    let thread = nix::unistd::Pid::from_raw(thread);
-    nix::sys::ptrace::seize(thread, nix::sys::ptrace::Options::empty()).unwrap();
-    nix::sys::ptrace::interrupt(thread).unwrap();
-    eventually(20, "the worker is missed", || {
-        let (status, table) = get(&lab, liveness);
-        status == "503" && table.contains("| worker-0    | 1s      | reporting non-live |")
-    });
-    nix::sys::ptrace::detach(thread, None).unwrap();
-    eventually(20, "the worker is back", || get(&lab, liveness).0 == "200");
+    // The agent's thread is the process's first.
+    for (name, thread) in [
+        ("worker-0    | 1s", worker),
+        ("agent       | 2s", running.pid as i32),
+    ] {
+        let thread = nix::unistd::Pid::from_raw(thread);
+        nix::sys::ptrace::seize(thread, nix::sys::ptrace::Options::empty()).unwrap();
+        nix::sys::ptrace::interrupt(thread).unwrap();
+        let row = format!("| {name}      | reporting non-live |");
+        eventually(20, "it is missed", || {
+            let (status, table) = get(&lab, liveness);
+            status == "503" && table.contains(&row)
+        });
+        nix::sys::ptrace::detach(thread, None).unwrap();
+        eventually(20, "it is back", || get(&lab, liveness).0 == "200");
+    }
 }
