@@ -95,16 +95,32 @@ impl FlowTable {
     /// Up to `limit` sessions from a place on: zero at first, then [`Page::next`]. What is there
     /// all the while is listed once; what comes or goes meanwhile may be missing.
     pub fn flows(&self, from: u32, limit: usize, now_ms: u64) -> Page {
+        self.page(from, self.slots.used(), limit, now_ms)
+    }
+
+    /// The sessions in the next `slots` places, few or many; a look costs as much as there are places.
+    pub fn flows_within(&self, from: u32, slots: u32, now_ms: u64) -> Page {
         let used = self.slots.used();
+        let to = from.saturating_add(slots).min(used);
+        let mut page = self.page(from, to, usize::MAX, now_ms);
+        page.next = (to < used).then_some(to);
+        page
+    }
+
+    fn page(&self, from: u32, to: u32, limit: usize, now_ms: u64) -> Page {
         let mut page = Page::default();
-        for slot in from..used {
+        for slot in from..to {
             if page.flows.len() == limit {
                 page.next = Some(slot);
                 break;
             }
+            let life = self.slots.life(slot);
+            if !life.visible() {
+                continue;
+            }
             let id = SessionId {
                 slot,
-                incarnation: self.slots.life(slot).incarnation(),
+                incarnation: life.incarnation(),
             };
             page.flows.extend(self.flow(id, now_ms));
         }
