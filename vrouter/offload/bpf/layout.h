@@ -34,7 +34,8 @@ struct flow {
 	__u32 generation;
 	__u32 ifindex;		/* where they leave */
 	__u16 mtu;		/* the largest IP packet */
-	__u8 has_peer, pad;	/* as of the interface */
+	__u8 has_peer;		/* as of the interface */
+	__u8 original;		/* the direction of the session's first packet; user space reads it */
 	__u8 from[6], to[6];	/* MACs: the sender's, and the next link's destination */
 	__u64 packets, bytes;	/* IP packets, each segment of a super-packet one */
 	__u64 last_seen;	/* CLOCK_MONOTONIC_COARSE, ns */

@@ -36,6 +36,20 @@ pub struct FlowEntry {
     pub destination: Mac,
     /// The largest IP packet.
     pub mtu: u16,
+    /// Whether this is the direction of the session's first packet.
+    pub original: bool,
+}
+
+/// A flow that an earlier process inserted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EarlierFlow {
+    pub key: FlowKey,
+    /// Of the tables by which it was decided.
+    pub generation: u32,
+    /// The workload's interface its packets leave by.
+    pub out: InterfaceId,
+    /// Whether this is the direction of the session's first packet.
+    pub original: bool,
 }
 
 /// What the kernel counted of a flow since it was inserted.
@@ -104,9 +118,16 @@ pub(crate) fn entry_bytes(entry: &FlowEntry, ifindex: u32, has_peer: bool) -> [u
     bytes[4..8].copy_from_slice(&ifindex.to_ne_bytes());
     bytes[8..10].copy_from_slice(&entry.mtu.to_ne_bytes());
     bytes[10] = has_peer.into();
+    bytes[11] = entry.original.into();
     bytes[12..18].copy_from_slice(&entry.sender);
     bytes[18..24].copy_from_slice(&entry.destination);
     bytes
+}
+
+/// Generation, index of the interface packets leave by, and whether the direction is the first packet's.
+pub(crate) fn parse_entry(bytes: &[u8; ENTRY]) -> (u32, u32, bool) {
+    let [generation, ifindex] = [0, 4].map(|at| u32::from_ne_bytes(array(bytes, at)));
+    (generation, ifindex, bytes[11] != 0)
 }
 
 /// What was counted of an entry.
@@ -144,6 +165,23 @@ mod tests {
             };
             let bytes = key_bytes(&key, 77).expect("one family");
             assert_eq!(parse_key(&bytes), (77, key));
+        }
+    }
+
+    #[test]
+    fn an_entry_is_read_back() {
+        for original in [true, false] {
+            let entry = FlowEntry {
+                generation: 5,
+                sender: [1; 6],
+                out: InterfaceId(9),
+                destination: [2; 6],
+                mtu: 1_500,
+                original,
+            };
+            let bytes = entry_bytes(&entry, 78, true);
+            assert_eq!(parse_entry(&bytes), (5, 78, original));
+            assert_eq!(parse_counted(&bytes), Counted::default());
         }
     }
 }

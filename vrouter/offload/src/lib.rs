@@ -18,7 +18,7 @@ mod links;
 mod offload;
 
 pub use error::OffloadError;
-pub use flow::{Counted, FlowEntry, FlowKey};
+pub use flow::{Counted, EarlierFlow, FlowEntry, FlowKey};
 pub use layout::Outcome;
 pub use links::Attachment;
-pub use offload::Offload;
+pub use offload::{Offload, since_boot};

@@ -2,16 +2,19 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
 use aya::programs::{ProgramError, SchedClassifier};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use nix::time::ClockId;
 use vrouter_dataplane::id::InterfaceId;
 
 use crate::error::OffloadError;
 use crate::flow::{
-    Counted, ENTRY, FlowEntry, FlowKey, KEY, entry_bytes, key_bytes, parse_counted, parse_key,
+    Counted, ENTRY, EarlierFlow, FlowEntry, FlowKey, KEY, entry_bytes, key_bytes, parse_counted,
+    parse_entry, parse_key,
 };
 use crate::layout::{Outcome, Words};
 use crate::links::{self, Attachment};
@@ -34,7 +37,8 @@ pub struct Offload {
 
 impl Offload {
     /// Loads programs and maps; maps that an earlier process pinned below `directory` are adopted
-    /// with all they hold.
+    /// with their flows. What comes from a workload waits until it is attached again: the earlier
+    /// process's numbers mean other interfaces here.
     ///
     /// # Errors
     /// The kernel does not have what this needs, or does not let us. The message says which.
@@ -67,6 +71,7 @@ impl Offload {
                 source,
             })?;
         }
+        offload.forget_numbers()?;
         offload.remove_other_layouts();
         Ok(offload)
     }
@@ -96,13 +101,15 @@ impl Offload {
         self.attach(FROM_WORKLOAD, ifindex)
     }
 
-    /// Leaves a workload's interface alone from now on.
+    /// Leaves a workload's interface alone from now on, and forgets its flows.
     ///
     /// # Errors
     /// The kernel refuses. That the interface is gone already is no error.
     pub fn detach_workload(&mut self, ifindex: u32) -> Result<(), OffloadError> {
         links::detach(&PROGRAMS, ifindex, &self.links())?;
-        self.forget(ifindex)
+        self.forget(ifindex)?;
+        // Another interface may get the index.
+        self.retain(|from, out| from != ifindex && out != ifindex)
     }
 
     /// Names the TAP by which frames reach user space and come from it.
@@ -158,36 +165,54 @@ impl Offload {
     /// # Errors
     /// The kernel refuses.
     pub fn remove(&mut self, key: &FlowKey) -> Result<Option<Counted>, OffloadError> {
+        let counted = self.counted(key)?;
+        if counted.is_some()
+            && let Ok([from, _]) = self.words(key.interface)
+            && let Some(key) = key_bytes(key, from)
+        {
+            self.flows()?.remove(&key).map_err(map("flows"))?;
+        }
+        Ok(counted)
+    }
+
+    /// What the kernel counted of a flow, if it has the flow.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn counted(&mut self, key: &FlowKey) -> Result<Option<Counted>, OffloadError> {
         let Ok([from, _]) = self.words(key.interface) else {
             return Ok(None);
         };
         let key = key_bytes(key, from).ok_or(OffloadError::TwoFamilies)?;
-        let mut flows = self.flows()?;
-        let counted = match flows.get(&key, 0) {
-            Ok(entry) => parse_counted(&entry),
-            Err(MapError::KeyNotFound) => return Ok(None),
-            Err(error) => return Err(map("flows")(error)),
-        };
-        flows.remove(&key).map_err(map("flows"))?;
-        Ok(Some(counted))
+        match self.flows()?.get(&key, 0) {
+            Ok(entry) => Ok(Some(parse_counted(&entry))),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(map("flows")(error)),
+        }
     }
 
-    /// All flows of interfaces that are attached, and what the kernel counted of them.
+    /// All flows between interfaces that are attached, an earlier process's too. Those of other
+    /// interfaces are forgotten.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn counted(&mut self) -> Result<Vec<(FlowKey, Counted)>, OffloadError> {
-        let flows: Result<Vec<_>, _> = self.flows()?.iter().collect();
+    pub fn adopt(&mut self) -> Result<Vec<EarlierFlow>, OffloadError> {
         let numbers: Result<std::collections::HashMap<_, _>, _> = self.numbers()?.iter().collect();
-        let (flows, numbers) = (
-            flows.map_err(map("flows"))?,
-            numbers.map_err(map("numbers"))?,
-        );
+        let numbers = numbers.map_err(map("numbers"))?;
+        self.retain(|from, out| numbers.contains_key(&from) && numbers.contains_key(&out))?;
+        let flows: Result<Vec<_>, _> = self.flows()?.iter().collect();
         let read = |(key, entry)| {
-            let (ifindex, key) = parse_key(&key);
-            let interface = InterfaceId(*numbers.get(&ifindex)?);
-            Some((FlowKey { interface, ..key }, parse_counted(&entry)))
+            let (from, key) = parse_key(&key);
+            let (generation, out, original) = parse_entry(&entry);
+            let interface = InterfaceId(*numbers.get(&from)?);
+            Some(EarlierFlow {
+                key: FlowKey { interface, ..key },
+                generation,
+                out: InterfaceId(*numbers.get(&out)?),
+                original,
+            })
         };
+        let flows = flows.map_err(map("flows"))?;
         Ok(flows.into_iter().filter_map(read).collect())
     }
 
@@ -264,8 +289,42 @@ impl Offload {
         Ok(())
     }
 
+    /// Forgets the flows that `keep` refuses, by the indices of the interfaces they come in and leave by.
+    fn retain(&mut self, keep: impl Fn(u32, u32) -> bool) -> Result<(), OffloadError> {
+        let mut flows = self.flows()?;
+        let refused = flows.iter().filter_map(|flow| match flow {
+            Ok((key, entry)) => {
+                let (_, out, _) = parse_entry(&entry);
+                (!keep(parse_key(&key).0, out)).then_some(Ok(key))
+            }
+            Err(error) => Some(Err(error)),
+        });
+        let refused: Result<Vec<_>, _> = refused.collect();
+        for key in refused.map_err(map("flows"))? {
+            match flows.remove(&key) {
+                Ok(()) | Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(map("flows")(error)),
+            }
+        }
+        Ok(())
+    }
+
     fn links(&self) -> PathBuf {
         self.directory.join("links")
+    }
+
+    fn forget_numbers(&mut self) -> Result<(), OffloadError> {
+        let mut numbers = self.numbers()?;
+        let known: Result<Vec<_>, _> = numbers.keys().collect();
+        for ifindex in known.map_err(map("numbers"))? {
+            numbers.remove(&ifindex).map_err(map("numbers"))?;
+        }
+        let mut interfaces = self.interfaces()?;
+        let known: Result<Vec<_>, _> = interfaces.keys().collect();
+        for number in known.map_err(map("interfaces"))? {
+            interfaces.remove(&number).map_err(map("interfaces"))?;
+        }
+        Ok(())
     }
 
     fn remove_other_layouts(&self) {
@@ -327,6 +386,14 @@ impl Offload {
         let data = data.ok_or_else(missing("numbers"))?;
         data.try_into().map_err(map("numbers"))
     }
+}
+
+/// The clock by which the kernel notes a flow's last packet.
+pub fn since_boot() -> Duration {
+    // It is there since Linux 2.6.32, so that no reading means no time.
+    ClockId::CLOCK_MONOTONIC_COARSE
+        .now()
+        .map_or(Duration::ZERO, Into::into)
 }
 
 fn map(map: &'static str) -> impl Fn(MapError) -> OffloadError {

@@ -216,6 +216,7 @@ fn carry(offload: &mut Offload, protocol: u8, ports: (u16, u16)) -> [FlowKey; 2]
             out: InterfaceId(to.into()),
             destination: [2, 0, 0, 0, 0, to],
             mtu: 1500,
+            original: from == 1,
         };
         offload.insert(&key, &entry).unwrap();
         key
@@ -236,9 +237,8 @@ fn a_flow_in_the_kernel_needs_no_user_space() {
         b.namespace.exec("iperf3 -s -1 -D");
         std::thread::sleep(Duration::from_millis(300));
         a.namespace.exec("iperf3 -c 10.0.0.2 --cport 40000 -n 50M");
-        let all = offload.counted().unwrap();
         for key in ping {
-            let (_, counted) = all.iter().find(|(known, _)| *known == key).unwrap();
+            let counted = offload.counted(&key).unwrap().unwrap();
             assert_eq!((counted.packets, counted.bytes), (100, 8_400));
             assert!(counted.last_seen.is_some());
         }
@@ -281,7 +281,10 @@ fn outlives_the_process(attachment: Attachment) {
             let output = workloads[0].namespace.try_exec(command);
             assert_eq!(output.status.success(), works, "{output:?}");
         };
-        drop(attach(node, &directory, workloads, router, attachment));
+        let mut offload = attach(node, &directory, workloads, router, attachment);
+        offload.set_generation(7).unwrap();
+        let keys = carry(&mut offload, protocol::UDP, (1_000, 2_000));
+        drop(offload);
         assert_eq!(count(), 3);
         ping(true);
         // A second process takes over, one of another layout goes.
@@ -291,12 +294,23 @@ fn outlives_the_process(attachment: Attachment) {
         assert!(!other.exists());
         assert_eq!(count(), 3);
         ping(true);
+        // With what the first one had in the kernel.
+        assert_eq!(offload.generation().unwrap(), 7);
+        let mut flows = offload.adopt().unwrap();
+        flows.sort_by_key(|flow| flow.key.interface.0);
+        for (flow, key) in flows.iter().zip(keys) {
+            assert_eq!((flow.key, flow.generation), (key, 7));
+            assert_eq!(flow.original, key.interface == InterfaceId(1));
+            assert_eq!(flow.out.0 + key.interface.0, 3);
+        }
+        assert_eq!(flows.len(), 2);
         // As a workload that went and one that has its number.
         let [a, _] = workloads;
         node.netns
             .run(|| offload.detach_workload(a.ifindex).unwrap())
             .unwrap();
         assert_eq!(count(), 2);
+        assert_eq!(offload.adopt().unwrap(), [], "flows from it and to it");
         ping(false);
         node.netns
             .run(|| offload.attach_workload(a.ifindex, a.id, true).unwrap())

@@ -171,6 +171,7 @@ impl Round {
                     out,
                     destination: mac(1, to),
                     mtu,
+                    original: direction == 0,
                 };
                 offload.insert(&session.key(direction), &entry).unwrap();
             }
@@ -292,7 +293,7 @@ impl Round {
                 assert_eq!((packets, by_kernel.bytes), by_worker);
             }
         }
-        assert_eq!(offload.counted().unwrap(), []);
+        assert_eq!(offload.adopt().unwrap(), []);
     }
 }
 
