@@ -21,6 +21,7 @@ mod mss;
 mod node;
 pub mod origin;
 pub mod packet;
+pub mod repeat;
 mod reply;
 mod session;
 pub mod tables;
