@@ -10,7 +10,7 @@ use crate::units::{bytes, span};
 
 /// The columns; `ps` has the first seven.
 pub(super) fn header(wide: bool) -> &'static [&'static str] {
-    const ALL: [&str; 16] = [
+    const ALL: [&str; 17] = [
         "PROTO",
         "SOURCE",
         "DESTINATION",
@@ -26,6 +26,7 @@ pub(super) fn header(wide: bool) -> &'static [&'static str] {
         "TO",
         "REPLY",
         "GENERATION",
+        "OFFLOAD",
         "RULES",
     ];
     if wide { &ALL } else { &ALL[..7] }
@@ -51,6 +52,7 @@ pub(super) fn rows(table: &mut Table, flows: &[Flow]) {
             optional(flow.destination_endpoint.as_ref()),
             translated(flow),
             flow.generation.to_string(),
+            optional(flow.offload.as_ref()),
             rules.join("; "),
         ]);
     }

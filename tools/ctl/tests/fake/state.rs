@@ -202,6 +202,7 @@ pub(super) fn flow(protocol: Protocol, original: Tuple, state: &str) -> Flow {
         original_traffic: traffic(10, 840),
         reply_traffic: traffic(9, 5_000_000),
         generation: 7,
+        offload: None,
         source_endpoint: Some("default/pod1-1".into()),
         destination_endpoint: None,
         rules: vec![rule("egress", None, "kns.default", 0, "Allow")],
@@ -224,11 +225,14 @@ pub(super) fn flows() -> Vec<Flow> {
             tuple("fd00:65::2", Some(5353), "fd00:65::53", Some(53)),
             "unreplied",
         ),
-        flow(
-            Protocol::ICMP,
-            tuple("10.65.0.2", Some(77), "10.65.1.2", Some(77)),
-            "established",
-        ),
+        Flow {
+            offload: Some("pod".into()),
+            ..flow(
+                Protocol::ICMP,
+                tuple("10.65.0.2", Some(77), "10.65.1.2", Some(77)),
+                "established",
+            )
+        },
         flow(
             Protocol(47),
             tuple("10.65.0.2", None, "10.65.1.2", None),
