@@ -1,15 +1,19 @@
 //! Pods on veths: connectivity and policy, a daemon that is killed and comes back, every trace
-//! removed, and a node that has not what they take.
+//! removed, a node that has not what they take; and the flows that the kernel repeats.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
 use nix::sys::signal::Signal;
+use std::thread;
+use std::time::Duration;
 use support::ping::Train;
 use support::store::{end, start_vrouterd};
 use support::{TestLab, eventually};
-use vrouter_control::model::Interface;
-use vrouter_control::params::ShowInterfaces;
+
+use support::stream::Stream;
+use vrouter_control::model::{Flow, Interface};
+use vrouter_control::params::{ShowFlows, ShowInterfaces, ShowWorkers};
 use vrouter_lab::spec::PodLink;
 use vrouter_lab::topology::Pod;
 use vrouter_lab::{resources, vrouter};
@@ -159,4 +163,111 @@ fn a_node_without_a_bpffs_stays_on_taps_and_says_why() {
         );
     }
     assert_eq!(links(&lab, "vrouter0"), [] as [String; 0]);
+}
+
+/// Node 1's flows that the kernel repeats.
+fn repeated(lab: &TestLab) -> Vec<Flow> {
+    let page = vrouter::ask(lab.node(1), &ShowFlows::default()).unwrap();
+    let all = page.items.into_iter();
+    all.filter(|flow| flow.offload.as_deref() == Some("pod"))
+        .collect()
+}
+
+fn stream(lab: &TestLab) -> Stream {
+    let address = "10.65.0.2".parse().unwrap();
+    Stream::start(lab, "pod1-1", "pod1-2", address, 7001)
+}
+
+/// Frames that node 1's user space received.
+fn received(lab: &TestLab) -> u64 {
+    let workers = vrouter::ask(lab.node(1), &ShowWorkers {}).unwrap();
+    workers.iter().map(|worker| worker.packets).sum()
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_kernel_repeats_flows_of_the_node_until_policy_cuts_them() {
+    let lab = TestLab::up("--pod-link veth --nodes 1 --pods 3 --family dual");
+    let [train, train6] = ["10.65.0.2", "fd00:65::2"].map(|to| Train::start(&lab, "pod1-1", to));
+    let bystander = Train::start(&lab, "pod1-3", "10.65.0.2");
+    let stream = stream(&lab);
+    eventually(3, "four flows are repeated", || repeated(&lab).len() == 4);
+    let before = received(&lab);
+    thread::sleep(Duration::from_secs(1));
+    let seen = received(&lab) - before;
+    assert!(seen < 100, "user space saw {seen} packets");
+    // What the kernel counted is the session's.
+    thread::sleep(Duration::from_millis(1_100));
+    let carried = stream.received();
+    let shown = |lab: &TestLab| {
+        let mut flows = repeated(lab).into_iter();
+        flows.find(|flow| flow.original.destination_port == Some(7001))
+    };
+    let flow = shown(&lab).unwrap();
+    assert!(flow.original_traffic.bytes > carried / 2, "{flow:?}");
+    assert!(flow.idle_ms < 1_500, "{flow:?}");
+    eventually(3, "as many bytes as were received", || {
+        shown(&lab).is_some_and(|flow| flow.original_traffic.bytes >= carried)
+    });
+
+    lab.write_resource("deny.yaml", &support::store::deny("pod1-2"));
+    eventually(3, "the stream is cut", || {
+        stream.is_still(Duration::from_millis(200))
+    });
+    assert!(!lab.pings("pod1-1", "10.65.0.2"));
+    eventually(3, "nothing is repeated that is denied", || {
+        repeated(&lab).is_empty()
+    });
+    lab.remove_resource("deny.yaml");
+    eventually(3, "they are repeated again", || repeated(&lab).len() >= 3);
+    assert!(!stream.is_still(Duration::from_secs(2)), "it goes on");
+    for train in [train, train6, bystander] {
+        let report = train.finish();
+        assert!(!report.lost.is_empty(), "policy cut it: {}", report.summary);
+    }
+    lab.assert_conserved(1);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn repeated_flows_go_on_without_the_daemon_and_obey_its_return() {
+    let mut lab = TestLab::up("--pod-link veth --pods 3");
+    let train = Train::start(&lab, "pod1-1", "10.65.0.2");
+    let doomed = Train::start(&lab, "pod1-1", "10.65.0.3");
+    let stream = stream(&lab);
+    eventually(3, "three flows are repeated", || repeated(&lab).len() == 3);
+    let pause = stream.longest_pause(|| {
+        end(&lab, VROUTERD, Signal::SIGKILL);
+        thread::sleep(Duration::from_secs(1));
+        // New flows wait.
+        assert!(!lab.pings("pod1-2", "10.65.0.3"));
+        lab.write_resource("deny.yaml", &support::store::deny("pod1-3"));
+        start_vrouterd(&mut lab, 1);
+        eventually(5, "new flows pass", || lab.pings("pod1-2", "10.65.0.1"));
+        eventually(3, "they are repeated again", || repeated(&lab).len() >= 2);
+        thread::sleep(Duration::from_millis(500));
+    });
+    assert!(
+        pause < Duration::from_millis(300),
+        "the stream paused for {pause:?}"
+    );
+    let report = train.finish();
+    support::store::assert_none_lost(&report, 200);
+    let ended = doomed.finish();
+    let last = ended.answers.last().copied().unwrap();
+    assert!(report.answers.last().is_some_and(|at| *at > last + 0.2));
+    lab.assert_conserved(1);
+
+    // Without the offload user space takes them back.
+    end(&lab, VROUTERD, Signal::SIGTERM);
+    let arguments = &mut lab.lab.spec.vrouterd_args;
+    arguments.push("--flow-offload=Disabled".to_owned());
+    start_vrouterd(&mut lab, 1);
+    eventually(5, "user space carries the stream", || {
+        let before = received(&lab);
+        thread::sleep(Duration::from_millis(500));
+        received(&lab) > before + 100
+    });
+    assert!(repeated(&lab).is_empty());
+    assert!(!stream.is_still(Duration::from_secs(2)));
 }

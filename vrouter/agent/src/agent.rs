@@ -18,6 +18,7 @@ use vrouter_api::{Event, FlowTimeouts, Kind, Observability};
 use vrouter_core::desired::desired;
 use vrouter_core::execute::{self, HostStack, Outcome};
 use vrouter_core::observed::Observed;
+use vrouter_core::publication::Publication;
 use vrouter_core::state::State;
 use vrouter_core::statics::Nodes;
 use vrouter_core::wanted::{ETHERNET_MTU, Options, Wanted};
@@ -33,6 +34,7 @@ use crate::bgp::{self, Bgp};
 use crate::blocks::Blocks;
 use crate::calico_files::CalicoFiles;
 use crate::collector::{Collector, DeviceFailed};
+use crate::flow_offload::FlowOffload;
 use crate::health::Vitals;
 use crate::hits::RetiredHits;
 use crate::host::Host;
@@ -42,7 +44,7 @@ use crate::node::LocalNode;
 use crate::pods::Pods;
 use crate::reporting::Reporting;
 use crate::settings::Settings;
-use crate::veths::OpenVeths;
+use crate::veths::{OpenVeths, Veths};
 use crate::workers::{Died, Shared, Workers};
 
 /// Between two looks at namespaces and the host's addresses.
@@ -152,9 +154,13 @@ impl Agent {
     ) -> Result<Self, AgentError> {
         let mut state = State::new(&settings.node).map_err(AgentError::NodeName)?;
         state.policies.set_tie_break(settings.policy_tie_break);
-        let observed = Observed::default();
+        let mut observed = Observed::default();
         let desired = desired(&state.resources, &settings.node);
         let veths = OpenVeths::open(&settings);
+        let kernel = veths.veths.as_ref().map(Veths::kernel);
+        if let Some(generation) = veths.generation {
+            observed.publication = Publication::after(generation);
+        }
         let options = Options {
             reset_cut: settings.reset_cut_connections,
             pod_link: veths.link(),
@@ -215,6 +221,8 @@ impl Agent {
             &death,
         )?;
         workers.add(InterfaceId::HOST, queues.into_iter().map(AnyDevice::Tun));
+        let flow_offload =
+            kernel.map(|kernel| FlowOffload::new(kernel, &shared, settings.flow_offload));
         let names = match &settings.names {
             Some(resolv_conf) => Some(Names::start(resolv_conf, &workers)?),
             None => None,
@@ -240,6 +248,7 @@ impl Agent {
             node: LocalNode {
                 host,
                 pods: Pods::new(veths.veths),
+                flow_offload,
                 workers,
                 shared,
                 collector,
@@ -370,7 +379,13 @@ impl Agent {
         self.calico_files.set_mtu(self.wanted.mtu);
         self.observe_with_settings();
         let began = Instant::now();
-        let outcome = execute::converge(&mut self.observed, &self.wanted, &mut self.node);
+        let mut outcome = execute::converge(&mut self.observed, &self.wanted, &mut self.node);
+        let generation = self.generation();
+        if let Some(offload) = &mut self.node.flow_offload
+            && let Err(error) = offload.take_over(generation)
+        {
+            outcome.problems.push(format!("flow offload: {error}"));
+        }
         self.vitals.applied(began.elapsed(), outcome.problems.len());
         self.retry = (!outcome.problems.is_empty()).then(|| Instant::now() + RETRY);
         self.node.pods.remove_left(&self.wanted.locals);

@@ -12,6 +12,7 @@ mod blocks;
 mod calico_files;
 pub mod collector;
 pub mod detach;
+pub mod flow_offload;
 pub mod health;
 pub mod hits;
 pub mod host;

@@ -17,6 +17,7 @@ use vrouter_dataplane::tables::Tables;
 use vrouter_io::any::AnyDevice;
 
 use crate::collector::Collector;
+use crate::flow_offload::FlowOffload;
 use crate::hits::{RetiredHits, Sources};
 use crate::host::Host;
 use crate::pods::{Pods, Queues};
@@ -29,6 +30,8 @@ pub struct LocalNode {
     pub host: Host,
     /// Workloads' interfaces.
     pub pods: Pods,
+    /// What the kernel repeats, where pods are on veths.
+    pub flow_offload: Option<FlowOffload>,
     /// The packet loops.
     pub workers: Workers,
     /// What the packet loops share.
@@ -133,8 +136,15 @@ impl Readers for LocalNode {
         sources.reserve(&tables.policy);
         hits.notice(&tables.policy, endpoints.attached(), &sources);
         self.hits = hits;
+        if let Some(offload) = &mut self.flow_offload {
+            offload.adopt()?;
+        }
+        let generation = tables.generation;
         self.workers.publish(Arc::new(tables));
-        Ok(())
+        match &self.flow_offload {
+            Some(offload) => offload.believe(generation),
+            None => Ok(()),
+        }
     }
 
     fn await_workers(&mut self, generation: u32) -> Done {

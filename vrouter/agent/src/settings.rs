@@ -33,6 +33,8 @@ pub struct Settings {
     pub pod_link: PodLink,
     /// Where programs and maps for pods on veths are pinned, on a bpffs.
     pub bpf_directory: PathBuf,
+    /// Whether the kernel repeats flows of pods on veths.
+    pub flow_offload: bool,
     /// The host's TUN.
     pub tunnel_interface: String,
     /// The file that keeps what the host's sysctls were, for the next process if this one is killed.

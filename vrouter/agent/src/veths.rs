@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vrouter_core::desired::Local;
 use vrouter_core::pod_link::PodLink;
@@ -32,6 +33,8 @@ pub struct OpenVeths {
     pub veths: Option<Veths>,
     /// Each worker's queue of `vrouter0`.
     pub router: Vec<AnyDevice>,
+    /// Of the tables by which the kernel's flows were decided, an earlier process's.
+    pub generation: Option<u32>,
     /// Why pods are on TAPs though veths were asked for.
     pub why_not: Option<String>,
 }
@@ -42,9 +45,10 @@ impl OpenVeths {
         let why_not = match settings.pod_link {
             PodLink::Tap => None,
             PodLink::Veth => match Veths::start(&settings.bpf_directory, settings.workers) {
-                Ok((veths, router)) => {
+                Ok((veths, router, generation)) => {
                     return Self {
                         veths: Some(veths),
+                        generation: Some(generation),
                         router: router
                             .into_iter()
                             .map(|tap| AnyDevice::Router(Shared(tap)))
@@ -66,6 +70,7 @@ impl OpenVeths {
         Self {
             veths: None,
             router: Vec::new(),
+            generation: None,
             why_not,
         }
     }
@@ -83,7 +88,7 @@ impl OpenVeths {
 /// The node's side of workloads on veths.
 pub struct Veths {
     link: Link,
-    offload: Offload,
+    offload: Arc<Mutex<Offload>>,
     /// The number of each workload's end, by its interface.
     ends: BTreeMap<InterfaceId, u32>,
     /// The names of those that workloads have.
@@ -94,12 +99,13 @@ pub struct Veths {
 
 impl Veths {
     /// Makes `vrouter0` with a queue for each worker, and loads the programs, whose pins are below
-    /// `directory`.
+    /// `directory`; also the generation of the flows that are there.
     ///
     /// # Errors
     /// In one line, what the kernel does not have or does not let us do.
-    pub fn start(directory: &Path, queues: usize) -> Result<(Self, Vec<Tap>), String> {
+    pub fn start(directory: &Path, queues: usize) -> Result<(Self, Vec<Tap>, u32), String> {
         let mut offload = open(directory)?;
+        let generation = offload.generation().map_err(text)?;
         let taps = tap::open_here(ROUTER, queues, ROUTER_MTU, None).map_err(text)?;
         veth::quieten(ROUTER).map_err(text)?;
         let link = Link::open().map_err(text)?;
@@ -119,12 +125,21 @@ impl Veths {
         }
         let veths = Self {
             link,
-            offload,
+            offload: Arc::new(Mutex::new(offload)),
             ends: BTreeMap::new(),
             held: BTreeMap::new(),
             left,
         };
-        Ok((veths, taps))
+        Ok((veths, taps, generation))
+    }
+
+    /// The programs and their maps.
+    pub fn kernel(&self) -> Arc<Mutex<Offload>> {
+        Arc::clone(&self.offload)
+    }
+
+    fn offload(&self) -> MutexGuard<'_, Offload> {
+        self.offload.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes or takes over a workload's veth; its MAC, and the number of its end on the node.
@@ -147,7 +162,7 @@ impl Veths {
         let end = veth::open(&self.link, &local.interface, netns, pod).map_err(text)?;
         self.left.remove(&end);
         let attached = pod::configure(netns, pod).map_err(text).and_then(|mac| {
-            let attached = self.offload.attach_workload(end, id, true);
+            let attached = self.offload().attach_workload(end, id, true);
             attached.map(|()| mac).map_err(text)
         });
         match attached {
@@ -177,7 +192,7 @@ impl Veths {
     /// The kernel refuses.
     pub fn close(&mut self, id: InterfaceId) -> Result<(), String> {
         if let Some(end) = self.ends.get(&id) {
-            self.offload.detach_workload(*end).map_err(text)?;
+            self.offload().detach_workload(*end).map_err(text)?;
             self.ends.remove(&id);
         }
         Ok(())
@@ -194,7 +209,7 @@ impl Veths {
             }
             tracing::info!(name, "removing the veth of a workload that is gone");
             self.remove(end);
-            if let Err(error) = self.offload.detach_workload(end) {
+            if let Err(error) = self.offload().detach_workload(end) {
                 tracing::warn!(%error, "a program's pin stays behind");
             }
         }

@@ -48,6 +48,14 @@ pub struct Publication {
 }
 
 impl Publication {
+    /// Nothing yet, after an earlier process's tables: its generations mean nothing here.
+    pub fn after(generation: u32) -> Self {
+        Self {
+            generation,
+            ..Self::default()
+        }
+    }
+
     /// Where prefixes lead.
     pub fn rib(&self) -> &Rib {
         &self.rib

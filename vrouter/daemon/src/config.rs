@@ -161,6 +161,10 @@ struct Values {
     /// What pods hang on: tap, read by this process alone, or veth, which outlives it [default: tap].
     #[arg(long, env = "VROUTER_POD_LINK", value_name = "LINK")]
     pod_link: Option<String>,
+    /// Whether the kernel repeats what was decided of a flow, of pods on veths: Enabled or Disabled
+    /// [default: Enabled].
+    #[arg(long, env = "VROUTER_FLOW_OFFLOAD", value_name = "WHETHER")]
+    flow_offload: Option<String>,
     /// Where programs and maps for pods on veths are pinned, on a bpffs
     /// [default: /sys/fs/bpf/vrouter].
     #[arg(long, env = "VROUTER_BPF_DIRECTORY", value_name = "DIR")]
@@ -352,6 +356,7 @@ impl Values {
             pin_workers: self.pin_workers.or(below.pin_workers),
             busy_poll_microseconds: self.busy_poll_microseconds.or(below.busy_poll_microseconds),
             pod_link: self.pod_link.or(below.pod_link),
+            flow_offload: self.flow_offload.or(below.flow_offload),
             bpf_directory: self.bpf_directory.or(below.bpf_directory),
             tunnel_interface: self.tunnel_interface.or(below.tunnel_interface),
             underlay_interface: self.underlay_interface.or(below.underlay_interface),
@@ -563,6 +568,14 @@ impl Values {
             "" => PodLink::default(),
             text => text.parse().map_err(bad("podLink", text))?,
         };
+        let flow_offload = match self.flow_offload.as_deref() {
+            None | Some("" | "Enabled") => true,
+            Some("Disabled") => false,
+            Some(other) => {
+                let reason = "must be Enabled or Disabled".to_owned();
+                return Err(bad("flowOffload", other)(reason));
+            }
+        };
         let bpf_directory = self.bpf_directory.unwrap_or_else(|| DEFAULT_BPF.into());
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let workers = self.workers.unwrap_or(cores.saturating_sub(1).max(1));
@@ -618,6 +631,7 @@ impl Values {
                 pin_workers,
                 busy_poll_us,
                 pod_link,
+                flow_offload,
                 bpf_directory,
                 tunnel_interface: tunnel,
                 sysctl_record: sysctl_record.into(),

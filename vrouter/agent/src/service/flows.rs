@@ -139,6 +139,12 @@ fn row(agent: &Agent, flow: &Flow) -> model::Flow {
         original_traffic: traffic(0),
         reply_traffic: traffic(1),
         generation: flow.generation.into(),
+        offload: agent
+            .node
+            .flow_offload
+            .as_ref()
+            .is_some_and(|offload| offload.repeats(flow))
+            .then(|| "pod".to_owned()),
         source_endpoint: source,
         destination_endpoint: destination,
         rules,

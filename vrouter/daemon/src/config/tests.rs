@@ -23,6 +23,9 @@ fn flags_win_over_the_file() {
     assert_eq!(config.agent.pod_link, PodLink::Tap);
     let veth = resolve("nodeName: a\npodLink: tap\n", &["--pod-link", "veth"]).unwrap();
     assert_eq!(veth.agent.pod_link, PodLink::Veth);
+    assert!(veth.agent.flow_offload);
+    let disabled = resolve("nodeName: a\n", &["--flow-offload", "Disabled"]).unwrap();
+    assert!(!disabled.agent.flow_offload);
     assert_eq!(config.agent.new_flows, None);
     assert!(!config.agent.reset_cut_connections);
     assert_eq!(config.agent.policy_tie_break, TieBreak::NameFirst);
@@ -117,6 +120,7 @@ fn errors_name_the_key() {
         ("newFlowsPerSecond: 5\nnewFlowsBurst: 0\n", "newFlowsBurst"),
         ("resetCutConnections: 3\n", "resetCutConnections"),
         ("podLink: macvlan\n", "podLink"),
+        ("flowOffload: sometimes\n", "flowOffload"),
         ("bird: mine\n", "bird"),
         ("bird: managed\nbirdSocket: /x.ctl\n", "birdSocket"),
         ("routerId: me\n", "routerId"),

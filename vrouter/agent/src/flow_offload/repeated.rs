@@ -1,0 +1,260 @@
+//! Which sessions the kernel repeats: begun when they are worth it, counted back into the flow table,
+//! ended with them.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use policy::flow::{Direction, Flow, FlowTable, Hit, Seen, SessionId, State, Verdict};
+use vrouter_dataplane::repeat::{self, Way};
+use vrouter_dataplane::tables::Tables;
+use vrouter_offload::{Counted, FlowEntry, FlowKey, Offload, OffloadError};
+
+/// Packets of a session after which it is worth the kernel's memory.
+const WORTH: u32 = 4;
+/// Places of the flow table looked at in one look.
+const PLACES: u32 = 2_048;
+/// Looks in which what the kernel counted of every session is merged once, and sessions merged in one.
+const LOOKS_PER_MERGE: usize = 100;
+const MERGED: usize = 200;
+
+/// The kernel's flows.
+pub trait KernelFlows {
+    /// Of the tables whose flows are believed.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    fn generation(&mut self) -> Result<u32, OffloadError>;
+    /// Has the kernel send a flow's packets on, counted from zero.
+    ///
+    /// # Errors
+    /// The flow stays in user space.
+    fn insert(&mut self, key: &FlowKey, entry: &FlowEntry) -> Result<(), OffloadError>;
+    /// What was counted of a flow, if it is there.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    fn counted(&mut self, key: &FlowKey) -> Result<Option<Counted>, OffloadError>;
+    /// Has a flow's packets go to user space; what was counted of it, if it was there.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    fn remove(&mut self, key: &FlowKey) -> Result<Option<Counted>, OffloadError>;
+}
+
+impl KernelFlows for Offload {
+    fn generation(&mut self) -> Result<u32, OffloadError> {
+        self.generation()
+    }
+
+    fn insert(&mut self, key: &FlowKey, entry: &FlowEntry) -> Result<(), OffloadError> {
+        self.insert(key, entry)
+    }
+
+    fn counted(&mut self, key: &FlowKey) -> Result<Option<Counted>, OffloadError> {
+        self.counted(key)
+    }
+
+    fn remove(&mut self, key: &FlowKey) -> Result<Option<Counted>, OffloadError> {
+        self.remove(key)
+    }
+}
+
+/// Now, by the workers' clock and by the kernel's.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    pub ms: u64,
+    pub since_boot: Duration,
+}
+
+impl Moment {
+    /// The workers' time of what the kernel saw.
+    fn ms_of(self, seen: Duration) -> u64 {
+        let ago = self.since_boot.saturating_sub(seen).as_millis() as u64;
+        self.ms.saturating_sub(ago)
+    }
+}
+
+/// A session as the kernel has it.
+#[derive(Debug)]
+struct Repeating {
+    ways: [Way; 2],
+    generation: u32,
+    /// What is merged already, by direction.
+    merged: [Counted; 2],
+}
+
+/// The sessions that the kernel repeats.
+#[derive(Debug, Default)]
+pub struct Repeated {
+    sessions: HashMap<SessionId, Repeating>,
+    /// Those to merge, the next first.
+    order: VecDeque<SessionId>,
+    /// The place of the flow table where the next look begins.
+    from: u32,
+}
+
+impl Repeated {
+    /// Whether the kernel sends a session's packets on.
+    pub fn holds(&self, flow: &Flow) -> bool {
+        let known = self.sessions.get(&flow.id);
+        known.is_some_and(|known| known.generation == flow.generation)
+    }
+
+    /// Looks at a part of the flow table for sessions to begin with, and merges a part of what the kernel
+    /// counted.
+    ///
+    /// # Errors
+    /// The kernel refuses; sessions concerned stay in user space.
+    pub fn look(
+        &mut self,
+        kernel: &mut impl KernelFlows,
+        tables: &Tables,
+        flows: &FlowTable,
+        now: Moment,
+    ) -> Result<(), OffloadError> {
+        let merges = self.order.len().div_ceil(LOOKS_PER_MERGE).min(MERGED);
+        for _ in 0..merges {
+            let Some(id) = self.order.pop_front() else {
+                break;
+            };
+            let merged = self.merge(kernel, flows, id, now);
+            if !matches!(merged, Ok(false)) {
+                self.order.push_back(id);
+            }
+            merged?;
+        }
+        // What is inserted under other tables than the kernel believes would only be in the way.
+        if kernel.generation()? != tables.generation {
+            return Ok(());
+        }
+        let page = flows.flows_within(self.from, PLACES, now.ms);
+        self.from = page.next.unwrap_or(0);
+        for flow in &page.flows {
+            let packets = flow.packets[0].saturating_add(flow.packets[1]);
+            if packets >= WORTH
+                && !self.holds(flow)
+                && let Some(ways) = repeat::ways(tables, flow)
+            {
+                self.begin(kernel, flows, flow, ways, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(
+        &mut self,
+        kernel: &mut impl KernelFlows,
+        flows: &FlowTable,
+        flow: &Flow,
+        ways: [Way; 2],
+        now: Moment,
+    ) -> Result<(), OffloadError> {
+        // An entry of other tables no longer counts.
+        let known = self.sessions.contains_key(&flow.id);
+        if known && !self.merge(kernel, flows, flow.id, now)? {
+            self.order.retain(|id| *id != flow.id);
+            return Ok(());
+        }
+        for (index, way) in ways.iter().enumerate() {
+            let inserted = kernel.insert(&key(way), &entry(way, flow.generation, index == 0));
+            if let Err(error) = inserted {
+                kernel.remove(&key(&ways[0]))?;
+                self.sessions.remove(&flow.id);
+                return match error {
+                    // Full, or a workload that just went: the session stays in user space.
+                    OffloadError::Map { .. } | OffloadError::NotAttached(_) => Ok(()),
+                    other => Err(other),
+                };
+            }
+        }
+        let repeating = Repeating {
+            ways,
+            generation: flow.generation,
+            merged: [Counted::default(); 2],
+        };
+        if self.sessions.insert(flow.id, repeating).is_none() {
+            self.order.push_back(flow.id);
+        }
+        Ok(())
+    }
+
+    /// Adds what the kernel counted of a session to the flow table; false when it has none any more.
+    fn merge(
+        &mut self,
+        kernel: &mut impl KernelFlows,
+        flows: &FlowTable,
+        id: SessionId,
+        now: Moment,
+    ) -> Result<bool, OffloadError> {
+        let Some(repeating) = self.sessions.get_mut(&id) else {
+            return Ok(false);
+        };
+        let flow = flows.flow(id, now.ms);
+        let goes_on = flow
+            .is_some_and(|flow| flow.verdict == Verdict::Allow && flow.state == State::Established);
+        for (way, direction) in repeating
+            .ways
+            .iter()
+            .zip([Direction::Original, Direction::Reply])
+        {
+            let counted = if goes_on {
+                kernel.counted(&key(way))?
+            } else {
+                kernel.remove(&key(way))?
+            };
+            let merged = &mut repeating.merged[direction.index()];
+            let Some(counted) = counted else { continue };
+            let hit = Hit {
+                session: id,
+                direction,
+            };
+            add(flows, hit, merged, &counted, now);
+            *merged = counted;
+        }
+        if !goes_on {
+            self.sessions.remove(&id);
+        }
+        Ok(goes_on)
+    }
+}
+
+/// Adds what was counted since `before` to a session.
+pub(super) fn add(flows: &FlowTable, hit: Hit, before: &Counted, counted: &Counted, now: Moment) {
+    let Some(seen) = counted.last_seen else {
+        return;
+    };
+    let mut packets = counted.packets.saturating_sub(before.packets);
+    let mut bytes = counted.bytes.saturating_sub(before.bytes);
+    while packets > 0 || bytes > 0 {
+        let part = Seen {
+            tcp_flags: counted.tcp_flags,
+            packets: u32::try_from(packets).unwrap_or(u32::MAX),
+            bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+        };
+        flows.touch(hit, now.ms_of(seen), part);
+        packets -= u64::from(part.packets);
+        bytes -= u64::from(part.bytes);
+    }
+}
+
+fn key(way: &Way) -> FlowKey {
+    FlowKey {
+        interface: way.from,
+        source: way.key.src(),
+        destination: way.key.dst(),
+        protocol: way.key.protocol(),
+        source_port: way.key.src_port(),
+        destination_port: way.key.dst_port(),
+    }
+}
+
+fn entry(way: &Way, generation: u32, original: bool) -> FlowEntry {
+    FlowEntry {
+        generation,
+        sender: way.sender,
+        out: way.out,
+        destination: way.destination,
+        mtu: way.mtu,
+        original,
+    }
+}

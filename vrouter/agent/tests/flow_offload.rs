@@ -1,0 +1,323 @@
+//! Sessions of a real worker over in-memory devices, and a kernel that is a table in memory.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../../dataplane/tests/world/mod.rs"]
+mod world;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use encap::{Family, protocol};
+use policy::flow::{self, Flow, State};
+use vrouter_agent::flow_offload::{KernelFlows, Moment, Repeated};
+use vrouter_dataplane::repeat;
+use vrouter_dataplane::tables::Tables;
+use vrouter_offload::{Counted, FlowEntry, FlowKey, OffloadError};
+use world::packets::{self, ACK, FIN, RST, SYN};
+use world::{Mode, Node, Plan, address, mac, pod};
+
+/// Flows with what was counted of each.
+#[derive(Default)]
+struct Kernel {
+    generation: u32,
+    flows: HashMap<FlowKey, (FlowEntry, Counted)>,
+    room: Option<usize>,
+}
+
+impl Kernel {
+    /// What the program does with an ordinary packet; whether it sends it on.
+    fn passes(&mut self, key: &FlowKey, bytes: u64, at: Duration) -> bool {
+        let Some((entry, counted)) = self.flows.get_mut(key) else {
+            return false;
+        };
+        if entry.generation != self.generation {
+            return false;
+        }
+        counted.packets += 1;
+        counted.bytes += bytes;
+        counted.last_seen = Some(at);
+        counted.tcp_flags |= ACK;
+        true
+    }
+}
+
+impl KernelFlows for Kernel {
+    fn generation(&mut self) -> Result<u32, OffloadError> {
+        Ok(self.generation)
+    }
+
+    fn insert(&mut self, key: &FlowKey, entry: &FlowEntry) -> Result<(), OffloadError> {
+        if self.room == Some(self.flows.len()) && !self.flows.contains_key(key) {
+            return Err(OffloadError::NotAttached(0));
+        }
+        self.flows.insert(*key, (*entry, Counted::default()));
+        Ok(())
+    }
+
+    fn counted(&mut self, key: &FlowKey) -> Result<Option<Counted>, OffloadError> {
+        Ok(self.flows.get(key).map(|(_, counted)| *counted))
+    }
+
+    fn remove(&mut self, key: &FlowKey) -> Result<Option<Counted>, OffloadError> {
+        Ok(self.flows.remove(key).map(|(_, counted)| counted))
+    }
+}
+
+/// A worker, the kernel beside it, and what is repeated.
+struct Bench {
+    node: Node,
+    kernel: Kernel,
+    repeated: Repeated,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let node = Plan::new(1, Mode::Routed).build();
+        let mut bench = Self {
+            node,
+            kernel: Kernel::default(),
+            repeated: Repeated::default(),
+        };
+        bench.believe();
+        bench
+    }
+
+    fn believe(&mut self) {
+        self.kernel.generation = self.tables().generation;
+    }
+
+    fn tables(&self) -> std::sync::Arc<Tables> {
+        self.node.shared.load_full()
+    }
+
+    fn moment(&self) -> Moment {
+        Moment {
+            ms: self.node.now,
+            since_boot: Duration::from_millis(1_000_000 + self.node.now),
+        }
+    }
+
+    fn look(&mut self) {
+        let (tables, now) = (self.tables(), self.moment());
+        let flows = &self.node.flows;
+        self.repeated
+            .look(&mut self.kernel, &tables, flows, now)
+            .unwrap();
+    }
+
+    /// Workload 1 sends to workload 2, or the other way round; whether it arrived.
+    fn tcp(&mut self, from: u8, flags: u8) -> bool {
+        let to = 3 - from;
+        let ports = if from == 1 {
+            (40_000, 80)
+        } else {
+            (80, 40_000)
+        };
+        let ends = [from, to].map(|number| address(Family::V4, 1, number));
+        let packet = packets::tcp(ends[0], ends[1], ports, 1, flags, b"data");
+        !self.node.pod_sends(from, &packet).is_empty()
+    }
+
+    /// The session is settled, and worth it.
+    fn establish(&mut self) {
+        for (from, flags) in [(1, SYN), (2, SYN | ACK), (1, ACK), (1, ACK), (2, ACK)] {
+            assert!(self.tcp(from, flags));
+        }
+    }
+
+    fn session(&self) -> Option<Flow> {
+        let key = flow::FlowKey::new(
+            address(Family::V4, 1, 1),
+            address(Family::V4, 1, 2),
+            protocol::TCP,
+            40_000,
+            80,
+        );
+        let hit = self.node.flows.lookup(&key.unwrap())?;
+        self.node.flows.flow(hit.session, self.node.now)
+    }
+
+    /// As the programs see its packets.
+    fn key(from: u8) -> FlowKey {
+        let (source_port, destination_port) = if from == 1 {
+            (40_000, 80)
+        } else {
+            (80, 40_000)
+        };
+        FlowKey {
+            interface: pod(from),
+            source: address(Family::V4, 1, from),
+            destination: address(Family::V4, 1, 3 - from),
+            protocol: protocol::TCP,
+            source_port,
+            destination_port,
+        }
+    }
+}
+
+#[test]
+fn a_session_is_repeated_once_both_sides_have_spoken_and_it_is_worth_it() {
+    let mut bench = Bench::new();
+    for (from, flags) in [(1, SYN), (2, SYN | ACK), (1, ACK)] {
+        assert!(bench.tcp(from, flags));
+        bench.look();
+        assert!(bench.kernel.flows.is_empty());
+    }
+    assert!(bench.tcp(2, ACK));
+    bench.look();
+    let mtu = Mode::Routed.mtu();
+    for from in [1, 2] {
+        let (entry, _) = bench.kernel.flows[&Bench::key(from)];
+        let expected = FlowEntry {
+            generation: bench.tables().generation,
+            sender: mac(1, from),
+            out: pod(3 - from),
+            destination: mac(1, 3 - from),
+            mtu,
+            original: from == 1,
+        };
+        assert_eq!(entry, expected);
+    }
+    assert_eq!(bench.kernel.flows.len(), 2);
+    assert!(bench.repeated.holds(&bench.session().unwrap()));
+}
+
+#[test]
+fn what_leaves_the_node_stays_in_user_space() {
+    let mut bench = Bench::new();
+    let ends = [address(Family::V4, 1, 1), address(Family::V4, 2, 1)];
+    for index in 0..8u8 {
+        let there = index % 2 == 0;
+        let (source, destination, ports) = if there {
+            (ends[0], ends[1], (5_000, 53))
+        } else {
+            (ends[1], ends[0], (53, 5_000))
+        };
+        let packet = packets::udp(source, destination, ports, b"x");
+        let out = if there {
+            bench.node.pod_sends(1, &packet)
+        } else {
+            bench.node.host_sends(&packet)
+        };
+        assert_eq!(out.len(), 1);
+        bench.look();
+    }
+    assert!(bench.kernel.flows.is_empty());
+}
+
+#[test]
+fn what_the_kernel_counts_is_the_sessions_and_keeps_it_young() {
+    let mut bench = Bench::new();
+    bench.establish();
+    bench.look();
+    let before = bench.session().unwrap();
+    bench.node.now += 10_000;
+    let at = bench.moment().since_boot;
+    for _ in 0..5 {
+        assert!(bench.kernel.passes(&Bench::key(1), 1_000, at));
+    }
+    assert!(bench.kernel.passes(&Bench::key(2), 52, at));
+    // More than one addition to the table holds.
+    let entry = bench.kernel.flows.get_mut(&Bench::key(1)).unwrap();
+    entry.1.bytes += 5 << 32;
+    bench.node.now += 2_000;
+    bench.look();
+    bench.look();
+    let after = bench.session().unwrap();
+    let [there, back] = [0, 1].map(|side| {
+        let packets = after.packets[side] - before.packets[side];
+        (packets, after.bytes[side] - before.bytes[side])
+    });
+    assert_eq!((there, back), ((5, 5_000 + (5 << 32)), (1, 52)));
+    assert!(after.idle_ms.abs_diff(2_000) <= 256, "{}", after.idle_ms);
+}
+
+#[test]
+fn other_tables_have_user_space_decide_again() {
+    let mut bench = Bench::new();
+    bench.establish();
+    bench.look();
+    let at = bench.moment().since_boot;
+    assert!(bench.kernel.passes(&Bench::key(1), 100, at));
+    let counted = bench.session().unwrap().packets[0] + 1;
+    bench.node.publish(|_| {});
+    // Workers have them before the kernel believes them.
+    bench.look();
+    bench.believe();
+    bench.look();
+    assert!(!bench.kernel.passes(&Bench::key(1), 100, at), "stale");
+    assert!(bench.tcp(1, ACK));
+    bench.look();
+    assert!(bench.kernel.passes(&Bench::key(1), 100, at), "decided");
+    bench.look();
+    // One by the worker, one by each entry of the kernel.
+    assert_eq!(bench.session().unwrap().packets[0], counted + 2);
+}
+
+#[test]
+fn a_session_that_ended_is_not_repeated() {
+    for (ends, state) in [
+        ([(1, RST | ACK)].as_slice(), State::Reset),
+        (&[(1, FIN | ACK), (2, FIN | ACK)], State::FinsSeen),
+    ] {
+        let mut bench = Bench::new();
+        bench.establish();
+        bench.look();
+        assert_eq!(bench.kernel.flows.len(), 2);
+        for (from, flags) in ends {
+            assert!(bench.tcp(*from, *flags));
+        }
+        assert_eq!(bench.session().unwrap().state, state);
+        bench.look();
+        assert!(bench.kernel.flows.is_empty(), "{state:?}");
+    }
+    // Nor one that is forgotten.
+    let mut bench = Bench::new();
+    bench.establish();
+    bench.look();
+    let id = bench.session().unwrap().id;
+    assert!(bench.node.flows.remove(id));
+    bench.look();
+    assert!(bench.kernel.flows.is_empty());
+}
+
+#[test]
+fn a_full_kernel_leaves_whole_sessions_to_user_space() {
+    for room in [0, 1] {
+        let mut bench = Bench::new();
+        bench.kernel.room = Some(room);
+        bench.establish();
+        bench.look();
+        assert!(bench.kernel.flows.is_empty());
+        assert!(!bench.repeated.holds(&bench.session().unwrap()));
+        bench.kernel.room = None;
+        bench.look();
+        assert_eq!(bench.kernel.flows.len(), 2);
+    }
+}
+
+#[test]
+fn a_session_of_an_earlier_process_goes_on_from_either_side() {
+    for from in [1, 2] {
+        let mut bench = Bench::new();
+        let key = flow::FlowKey::new(
+            address(Family::V4, 1, 1),
+            address(Family::V4, 1, 2),
+            protocol::TCP,
+            40_000,
+            80,
+        );
+        let earlier = bench.tables().generation.wrapping_sub(1);
+        let owners = [pod(1), pod(2)];
+        repeat::adopt(&bench.node.flows, key.unwrap(), owners, earlier, 0).unwrap();
+        assert_eq!(bench.session().unwrap().state, State::Established);
+        bench.look();
+        assert!(bench.kernel.flows.is_empty(), "it is not decided yet");
+        (0..4).for_each(|_| assert!(bench.tcp(from, ACK)));
+        let session = bench.session().unwrap();
+        assert_eq!(session.owners, owners.map(|id| u32::from(id.0)));
+        bench.look();
+        assert_eq!(bench.kernel.flows.len(), 2);
+    }
+}
