@@ -20,6 +20,11 @@ pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 /// The same for IPv6: the EUI-64 address of [`crate::adjacency::GATEWAY_MAC`].
 pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0xecee, 0xeeff, 0xfeee, 0xeeee);
 
+/// Whether an address is the pods' gateway.
+pub fn is_gateway(address: IpAddr) -> bool {
+    address == IpAddr::V4(GATEWAY_V4) || address == IpAddr::V6(GATEWAY_V6)
+}
+
 /// An interface of this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {

@@ -5,6 +5,7 @@
 //! Nothing here needs a running node: `vrouterctl` asks it over files.
 #![forbid(unsafe_code)]
 
+mod gateway;
 mod hosts;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use vrouter_core::desired::{Local, addresses_of, local_endpoint};
 use vrouter_core::policies::endpoint_key;
 use vrouter_core::resources::Resources;
 use vrouter_core::underlay::Underlay;
+use vrouter_dataplane::tables::is_gateway;
 
 /// The source port of a packet when nobody says: the first of those for clients (RFC 6335).
 const EPHEMERAL: u16 = 49_152;
@@ -40,6 +42,8 @@ pub struct Question<'a> {
     pub host_addresses: &'a [IpAddr],
     /// Interface to the other nodes, where that is known.
     pub underlay: Option<&'a Underlay>,
+    /// Whether that node answers containers' names, where that is known.
+    pub names: Option<bool>,
 }
 
 /// Whether a packet passes.
@@ -139,6 +143,12 @@ impl Question<'_> {
             ingress: None,
             hosts: Vec::new(),
         };
+        if let Some(from) = &from
+            && is_gateway(walk.destination.address)
+        {
+            self.gateway(from, &mut walk);
+            return walk;
+        }
         if let Some(from) = &from {
             walk.egress = self.side(from, Direction::Egress, &mut walk);
         }

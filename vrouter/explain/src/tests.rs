@@ -62,6 +62,7 @@ fn answer(node: Option<&str>, ask: &Explain) -> Result<Walk, ErrorBody> {
         node,
         host_addresses: &["192.0.2.1".parse().unwrap()],
         underlay: None,
+        names: None,
     }
     .explain(ask)
 }
@@ -137,6 +138,91 @@ fn a_node_reaches_its_workloads_but_not_they_it() {
 }
 
 #[test]
+fn the_gateway_answers_echo_and_names_alone() {
+    let question = |ask: &Explain, names: Option<bool>| {
+        let text = "
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: closed}
+spec: {selector: app == 'client', types: [Egress]}
+";
+        let text = format!("{CLUSTER}---{text}");
+        let mut resources = Resources::default();
+        for resource in vrouter_api::parse(text.as_bytes(), "t.yaml").resources {
+            resources.upsert(resource.value);
+        }
+        Question {
+            resources: &resources,
+            reference: &policies::reference(&resources),
+            node: names.and(Some(if ask.source.ends_with("web") {
+                "n1"
+            } else {
+                "n2"
+            })),
+            host_addresses: &[],
+            underlay: None,
+            names,
+        }
+        .explain(ask)
+        .unwrap()
+    };
+    for (source, protocol, port, names, verdict, because) in [
+        (
+            "web",
+            "udp",
+            Some(53),
+            Some(true),
+            Verdict::Allow,
+            "egress of default/web",
+        ),
+        (
+            "web",
+            "tcp",
+            Some(53),
+            None,
+            Verdict::Allow,
+            "egress of default/web",
+        ),
+        (
+            "web",
+            "udp",
+            Some(53),
+            Some(false),
+            Verdict::Deny,
+            "names are off in vrouterd of n1",
+        ),
+        ("web", "udp", Some(54), Some(true), Verdict::Deny, "alone"),
+        ("web", "sctp", Some(53), Some(true), Verdict::Deny, "alone"),
+        (
+            "client",
+            "udp",
+            Some(53),
+            Some(true),
+            Verdict::Deny,
+            "egress of default/client",
+        ),
+        (
+            "client",
+            "icmp",
+            None,
+            Some(false),
+            Verdict::Allow,
+            "before policy",
+        ),
+    ] {
+        let source = format!("default/{source}");
+        let walk = question(&ask(&source, "169.254.1.1", protocol, port), names);
+        assert_eq!(walk.verdict, verdict, "{walk:?}");
+        assert!(walk.because.contains(because), "{walk:?}");
+        let open = names.is_none();
+        assert_eq!(!walk.notes.is_empty(), open, "{walk:?}");
+    }
+    let gateway = "fe80::ecee:eeff:feee:eeee";
+    let walk = question(&ask("default/web", gateway, "udp", Some(53)), Some(true));
+    assert_eq!(walk.verdict, Verdict::Allow);
+}
+
+#[test]
 fn what_cannot_be_is_refused() {
     let refused = |ask: &Explain| answer(None, ask).unwrap_err().to_string();
     let unknown = ask("default/nobody", "default/web", "tcp", Some(80));
@@ -205,6 +291,7 @@ spec:
             node: None,
             host_addresses: &[],
             underlay: None,
+            names: None,
         }
         .explain(ask)
         .unwrap()

@@ -61,6 +61,7 @@ impl Offline {
             node: self.node.as_deref(),
             host_addresses: &[],
             underlay: None,
+            names: None,
         }
         .explain(packet)?;
         Explanation::new(&walk).map_err(|error| ErrorBody::internal(error.to_string()))

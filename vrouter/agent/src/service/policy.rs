@@ -194,6 +194,7 @@ pub(super) fn explain(agent: &mut Agent, params: &Explain) -> Outcome<model::Exp
         node: Some(&agent.settings.node),
         host_addresses: &host_addresses,
         underlay: underlay.as_ref(),
+        names: Some(agent.wanted.options.resolver),
     }
     .explain(params)?;
     model::Explanation::new(&walk).map_err(|error| ErrorBody::internal(error.to_string()))

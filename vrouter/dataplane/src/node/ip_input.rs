@@ -12,7 +12,7 @@ use crate::graph::node;
 use crate::id::InterfaceId;
 use crate::origin::Side;
 use crate::packet::{Headers, Transport};
-use crate::tables::{GATEWAY_V4, GATEWAY_V6, Tables, Workload};
+use crate::tables::{Tables, Workload, is_gateway};
 use crate::worker::Packet;
 use encap::protocol;
 
@@ -167,10 +167,6 @@ fn from_workload(tables: &Tables, workload: &Workload, headers: &Headers) -> Opt
         && !tables.host.workload_vxlan;
     let ipip = headers.protocol == protocol::IPIP && !tables.host.workload_ipip;
     (vxlan || ipip).then_some(Next::Drop(DropReason::TunnelFromWorkload))
-}
-
-fn is_gateway(address: IpAddr) -> bool {
-    address == IpAddr::V4(GATEWAY_V4) || address == IpAddr::V6(GATEWAY_V6)
 }
 
 /// Addresses that are never forwarded: unspecified, loopback, link-local, groups, class E.
