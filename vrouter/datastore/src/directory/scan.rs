@@ -26,8 +26,8 @@ use crate::fault::whole_file;
 const RACY: Duration = Duration::from_millis(100);
 /// A file that is gone, or that differs and whose writer is done, is believed when nothing happened
 /// to it for this long: a scan that another file caused may come between the removal of an old
-/// file and the creation of the new one. One whose writer is not known to be done, or that is
-/// empty, waits for [`PATIENCE`].
+/// file and the creation of the new one. One that was moved to its place is believed at once; one
+/// whose writer is not known to be done, or that is empty, waits for [`PATIENCE`].
 pub(crate) const REST: Duration = Duration::from_millis(20);
 /// A file that is written again and again, whole each time, is believed after this.
 const RESTLESS: Duration = Duration::from_secs(5);
@@ -265,15 +265,20 @@ impl Scanner {
             });
         let writing = writers.writing(real, now);
         let whole = !empty && !writing && (led || writers.complete(real, now));
+        let rest = if writers.moved(real, now) {
+            Duration::ZERO
+        } else {
+            REST
+        };
         let file = self.unsettled(name, Some(after), now);
         // By the monotonic clock too: a file's times may lie in the future.
         let rests = |period| now >= file.since + period || !after.changed_within(period, clock);
         // The walk's metadata is older than the bytes.
         let unchanged = after == *stamp;
         if whole {
-            let left = after.left_of(REST, clock);
-            file.again = (file.since + REST).min(now + left).max(now);
-            return unchanged && rests(REST) || now >= file.first + RESTLESS;
+            let left = after.left_of(rest, clock);
+            file.again = (file.since + rest).min(now + left).max(now);
+            return unchanged && rests(rest) || now >= file.first + RESTLESS;
         }
         if unchanged && !writing && rests(PATIENCE) {
             return true;
@@ -472,7 +477,7 @@ fn shown(path: &Path) -> String {
 mod tests {
     use super::*;
     use notify::EventKind;
-    use notify::event::{AccessKind, AccessMode};
+    use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
 
     fn names(changes: Result<Vec<(String, Change)>, RootGone>) -> Vec<String> {
         let changes = changes.unwrap_or_else(|RootGone(error)| panic!("{error}"));
@@ -511,6 +516,25 @@ mod tests {
         fs::remove_file(&file).unwrap();
         assert!(names(scanner.scan(Some(&mut writers))).is_empty());
         std::thread::sleep(2 * REST);
+        assert_eq!(names(scanner.scan(Some(&mut writers))), ["a.yaml"]);
+        assert!(scanner.next().is_none());
+    }
+
+    #[test]
+    fn what_was_moved_to_its_place_is_believed_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = fs::canonicalize(directory.path()).unwrap().join("a.yaml");
+        let mut writers = Writers::default();
+        let mut scanner = Scanner::new(directory.path().to_owned());
+        assert!(names(scanner.scan(None)).is_empty());
+        let now = Instant::now();
+        let event = |kind| notify::Event::new(kind).add_path(file.clone());
+        let moved = event(EventKind::Modify(ModifyKind::Name(RenameMode::To)));
+        let closed = event(EventKind::Access(AccessKind::Close(AccessMode::Write)));
+        fs::write(&file, "a: 1\n").unwrap();
+        writers.note(&closed, now);
+        assert!(names(scanner.scan(Some(&mut writers))).is_empty());
+        writers.note(&moved, now);
         assert_eq!(names(scanner.scan(Some(&mut writers))), ["a.yaml"]);
         assert!(scanner.next().is_none());
     }

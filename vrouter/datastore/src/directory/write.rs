@@ -179,7 +179,8 @@ impl Directory {
     fn number(&self, resource: &mut Resource) -> Result<(), StoreError> {
         let path = self.path.join(COUNTER);
         let next = self.last_number()?.saturating_add(1);
-        put(&path, &format!("{next}\n"))?;
+        // A number that a crash of the machine gives again comes with another hash.
+        replace(&path, &format!("{next}\n"), |_| Ok(()))?;
         resource.metadata_mut().resource_version = Some(next.to_string());
         Ok(())
     }
@@ -283,6 +284,14 @@ fn folder(kind: Kind) -> &'static str {
 
 /// Writes a file as a whole: whoever looks sees the old one or the new one, also after a crash.
 fn put(path: &Path, text: &str) -> Result<(), StoreError> {
+    replace(path, text, File::sync_all)
+}
+
+fn replace(
+    path: &Path,
+    text: &str,
+    keep: impl Fn(&File) -> std::io::Result<()>,
+) -> Result<(), StoreError> {
     let fault = |source| StoreError::File {
         path: path.to_owned(),
         source,
@@ -295,7 +304,7 @@ fn put(path: &Path, text: &str) -> Result<(), StoreError> {
     let written = File::create(&temporary)
         .and_then(|mut file| {
             file.write_all(text.as_bytes())?;
-            file.sync_all()
+            keep(&file)
         })
         .and_then(|()| keep_mode(path, &temporary))
         .and_then(|()| fs::rename(&temporary, path));

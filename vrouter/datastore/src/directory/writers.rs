@@ -19,8 +19,14 @@ pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
 pub(crate) struct Writers {
     /// Written and not closed, and when that is no longer believed.
     until: BTreeMap<PathBuf, Instant>,
-    /// Closed by its writer or moved to its place, with all below it, and when that is no news.
-    complete: BTreeMap<PathBuf, Instant>,
+    /// Closed by its writer or moved to its place, with all below it.
+    complete: BTreeMap<PathBuf, Complete>,
+}
+
+struct Complete {
+    /// When that is no news.
+    until: Instant,
+    moved: bool,
 }
 
 impl Writers {
@@ -39,17 +45,22 @@ impl Writers {
                 }
                 true
             }
-            EventKind::Access(AccessKind::Close(AccessMode::Write))
-            | EventKind::Modify(ModifyKind::Name(RenameMode::To)) => {
+            EventKind::Access(AccessKind::Close(AccessMode::Write)) => {
                 for path in &event.paths {
-                    self.finish(path, now);
+                    self.finish(path, now, false);
+                }
+                true
+            }
+            EventKind::Modify(ModifyKind::Name(RenameMode::To)) => {
+                for path in &event.paths {
+                    self.finish(path, now, true);
                 }
                 true
             }
             EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => {
                 if let [from, to] = &*event.paths {
                     self.forget(from);
-                    self.finish(to, now);
+                    self.finish(to, now, true);
                 }
                 true
             }
@@ -67,9 +78,11 @@ impl Writers {
         }
     }
 
-    fn finish(&mut self, path: &Path, now: Instant) {
+    fn finish(&mut self, path: &Path, now: Instant, moved: bool) {
         self.until.remove(path);
-        self.complete.insert(path.to_owned(), now + PATIENCE);
+        let until = now + PATIENCE;
+        self.complete
+            .insert(path.to_owned(), Complete { until, moved });
     }
 
     fn forget(&mut self, path: &Path) {
@@ -85,8 +98,18 @@ impl Writers {
     /// Whether the file was closed or moved to its place since its last write, itself or a
     /// directory above it.
     pub(crate) fn complete(&self, path: &Path, now: Instant) -> bool {
-        let mut above = path.ancestors().filter_map(|it| self.complete.get(it));
-        above.any(|until| *until > now)
+        self.finished(path, now).next().is_some()
+    }
+
+    /// As [`complete`](Self::complete), of a file that was moved to its place: whoever does that has
+    /// written all of it before.
+    pub(crate) fn moved(&self, path: &Path, now: Instant) -> bool {
+        self.finished(path, now).next().is_some_and(|it| it.moved)
+    }
+
+    fn finished(&self, path: &Path, now: Instant) -> impl Iterator<Item = &Complete> {
+        let above = path.ancestors().filter_map(|it| self.complete.get(it));
+        above.filter(move |it| it.until > now)
     }
 
     /// The file was read: the next one to write it is another writer.
@@ -97,7 +120,7 @@ impl Writers {
     /// Drops what is no longer believed.
     pub(crate) fn expire(&mut self, now: Instant) {
         self.until.retain(|_, until| *until > now);
-        self.complete.retain(|_, until| *until > now);
+        self.complete.retain(|_, it| it.until > now);
     }
 
     /// When the first of them is no longer left alone.
@@ -124,6 +147,7 @@ mod tests {
         assert_eq!(writers.next(), Some(now + PATIENCE));
         assert!(writers.note(&close, now));
         assert!(!writers.writing(&path, now) && writers.complete(&path, now));
+        assert!(!writers.moved(&path, now));
         assert!(writers.note(&write, now));
         assert!(!writers.complete(&path, now));
         assert!(!writers.writing(&path, now + PATIENCE));
@@ -137,8 +161,9 @@ mod tests {
         let to = EventKind::Modify(ModifyKind::Name(RenameMode::To));
         let mut writers = Writers::default();
         assert!(writers.note(&notify::Event::new(to).add_path("sub".into()), now));
-        assert!(writers.complete(Path::new("sub/a.yaml"), now));
+        let below = Path::new("sub/a.yaml");
+        assert!(writers.complete(below, now) && writers.moved(below, now));
         assert!(!writers.complete(Path::new("other/a.yaml"), now));
-        assert!(!writers.complete(Path::new("sub/a.yaml"), now + PATIENCE));
+        assert!(!writers.complete(below, now + PATIENCE));
     }
 }
