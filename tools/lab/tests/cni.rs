@@ -227,6 +227,39 @@ fn the_first_packet_is_decided_by_policy() {
     lab.assert_conserved(1);
 }
 
+/// With `VROUTER_CNI_ROUNDS=20` and release builds: the figures of docs/cni.md.
+#[test]
+#[ignore = "needs root"]
+fn an_add_is_quick_over_both_stores() {
+    for store in ["etcd", "directory"] {
+        let lab = TestLab::up(&format!("--nodes 1 --datastore {store} --pods 1"));
+        let runtime = Runtime::new(&lab, 1);
+        let mut medians: Vec<Duration> = (0..5)
+            .map(|round| {
+                let mut took: Vec<Duration> = (0..rounds(4))
+                    .map(|number| {
+                        let container = Container::new(&lab, 1, 101 + 100 * round + number);
+                        let start = Instant::now();
+                        runtime.add(&container);
+                        let took = start.elapsed();
+                        runtime.del(&container);
+                        took
+                    })
+                    .collect();
+                took.sort();
+                took[took.len() / 2]
+            })
+            .collect();
+        medians.sort();
+        let [least, .., most] = medians[..] else {
+            panic!("there are five")
+        };
+        let median = medians[2];
+        println!("{store}: ADD {median:?} ({least:?} to {most:?})");
+        assert!(median < Duration::from_millis(300), "{store}: {median:?}");
+    }
+}
+
 #[test]
 #[ignore = "needs root"]
 fn killed_at_any_moment_nothing_is_left_after_del() {

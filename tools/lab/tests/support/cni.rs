@@ -18,6 +18,7 @@ use vrouter_api::Kind;
 use vrouter_datastore::Scope;
 use vrouter_datastore::ipam::Ipam;
 use vrouter_lab::names::Netns;
+use vrouter_lab::spec::Store;
 use vrouter_lab::{etcd, netns, vrouter};
 
 use super::{TestLab, said};
@@ -26,11 +27,19 @@ use super::{TestLab, said};
 pub(crate) fn config(lab: &TestLab, node: usize, network: &str) -> Value {
     let node = lab.node(node);
     let state = lab.lab.state_directory.join(&node.name);
+    let (datastore, key, place) = match lab.lab.spec.datastore {
+        Store::Directory => {
+            let directory = lab.lab.resource_directory.display().to_string();
+            ("directory", "directory", directory)
+        }
+        Store::Etcd => ("etcdv3", "etcd_endpoints", etcd::endpoint()),
+    };
     json!({
         "cniVersion": "1.1.0",
         "name": network,
         "type": "vrouter",
-        "etcd_endpoints": etcd::endpoint(),
+        "datastore_type": datastore,
+        (key): place,
         "nodename": node.name,
         "control_socket": node.control_socket,
         "state_directory": state.join("cni"),
