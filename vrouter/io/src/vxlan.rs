@@ -80,15 +80,7 @@ pub fn segment_in_kernel(
     else {
         return Ok(());
     };
-    let ports: Arc<[u16]> = sources
-        .iter()
-        .map(|source| {
-            let name = source.local_addr()?;
-            Ok(name.as_socket().map_or(0, |name| name.port()))
-        })
-        .collect::<io::Result<Vec<_>>>()
-        .context(|| "ask for the VXLAN source ports".into())?
-        .into();
+    let ports = ports_of(&sources)?;
     let workers = sockets.len();
     let open_here = || encapsulator::open(Tunnel::Vxlan, name, underlay, workers);
     let encapsulators = match netns {
@@ -103,6 +95,20 @@ pub fn segment_in_kernel(
         });
     }
     Ok(())
+}
+
+fn ports_of(sources: &[Socket]) -> Result<Arc<[u16]>> {
+    let port = |source: &Socket| {
+        let name = source.local_addr()?;
+        Ok(name.as_socket().map_or(0, |name| name.port()))
+    };
+    let ports: io::Result<Arc<[u16]>> = sources.iter().map(port).collect();
+    ports.context(|| "ask for the VXLAN source ports".into())
+}
+
+/// The source port of a flow, among those of [`VxlanSocket::source_ports`].
+pub fn source_port(ports: &[u16], flow_hash: u32) -> u16 {
+    ports[source_of(flow_hash, ports.len())]
 }
 
 /// Opens the sockets of `workers` workers at the node's `address`, UDP `port`, in `netns` or the
@@ -209,6 +215,14 @@ impl VxlanSocket {
         self.address
     }
 
+    /// The source ports flows are spread over.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub fn source_ports(&self) -> Result<Arc<[u16]>> {
+        ports_of(&self.sources)
+    }
+
     /// Takes up to `most` messages; whether no more wait.
     fn receive_some(
         &mut self,
@@ -261,7 +275,7 @@ impl VxlanSocket {
                 remote.is_ipv4() == self.address.is_ipv4() && !packet.is_empty()
             });
             self.choice[index] = if is_sendable {
-                source_of(packet, self.sources.len()) as u8
+                source_of(packet.meta.flow_hash, self.sources.len()) as u8
             } else {
                 self.sender.settle(index, Fate::Refused);
                 SENT
@@ -327,8 +341,8 @@ impl VxlanSocket {
 }
 
 /// Which of `sources` a packet's flow uses.
-fn source_of(packet: &Buffer, sources: usize) -> usize {
-    ((u64::from(packet.meta.flow_hash) * sources as u64) >> 32) as usize
+fn source_of(flow_hash: u32, sources: usize) -> usize {
+    ((u64::from(flow_hash) * sources as u64) >> 32) as usize
 }
 
 impl Whole {
@@ -348,7 +362,7 @@ impl Whole {
         ip[12..16].copy_from_slice(&self.address.octets());
         ip[16..].copy_from_slice(&remote.octets());
         let mut udp = [0; encap::udp::HEADER_LEN];
-        let source = self.ports[source_of(packet, self.ports.len())];
+        let source = source_port(&self.ports, packet.meta.flow_hash);
         udp[..2].copy_from_slice(&source.to_be_bytes());
         udp[2..4].copy_from_slice(&port.to_be_bytes());
         udp[4..6].copy_from_slice(&length.to_be_bytes());
