@@ -18,7 +18,14 @@ fn build() -> Result<(), String> {
     let mut clang = Command::new("clang");
     clang
         .args([
-            "-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Werror",
+            "-target",
+            "bpf",
+            "-mcpu=v3",
+            "-O2",
+            "-g",
+            "-Wall",
+            "-Werror",
+            "-Wno-address-of-packed-member",
         ])
         // Where Debian has asm/types.h.
         .arg(format!("-idirafter/usr/include/{architecture}-linux-gnu"))

@@ -165,17 +165,25 @@ fn a_node_without_a_bpffs_stays_on_taps_and_says_why() {
     assert_eq!(links(&lab, "vrouter0"), [] as [String; 0]);
 }
 
-/// Node 1's flows that the kernel repeats.
-fn repeated(lab: &TestLab) -> Vec<Flow> {
-    let page = vrouter::ask(lab.node(1), &ShowFlows::default()).unwrap();
+/// A node's flows that the kernel repeats by this way.
+fn repeated_by(lab: &TestLab, node: usize, way: &str) -> Vec<Flow> {
+    let page = vrouter::ask(lab.node(node), &ShowFlows::default()).unwrap();
     let all = page.items.into_iter();
-    all.filter(|flow| flow.offload.as_deref() == Some("pod"))
+    all.filter(|flow| flow.offload.as_deref() == Some(way))
         .collect()
 }
 
+/// Node 1's flows within the node that the kernel repeats.
+fn repeated(lab: &TestLab) -> Vec<Flow> {
+    repeated_by(lab, 1, "pod")
+}
+
+fn stream_to(lab: &TestLab, to: &str, address: &str) -> Stream {
+    Stream::start(lab, "pod1-1", to, address.parse().unwrap(), 7001)
+}
+
 fn stream(lab: &TestLab) -> Stream {
-    let address = "10.65.0.2".parse().unwrap();
-    Stream::start(lab, "pod1-1", "pod1-2", address, 7001)
+    stream_to(lab, "pod1-2", "10.65.0.2")
 }
 
 /// Frames that node 1's user space received.
@@ -270,4 +278,56 @@ fn repeated_flows_go_on_without_the_daemon_and_obey_its_return() {
     });
     assert!(repeated(&lab).is_empty());
     assert!(!stream.is_still(Duration::from_secs(2)));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_kernel_repeats_flows_to_other_nodes() {
+    for encap in ["vxlan", "ipip"] {
+        let mut lab = TestLab::up(&format!("--pod-link veth --encap {encap}"));
+        let stream = stream_to(&lab, "pod2-1", "10.65.0.65");
+        let train = Train::start(&lab, "pod1-1", "10.65.0.65");
+        for node in [1, 2] {
+            eventually(3, "all are repeated", || {
+                repeated_by(&lab, node, encap).len() == 2
+            });
+        }
+        let before = received(&lab);
+        thread::sleep(Duration::from_secs(1));
+        let seen = received(&lab) - before;
+        assert!(seen < 100, "{encap}: user space saw {seen} packets");
+
+        // Without daemons they go on; both return.
+        let pause = stream.longest_pause(|| {
+            for node in [1, 2] {
+                end(&lab, &format!("vrouterd node{node}"), Signal::SIGKILL);
+            }
+            thread::sleep(Duration::from_secs(1));
+            assert!(!lab.pings("pod1-2", "10.65.0.65"), "new flows wait");
+            for node in [1, 2] {
+                start_vrouterd(&mut lab, node);
+            }
+            for node in [1, 2] {
+                eventually(5, "they are repeated again", || {
+                    repeated_by(&lab, node, encap).len() == 2
+                });
+            }
+        });
+        assert!(
+            pause < Duration::from_millis(300),
+            "{encap}: the stream paused for {pause:?}"
+        );
+        support::store::assert_none_lost(&train.finish(), 200);
+
+        // What the receiver's node decides cuts them.
+        lab.write_resource("deny.yaml", &support::store::deny("pod2-1"));
+        eventually(3, "the stream is cut", || {
+            stream.is_still(Duration::from_millis(200))
+        });
+        lab.remove_resource("deny.yaml");
+        assert!(!stream.is_still(Duration::from_secs(3)), "it goes on");
+        for node in [1, 2] {
+            lab.assert_conserved(node);
+        }
+    }
 }

@@ -380,9 +380,8 @@ impl Agent {
         self.observe_with_settings();
         let began = Instant::now();
         let mut outcome = execute::converge(&mut self.observed, &self.wanted, &mut self.node);
-        let generation = self.generation();
         if let Some(offload) = &mut self.node.flow_offload
-            && let Err(error) = offload.take_over(generation)
+            && let Err(error) = offload.take_over()
         {
             outcome.problems.push(format!("flow offload: {error}"));
         }

@@ -56,7 +56,7 @@ impl LocalNode {
 impl Devices for LocalNode {
     fn open_tunnel(&mut self, tunnel: Tunnel, socket: Socket) -> Done {
         let devices = tunnels::open(tunnel, socket, self.workers.len());
-        let devices = devices.map_err(|error| {
+        let (devices, source_ports) = devices.map_err(|error| {
             let port = tunnel.udp_port().map(|_| socket.port);
             match port.and_then(vrouter_host::port_taken) {
                 Some(holder) => format!("{error}: {holder}"),
@@ -64,12 +64,18 @@ impl Devices for LocalNode {
             }
         })?;
         self.workers.add(InterfaceId::tunnel(tunnel), devices);
+        if let Some(offload) = &self.flow_offload {
+            offload.tunnels().opened(tunnel, &socket, source_ports);
+        }
         tracing::info!(%tunnel, local = %socket.local, "open");
         Ok(())
     }
 
     fn close_tunnel(&mut self, tunnel: Tunnel) -> Done {
         self.workers.remove(InterfaceId::tunnel(tunnel));
+        if let Some(offload) = &self.flow_offload {
+            offload.tunnels().closed(tunnel);
+        }
         tracing::info!(%tunnel, "closed");
         Ok(())
     }
@@ -139,10 +145,10 @@ impl Readers for LocalNode {
         if let Some(offload) = &mut self.flow_offload {
             offload.adopt()?;
         }
-        let generation = tables.generation;
-        self.workers.publish(Arc::new(tables));
-        match &self.flow_offload {
-            Some(offload) => offload.believe(generation),
+        let tables = Arc::new(tables);
+        self.workers.publish(Arc::clone(&tables));
+        match &mut self.flow_offload {
+            Some(offload) => offload.believe(&tables),
             None => Ok(()),
         }
     }

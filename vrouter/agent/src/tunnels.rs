@@ -1,17 +1,23 @@
 //! Tunnel sockets.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use encap::Tunnel;
 use vrouter_core::observed::Socket;
 use vrouter_io::any::AnyDevice;
+use vrouter_io::vxlan::VxlanSocket;
 use vrouter_io::{ipip, vxlan};
 
-/// Opens a tunnel's sockets, one for each worker.
+/// Opens a tunnel's sockets, one for each worker; also the source ports of VXLAN.
 ///
 /// # Errors
 /// The kernel refuses a step.
-pub fn open(tunnel: Tunnel, socket: Socket, workers: usize) -> vrouter_io::Result<Vec<AnyDevice>> {
+pub fn open(
+    tunnel: Tunnel,
+    socket: Socket,
+    workers: usize,
+) -> vrouter_io::Result<(Vec<AnyDevice>, Arc<[u16]>)> {
     let segmenting = tunnel.segmenting_device();
     match (tunnel, socket.local) {
         (Tunnel::Ipip, IpAddr::V4(local)) => {
@@ -23,12 +29,11 @@ pub fn open(tunnel: Tunnel, socket: Socket, workers: usize) -> vrouter_io::Resul
             if let Some(Err(error)) = outcome {
                 tracing::info!(%error, "IPIP is segmented in user space");
             }
-            Ok(sockets
-                .into_iter()
-                .map(|socket| AnyDevice::Ipip(Box::new(socket)))
-                .collect())
+            let sockets = sockets.into_iter();
+            let devices = sockets.map(|socket| AnyDevice::Ipip(Box::new(socket)));
+            Ok((devices.collect(), Arc::default()))
         }
-        (Tunnel::Ipip, IpAddr::V6(_)) => Ok(Vec::new()),
+        (Tunnel::Ipip, IpAddr::V6(_)) => Ok((Vec::new(), Arc::default())),
         (Tunnel::Vxlan(_), local) => {
             let mut sockets = vxlan::open(None, local, socket.port, workers)?;
             if local.is_ipv4()
@@ -38,10 +43,10 @@ pub fn open(tunnel: Tunnel, socket: Socket, workers: usize) -> vrouter_io::Resul
             {
                 tracing::info!(%error, "VXLAN is segmented in user space");
             }
-            Ok(sockets
-                .into_iter()
-                .map(|socket| AnyDevice::Vxlan(Box::new(socket)))
-                .collect())
+            let ports = sockets.first().map(VxlanSocket::source_ports).transpose()?;
+            let sockets = sockets.into_iter();
+            let devices = sockets.map(|socket| AnyDevice::Vxlan(Box::new(socket)));
+            Ok((devices.collect(), ports.unwrap_or_default()))
         }
     }
 }

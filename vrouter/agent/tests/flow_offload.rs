@@ -6,14 +6,17 @@
 mod world;
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use encap::{Family, protocol};
+use encap::{Family, Tunnel, protocol};
 use policy::flow::{self, Flow, State};
-use vrouter_agent::flow_offload::{KernelFlows, Moment, Repeated};
+use vrouter_agent::flow_offload::{KernelFlows, Moment, Repeated, Tunnels};
+use vrouter_core::observed::Socket;
+use vrouter_dataplane::id::InterfaceId;
 use vrouter_dataplane::repeat;
 use vrouter_dataplane::tables::Tables;
-use vrouter_offload::{Counted, FlowEntry, FlowKey, OffloadError};
+use vrouter_offload::{Counted, FlowEntry, FlowKey, OffloadError, Sender, Target};
 use world::packets::{self, ACK, FIN, RST, SYN};
 use world::{Mode, Node, Plan, address, mac, pod};
 
@@ -69,15 +72,21 @@ struct Bench {
     node: Node,
     kernel: Kernel,
     repeated: Repeated,
+    tunnels: Tunnels,
 }
 
 impl Bench {
     fn new() -> Self {
-        let node = Plan::new(1, Mode::Routed).build();
+        Self::of(Mode::Routed)
+    }
+
+    fn of(mode: Mode) -> Self {
+        let node = Plan::new(1, mode).build();
         let mut bench = Self {
             node,
             kernel: Kernel::default(),
             repeated: Repeated::default(),
+            tunnels: Tunnels::default(),
         };
         bench.believe();
         bench
@@ -102,7 +111,7 @@ impl Bench {
         let (tables, now) = (self.tables(), self.moment());
         let flows = &self.node.flows;
         self.repeated
-            .look(&mut self.kernel, &tables, flows, now)
+            .look(&mut self.kernel, &tables, flows, &self.tunnels, now)
             .unwrap();
     }
 
@@ -171,38 +180,111 @@ fn a_session_is_repeated_once_both_sides_have_spoken_and_it_is_worth_it() {
         let (entry, _) = bench.kernel.flows[&Bench::key(from)];
         let expected = FlowEntry {
             generation: bench.tables().generation,
-            sender: mac(1, from),
-            out: pod(3 - from),
-            destination: mac(1, 3 - from),
+            sender: Sender::Workload(mac(1, from)),
+            target: Target::Workload {
+                out: pod(3 - from),
+                mac: mac(1, 3 - from),
+            },
             mtu,
             original: from == 1,
         };
         assert_eq!(entry, expected);
     }
     assert_eq!(bench.kernel.flows.len(), 2);
-    assert!(bench.repeated.holds(&bench.session().unwrap()));
+    let session = bench.session().unwrap();
+    assert_eq!(bench.repeated.repeats(&session), Some(None));
 }
 
-#[test]
-fn what_leaves_the_node_stays_in_user_space() {
-    let mut bench = Bench::new();
-    let ends = [address(Family::V4, 1, 1), address(Family::V4, 2, 1)];
-    for index in 0..8u8 {
-        let there = index % 2 == 0;
-        let (source, destination, ports) = if there {
-            (ends[0], ends[1], (5_000, 53))
-        } else {
-            (ends[1], ends[0], (53, 5_000))
-        };
-        let packet = packets::udp(source, destination, ports, b"x");
-        let out = if there {
+/// Datagrams both ways between workload 1 and node 2's.
+fn exchange(bench: &mut Bench, mode: Mode, family: Family) {
+    let ends = [address(family, 1, 1), address(family, 2, 1)];
+    for index in 0..4 {
+        let out = if index % 2 == 0 {
+            let packet = packets::udp(ends[0], ends[1], (5_000, 53), b"x");
             bench.node.pod_sends(1, &packet)
         } else {
-            bench.node.host_sends(&packet)
+            let packet = packets::udp(ends[1], ends[0], (53, 5_000), b"x");
+            let mut other = Plan::new(2, mode).build();
+            let sent = other.pod_sends(1, &packet);
+            let (by, frame) = &sent[0];
+            match mode {
+                Mode::Routed => bench.node.host_sends(&packet),
+                Mode::Vxlan4 | Mode::Vxlan6 | Mode::Ipip => {
+                    let outer = world::underlay(Family::V4, 2);
+                    bench.node.pass(*by, world::arriving(frame, outer))
+                }
+            }
         };
         assert_eq!(out.len(), 1);
         bench.look();
     }
+}
+
+#[test]
+fn a_session_with_another_node_goes_by_its_tunnel() {
+    let local = Ipv4Addr::new(192, 0, 2, 1);
+    let remote = Ipv4Addr::new(192, 0, 2, 2);
+    for (mode, tunnel, family) in [
+        (Mode::Vxlan4, Tunnel::Vxlan(Family::V4), Family::V4),
+        (Mode::Vxlan4, Tunnel::Vxlan(Family::V4), Family::V6),
+        (Mode::Ipip, Tunnel::Ipip, Family::V4),
+    ] {
+        let mut bench = Bench::of(mode);
+        exchange(&mut bench, mode, family);
+        assert!(bench.kernel.flows.is_empty(), "the tunnel is not open");
+        let socket = Socket {
+            local: local.into(),
+            port: 4789,
+            mtu: 1500,
+            underlay: Some(7),
+        };
+        let ports = [40_001, 40_002].into();
+        bench.tunnels.opened(tunnel, &socket, ports);
+        bench.look();
+        let flows = &bench.kernel.flows;
+        assert_eq!(flows.len(), 2, "{mode:?} {family:?}");
+        for (key, (entry, _)) in flows {
+            if key.interface == pod(1) {
+                assert_eq!(entry.sender, Sender::Workload(mac(1, 1)));
+                let Target::Node {
+                    underlay,
+                    local: from,
+                    remote: to,
+                    ports,
+                    ..
+                } = entry.target
+                else {
+                    panic!("{entry:?}");
+                };
+                assert_eq!((underlay, from, to), (7, local, remote));
+                match tunnel {
+                    Tunnel::Ipip => assert_eq!(ports, (0, 0)),
+                    Tunnel::Vxlan(_) => assert_eq!((ports.0 / 10, ports.1), (4_000, 4789)),
+                }
+                assert_eq!(entry.mtu, mode.mtu());
+            } else {
+                assert_eq!(key.interface, InterfaceId::tunnel(tunnel));
+                assert_eq!(entry.sender, Sender::Node(remote));
+                let (out, mac) = (pod(1), mac(1, 1));
+                assert_eq!(entry.target, Target::Workload { out, mac });
+            }
+            assert_eq!(entry.original, key.interface == pod(1));
+        }
+        bench.tunnels.closed(tunnel);
+        bench.node.publish(|_| {});
+        bench.believe();
+        exchange(&mut bench, mode, family);
+        let stale = bench.kernel.flows.values();
+        let generation = bench.tables().generation;
+        assert!(stale.into_iter().all(|(it, _)| it.generation < generation));
+    }
+}
+
+#[test]
+fn what_goes_by_the_host_stays_in_user_space() {
+    let mut bench = Bench::of(Mode::Routed);
+    exchange(&mut bench, Mode::Routed, Family::V4);
+    bench.look();
     assert!(bench.kernel.flows.is_empty());
 }
 
@@ -290,7 +372,8 @@ fn a_full_kernel_leaves_whole_sessions_to_user_space() {
         bench.establish();
         bench.look();
         assert!(bench.kernel.flows.is_empty());
-        assert!(!bench.repeated.holds(&bench.session().unwrap()));
+        let session = bench.session().unwrap();
+        assert_eq!(bench.repeated.repeats(&session), None);
         bench.kernel.room = None;
         bench.look();
         assert_eq!(bench.kernel.flows.len(), 2);
@@ -309,14 +392,15 @@ fn a_session_of_an_earlier_process_goes_on_from_either_side() {
             80,
         );
         let earlier = bench.tables().generation.wrapping_sub(1);
-        let owners = [pod(1), pod(2)];
-        repeat::adopt(&bench.node.flows, key.unwrap(), owners, earlier, 0).unwrap();
+        let flows = &bench.node.flows;
+        repeat::adopt(flows, key.unwrap(), pod(1), Some(pod(2)), earlier, 0).unwrap();
         assert_eq!(bench.session().unwrap().state, State::Established);
         bench.look();
         assert!(bench.kernel.flows.is_empty(), "it is not decided yet");
         (0..4).for_each(|_| assert!(bench.tcp(from, ACK)));
         let session = bench.session().unwrap();
-        assert_eq!(session.owners, owners.map(|id| u32::from(id.0)));
+        let owners = [pod(1), pod(2)].map(|id| u32::from(id.0));
+        assert_eq!(session.owners, owners);
         bench.look();
         assert_eq!(bench.kernel.flows.len(), 2);
     }

@@ -14,11 +14,24 @@ struct settings {
 	__u32 router;		/* index of vrouter0 */
 };
 
+/* What is ours on the underlay; an address of zero is none. IPv4 alone. */
+struct underlay {
+	__u32 vxlan, ipip;	/* our addresses as tunnels' end */
+	__u32 vni;		/* as the header has it: shifted by 8 */
+	__u16 port;		/* UDP */
+	__u8 vtep[6];		/* our MAC inside VXLAN */
+};
+
 /* An interface of the router, by its number. */
 struct interface {
 	__u32 ifindex;
 	__u32 has_peer;		/* a veth, whose other end is the workload's */
 };
+
+/* Arrival by a tunnel has no index of its own: here is FIXED_INTERFACE plus the router's number. */
+#define FIXED_INTERFACE 0xffff0000
+#define BY_VXLAN_V4 (FIXED_INTERFACE + 1)
+#define BY_IPIP (FIXED_INTERFACE + 3)
 
 /* One direction of a session, as its packets come in. IPv4 addresses are the first word, the others zero. */
 struct flow_key {
@@ -29,34 +42,49 @@ struct flow_key {
 	__u8 pad[2];
 };
 
+/* How packets leave. */
+enum way {
+	TO_DEVICE,		/* a workload behind a device */
+	TO_PEER,		/* a workload behind a veth's other end */
+	VXLAN,			/* another node */
+	IPIP,
+};
+
 /* How its packets are sent on, and what they added up to. */
 struct flow {
 	__u32 generation;
-	__u32 ifindex;		/* where they leave */
+	__u32 ifindex;		/* where they leave: a workload's end, or the underlay's interface */
 	__u16 mtu;		/* the largest IP packet */
-	__u8 has_peer;		/* as of the interface */
+	__u8 way;
 	__u8 original;		/* the direction of the session's first packet; user space reads it */
 	__u8 from[6], to[6];	/* MACs: the sender's, and the next link's destination */
 	__u64 packets, bytes;	/* IP packets, each segment of a super-packet one */
 	__u64 last_seen;	/* CLOCK_MONOTONIC_COARSE, ns */
-	__u32 tcp_flags, pad2;	/* seen */
+	__u32 tcp_flags;	/* seen */
+	__u32 sender;		/* by a tunnel: the node they must come from */
+	__u32 local, remote;	/* outer addresses */
+	__u32 vni;		/* as the header has it */
+	__u16 source_port, port;/* outer UDP */
+	__u8 vtep[6], pad[2];	/* our MAC inside VXLAN */
 };
 
 /* What the programs did with packets. */
 enum outcome {
 	FROM_WORKLOAD,		/* received from workloads */
 	FROM_ROUTER,		/* received from user space */
+	FROM_TUNNEL,		/* received by a tunnel that is ours */
 	REPEATED,		/* sent on as their flow says */
 	TO_WORKLOAD,		/* handed to a workload as user space said */
 	ROUTER_UNUSUAL,		/* to user space: anything but an ordinary packet of a flow */
 	ROUTER_UNKNOWN,		/* to user space: no flow is known */
 	ROUTER_STALE,		/* to user space: the flow was decided under other tables */
-	ROUTER_OTHER_MAC,	/* to user space: not from the flow's sender */
+	ROUTER_OTHER_SENDER,	/* to user space: not from the flow's sender */
 	ROUTER_TOO_BIG,		/* to user space: larger than the flow's way carries */
 	ROUTER_TTL,		/* to user space: no hop is left */
 	DROP_UNKNOWN_SOURCE,	/* came in by an interface that has no number */
 	DROP_UNKNOWN_TARGET,	/* user space named an interface that is not there */
 	DROP_NOT_OURS,		/* unicast to another than the gateway */
 	DROP_TRUNCATED,		/* no whole Ethernet header */
+	DROP_NO_ROOM,		/* an outer header can be neither added nor taken off */
 	OUTCOMES,
 };

@@ -13,6 +13,14 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } settings SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct underlay);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} underlay SEC(".maps");
+
 /* Number to interface. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -22,8 +22,9 @@ struct echo {
 
 struct packet {
 	struct flow_key key;
+	__u32 len;		/* bytes from the IP header on */
 	__u32 header_len;	/* bytes of IP and transport headers */
-	__u8 hops, tcp_flags;
+	__u8 hops, tcp_flags, tos;
 };
 
 static __always_inline __u16 fold(__u32 sum)
@@ -94,6 +95,7 @@ static __always_inline int parse_v4(struct iphdr *ip, void *end, __u32 len, stru
 	packet->key.protocol = ip->protocol;
 	packet->key.family = 4;
 	packet->hops = ip->ttl;
+	packet->tos = ip->tos;
 	packet->header_len = sizeof(*ip);
 	return parse_transport(ip + 1, end, len - sizeof(*ip), packet);
 }
@@ -107,22 +109,20 @@ static __always_inline int parse_v6(struct ipv6hdr *ip, void *end, __u32 len, st
 	packet->key.protocol = ip->nexthdr;
 	packet->key.family = 6;
 	packet->hops = ip->hop_limit;
+	packet->tos = ip->priority << 4 | ip->flow_lbl[0] >> 4;
 	packet->header_len = sizeof(*ip);
 	return parse_transport(ip + 1, end, len - sizeof(*ip), packet);
 }
 
-/* The packet of a frame to the gateway; -1 if it is not ordinary. */
-static __always_inline int parse(struct __sk_buff *skb, struct packet *packet)
+/* The packet at `at`, where a header of this EtherType is said to be; -1 if it is not ordinary. */
+static __always_inline int parse(struct __sk_buff *skb, __u32 at, __be16 type, struct packet *packet)
 {
-	void *end = (void *)(long)skb->data_end;
-	struct ethhdr *frame = (void *)(long)skb->data;
+	void *ip = (void *)(long)skb->data + at, *end = (void *)(long)skb->data_end;
 
-	if ((void *)(frame + 1) > end || frame->h_dest[0] & 1 || skb->vlan_present)
-		return -1;
-	packet->key.ifindex = skb->ifindex;
-	if (frame->h_proto == bpf_htons(ETH_P_IP))
-		return parse_v4((void *)(frame + 1), end, skb->len - ETH_HLEN, packet);
-	if (frame->h_proto == bpf_htons(ETH_P_IPV6))
-		return parse_v6((void *)(frame + 1), end, skb->len - ETH_HLEN, packet);
+	packet->len = skb->len - at;
+	if (type == bpf_htons(ETH_P_IP))
+		return parse_v4(ip, end, packet->len, packet);
+	if (type == bpf_htons(ETH_P_IPV6))
+		return parse_v6(ip, end, packet->len, packet);
 	return -1;
 }

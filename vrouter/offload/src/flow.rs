@@ -1,15 +1,16 @@
 //! One direction of a session as the kernel repeats it (`struct flow_key`, `struct flow`).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use vrouter_dataplane::adjacency::Mac;
+use encap::vxlan::Vni;
+use vrouter_dataplane::adjacency::{Encap, Mac};
 use vrouter_dataplane::id::InterfaceId;
 
 /// One direction of a session, as its packets come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FlowKey {
-    /// The workload's interface they come in by.
+    /// The workload's interface or the tunnel they come in by.
     pub interface: InterfaceId,
     /// Their source.
     pub source: IpAddr,
@@ -23,21 +24,51 @@ pub struct FlowKey {
     pub destination_port: u16,
 }
 
-/// How its packets are sent on: to a workload of this node.
+/// How its packets are sent on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FlowEntry {
     /// Of the tables by which it was decided.
     pub generation: u32,
-    /// The MAC its packets must come from.
-    pub sender: Mac,
-    /// The workload's interface they leave by.
-    pub out: InterfaceId,
-    /// The workload's MAC.
-    pub destination: Mac,
+    /// From whom they must come.
+    pub sender: Sender,
+    pub target: Target,
     /// The largest IP packet.
     pub mtu: u16,
     /// Whether this is the direction of the session's first packet.
     pub original: bool,
+}
+
+/// From whom packets must come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sender {
+    /// A workload's MAC.
+    Workload(Mac),
+    /// Another node, by its underlay address.
+    Node(Ipv4Addr),
+}
+
+/// Where packets go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// A workload of this node.
+    Workload {
+        /// Its interface.
+        out: InterfaceId,
+        /// Its MAC.
+        mac: Mac,
+    },
+    /// Another node, by a tunnel.
+    Node {
+        /// The number of the underlay's interface.
+        underlay: u32,
+        encap: Encap,
+        /// Outer source.
+        local: Ipv4Addr,
+        /// Outer destination.
+        remote: Ipv4Addr,
+        /// Outer source and destination port, of VXLAN.
+        ports: (u16, u16),
+    },
 }
 
 /// A flow that an earlier process inserted.
@@ -46,8 +77,8 @@ pub struct EarlierFlow {
     pub key: FlowKey,
     /// Of the tables by which it was decided.
     pub generation: u32,
-    /// The workload's interface its packets leave by.
-    pub out: InterfaceId,
+    /// The workload's interface its packets leave by; `None` for those that go to another node.
+    pub to: Option<InterfaceId>,
     /// Whether this is the direction of the session's first packet.
     pub original: bool,
 }
@@ -66,7 +97,19 @@ pub struct Counted {
 }
 
 pub(crate) const KEY: usize = 44;
-pub(crate) const ENTRY: usize = 56;
+pub(crate) const ENTRY: usize = 80;
+
+/// `enum way`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    Device,
+    Peer,
+    Vxlan,
+    Ipip,
+}
+
+/// What stands for an index where packets come in by a tunnel (`FIXED_INTERFACE`).
+pub(crate) const FIXED_INTERFACE: u32 = 0xffff_0000;
 
 /// A key with the interface's index in place of its number.
 pub(crate) fn key_bytes(key: &FlowKey, ifindex: u32) -> Option<[u8; KEY]> {
@@ -111,23 +154,66 @@ pub(crate) fn parse_key(bytes: &[u8; KEY]) -> (u32, FlowKey) {
     (u32::from_ne_bytes(array(bytes, 32)), key)
 }
 
-/// An entry that nothing was counted of.
-pub(crate) fn entry_bytes(entry: &FlowEntry, ifindex: u32, has_peer: bool) -> [u8; ENTRY] {
+/// An entry that nothing was counted of; `workload` is the index of the workload's interface it goes
+/// to, and whether that has a peer.
+pub(crate) fn entry_bytes(entry: &FlowEntry, workload: (u32, bool)) -> [u8; ENTRY] {
     let mut bytes = [0; ENTRY];
     bytes[..4].copy_from_slice(&entry.generation.to_ne_bytes());
-    bytes[4..8].copy_from_slice(&ifindex.to_ne_bytes());
     bytes[8..10].copy_from_slice(&entry.mtu.to_ne_bytes());
-    bytes[10] = has_peer.into();
     bytes[11] = entry.original.into();
-    bytes[12..18].copy_from_slice(&entry.sender);
-    bytes[18..24].copy_from_slice(&entry.destination);
+    match entry.sender {
+        Sender::Workload(mac) => bytes[12..18].copy_from_slice(&mac),
+        Sender::Node(address) => bytes[52..56].copy_from_slice(&address.octets()),
+    }
+    let (ifindex, way) = match entry.target {
+        Target::Workload { mac, .. } => {
+            bytes[18..24].copy_from_slice(&mac);
+            let (ifindex, has_peer) = workload;
+            (ifindex, if has_peer { Way::Peer } else { Way::Device })
+        }
+        Target::Node {
+            underlay,
+            encap,
+            local,
+            remote,
+            ports,
+        } => {
+            bytes[56..60].copy_from_slice(&local.octets());
+            bytes[60..64].copy_from_slice(&remote.octets());
+            let way = match encap {
+                Encap::Ipip => Way::Ipip,
+                Encap::Vxlan {
+                    vni,
+                    source,
+                    destination,
+                } => {
+                    bytes[18..24].copy_from_slice(&destination);
+                    bytes[64..68].copy_from_slice(&vni_word(vni));
+                    bytes[68..70].copy_from_slice(&ports.0.to_be_bytes());
+                    bytes[70..72].copy_from_slice(&ports.1.to_be_bytes());
+                    bytes[72..78].copy_from_slice(&source);
+                    Way::Vxlan
+                }
+            };
+            (underlay, way)
+        }
+    };
+    bytes[4..8].copy_from_slice(&ifindex.to_ne_bytes());
+    bytes[10] = way as u8;
     bytes
 }
 
-/// Generation, index of the interface packets leave by, and whether the direction is the first packet's.
-pub(crate) fn parse_entry(bytes: &[u8; ENTRY]) -> (u32, u32, bool) {
+/// A network as VXLAN's header has it (RFC 7348 section 5).
+pub(crate) fn vni_word(vni: Vni) -> [u8; 4] {
+    (vni.number() << 8).to_be_bytes()
+}
+
+/// Generation, the index of the workload's interface packets go to, if they go to one, and whether the
+/// direction is the first packet's.
+pub(crate) fn parse_entry(bytes: &[u8; ENTRY]) -> (u32, Option<u32>, bool) {
     let [generation, ifindex] = [0, 4].map(|at| u32::from_ne_bytes(array(bytes, at)));
-    (generation, ifindex, bytes[11] != 0)
+    let to_workload = bytes[10] == Way::Device as u8 || bytes[10] == Way::Peer as u8;
+    (generation, to_workload.then_some(ifindex), bytes[11] != 0)
 }
 
 /// What was counted of an entry.
@@ -171,17 +257,36 @@ mod tests {
     #[test]
     fn an_entry_is_read_back() {
         for original in [true, false] {
-            let entry = FlowEntry {
+            let mut entry = FlowEntry {
                 generation: 5,
-                sender: [1; 6],
-                out: InterfaceId(9),
-                destination: [2; 6],
+                sender: Sender::Workload([1; 6]),
+                target: Target::Workload {
+                    out: InterfaceId(9),
+                    mac: [2; 6],
+                },
                 mtu: 1_500,
                 original,
             };
-            let bytes = entry_bytes(&entry, 78, true);
-            assert_eq!(parse_entry(&bytes), (5, 78, original));
+            let bytes = entry_bytes(&entry, (78, true));
+            assert_eq!(parse_entry(&bytes), (5, Some(78), original));
             assert_eq!(parse_counted(&bytes), Counted::default());
+            entry.target = Target::Node {
+                underlay: 3,
+                encap: Encap::Ipip,
+                local: [192, 0, 2, 1].into(),
+                remote: [192, 0, 2, 2].into(),
+                ports: (0, 0),
+            };
+            let bytes = entry_bytes(&entry, (0, false));
+            assert_eq!(parse_entry(&bytes), (5, None, original));
         }
+    }
+
+    #[test]
+    fn tunnels_have_the_numbers_that_programs_know() {
+        use encap::{Family, Tunnel};
+        let number = |tunnel| InterfaceId::tunnel(tunnel).0;
+        assert_eq!(number(Tunnel::Vxlan(Family::V4)), 1);
+        assert_eq!(number(Tunnel::Ipip), 3);
     }
 }

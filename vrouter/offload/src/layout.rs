@@ -1,7 +1,52 @@
 //! What the maps hold, as `bpf/layout.h` has it.
 
+use std::net::Ipv4Addr;
+
+use encap::vxlan::Vni;
+use vrouter_dataplane::adjacency::Mac;
+
+use crate::flow::vni_word;
+
 /// Two words, as `struct settings` and `struct interface` are.
 pub(crate) type Words = [u32; 2];
+
+/// What of the underlay is ours, of IPv4.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Underlay {
+    pub vxlan: Option<VxlanEnd>,
+    /// Our address as IPIP's end.
+    pub ipip: Option<Ipv4Addr>,
+}
+
+/// Our end of VXLAN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VxlanEnd {
+    pub local: Ipv4Addr,
+    pub vni: Vni,
+    /// UDP.
+    pub port: u16,
+    /// Our MAC inside VXLAN.
+    pub vtep: Mac,
+}
+
+/// `struct underlay`.
+pub(crate) const UNDERLAY: usize = 20;
+
+impl Underlay {
+    pub(crate) fn bytes(&self) -> [u8; UNDERLAY] {
+        let mut bytes = [0; UNDERLAY];
+        if let Some(vxlan) = &self.vxlan {
+            bytes[..4].copy_from_slice(&vxlan.local.octets());
+            bytes[8..12].copy_from_slice(&vni_word(vxlan.vni));
+            bytes[12..14].copy_from_slice(&vxlan.port.to_be_bytes());
+            bytes[14..20].copy_from_slice(&vxlan.vtep);
+        }
+        if let Some(ipip) = &self.ipip {
+            bytes[4..8].copy_from_slice(&ipip.octets());
+        }
+        bytes
+    }
+}
 
 /// What the programs did with packets (`enum outcome`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,6 +55,8 @@ pub enum Outcome {
     FromWorkload,
     /// Received from user space.
     FromRouter,
+    /// Received by a tunnel of ours.
+    FromTunnel,
     /// Sent on as their flow says.
     Repeated,
     /// Handed to a workload as user space said.
@@ -21,7 +68,7 @@ pub enum Outcome {
     /// To user space: the flow was decided under other tables.
     RouterStale,
     /// To user space: not from the flow's sender.
-    RouterOtherMac,
+    RouterOtherSender,
     /// To user space: larger than the flow's way carries.
     RouterTooBig,
     /// To user space: no hop is left.
@@ -34,43 +81,48 @@ pub enum Outcome {
     DropNotOurs,
     /// Dropped: no whole Ethernet header.
     DropTruncated,
+    /// Dropped: an outer header can be neither added nor taken off.
+    DropNoRoom,
 }
 
 impl Outcome {
     /// All, in the map's order.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::FromWorkload,
         Self::FromRouter,
+        Self::FromTunnel,
         Self::Repeated,
         Self::ToWorkload,
         Self::RouterUnusual,
         Self::RouterUnknown,
         Self::RouterStale,
-        Self::RouterOtherMac,
+        Self::RouterOtherSender,
         Self::RouterTooBig,
         Self::RouterTtl,
         Self::DropUnknownSource,
         Self::DropUnknownTarget,
         Self::DropNotOurs,
         Self::DropTruncated,
+        Self::DropNoRoom,
     ];
 
     /// Whether it says where a packet came from, and not what became of it.
     pub fn is_arrival(self) -> bool {
         match self {
-            Self::FromWorkload | Self::FromRouter => true,
+            Self::FromWorkload | Self::FromRouter | Self::FromTunnel => true,
             Self::Repeated
             | Self::ToWorkload
             | Self::RouterUnusual
             | Self::RouterUnknown
             | Self::RouterStale
-            | Self::RouterOtherMac
+            | Self::RouterOtherSender
             | Self::RouterTooBig
             | Self::RouterTtl
             | Self::DropUnknownSource
             | Self::DropUnknownTarget
             | Self::DropNotOurs
-            | Self::DropTruncated => false,
+            | Self::DropTruncated
+            | Self::DropNoRoom => false,
         }
     }
 }

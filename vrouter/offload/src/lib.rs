@@ -6,7 +6,8 @@
 //! leave by in its source MAC. Nothing is decided here.
 //!
 //! Of a flow that user space has decided ([`Offload::insert`]) the kernel sends ordinary packets on by
-//! itself, from workload to workload of the node; whatever is unusual goes to user space as before.
+//! itself, from workload to workload of the node, and by VXLAN and IPIP over IPv4 to and from other nodes;
+//! whatever is unusual goes to user space as before.
 //!
 //! Maps, programs and links are pinned in a directory of the node's, so that they outlive the process.
 //! aya loads them: it is Rust alone, and needs no library where `vrouterd` runs.
@@ -18,7 +19,7 @@ mod links;
 mod offload;
 
 pub use error::OffloadError;
-pub use flow::{Counted, EarlierFlow, FlowEntry, FlowKey};
-pub use layout::Outcome;
+pub use flow::{Counted, EarlierFlow, FlowEntry, FlowKey, Sender, Target};
+pub use layout::{Outcome, Underlay, VxlanEnd};
 pub use links::Attachment;
 pub use offload::{Offload, since_boot};

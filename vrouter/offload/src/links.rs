@@ -27,11 +27,12 @@ pub enum Attachment {
     Filters,
 }
 
-/// Attaches a program to an interface's ingress, in place of an earlier version of it.
+/// Attaches a program to an interface's ingress, in place of an earlier version of it. Its pin is named
+/// by `prefix` and the index.
 pub(crate) fn attach(
     program: &mut SchedClassifier,
     name: &'static str,
-    ifindex: u32,
+    (prefix, ifindex): (&str, u32),
     directory: &Path,
     attachment: Attachment,
 ) -> Result<(), OffloadError> {
@@ -41,7 +42,7 @@ pub(crate) fn attach(
     };
     let interface = interface_name(ifindex)?;
     if attachment == Attachment::Any {
-        let pin = directory.join(ifindex.to_string());
+        let pin = directory.join(format!("{prefix}{ifindex}"));
         if replace(program, &pin).map_err(refused)? {
             return Ok(());
         }
@@ -63,7 +64,7 @@ pub(crate) fn attach(
         }
     }
     attach_filter(program, &interface)?.map_err(refused)?;
-    let pin = directory.join(format!("{ifindex}{FILTER}"));
+    let pin = directory.join(format!("{prefix}{ifindex}{FILTER}"));
     unpin(&pin)?;
     program
         .pin(&pin)
@@ -120,11 +121,11 @@ fn attach_filter(
 /// Takes what is there of our programs from an interface.
 pub(crate) fn detach(
     programs: &[&str],
-    ifindex: u32,
+    (prefix, ifindex): (&str, u32),
     directory: &Path,
 ) -> Result<(), OffloadError> {
-    unpin(&directory.join(ifindex.to_string()))?;
-    let filter = directory.join(format!("{ifindex}{FILTER}"));
+    unpin(&directory.join(format!("{prefix}{ifindex}")))?;
+    let filter = directory.join(format!("{prefix}{ifindex}{FILTER}"));
     if filter.exists()
         && let Ok(interface) = interface_name(ifindex)
     {
@@ -136,10 +137,13 @@ pub(crate) fn detach(
     unpin(&filter)
 }
 
-/// The indices of the interfaces that have a program.
-pub(crate) fn attached(directory: &Path) -> Vec<u32> {
+/// The indices of the interfaces that have a program whose pin has this prefix.
+pub(crate) fn attached(prefix: &str, directory: &Path) -> Vec<u32> {
     let names = fs::read_dir(directory).into_iter().flatten().flatten();
-    let index = |name: &str| name.strip_suffix(FILTER).unwrap_or(name).parse().ok();
+    let index = |name: &str| {
+        let name = name.strip_suffix(FILTER).unwrap_or(name);
+        name.strip_prefix(prefix)?.parse().ok()
+    };
     names
         .filter_map(|entry| index(entry.file_name().to_str()?))
         .collect()

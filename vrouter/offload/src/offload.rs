@@ -13,10 +13,10 @@ use vrouter_dataplane::id::InterfaceId;
 
 use crate::error::OffloadError;
 use crate::flow::{
-    Counted, ENTRY, EarlierFlow, FlowEntry, FlowKey, KEY, entry_bytes, key_bytes, parse_counted,
-    parse_entry, parse_key,
+    Counted, ENTRY, EarlierFlow, FIXED_INTERFACE, FlowEntry, FlowKey, KEY, Target, entry_bytes,
+    key_bytes, parse_counted, parse_entry, parse_key,
 };
-use crate::layout::{Outcome, Words};
+use crate::layout::{Outcome, UNDERLAY, Underlay, Words};
 use crate::links::{self, Attachment};
 
 const OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/offload.bpf.o"));
@@ -24,7 +24,10 @@ const OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/offload.
 const MAPS: &str = concat!("maps-", env!("VROUTER_OFFLOAD_LAYOUT"));
 const FROM_WORKLOAD: &str = "from_workload";
 const FROM_ROUTER: &str = "from_router";
-const PROGRAMS: [&str; 2] = [FROM_WORKLOAD, FROM_ROUTER];
+const FROM_UNDERLAY: &str = "from_underlay";
+const PROGRAMS: [&str; 3] = [FROM_WORKLOAD, FROM_ROUTER, FROM_UNDERLAY];
+/// How pins of links at the underlay begin; those at our own interfaces are an index alone.
+const AT_UNDERLAY: &str = "underlay-";
 
 /// The programs in the kernel. Dropping it leaves all that is attached at work; see
 /// [`Offload::detach_all`].
@@ -98,7 +101,7 @@ impl Offload {
         self.numbers()?
             .insert(ifindex, id.0, 0)
             .map_err(map("numbers"))?;
-        self.attach(FROM_WORKLOAD, ifindex)
+        self.attach(FROM_WORKLOAD, ("", ifindex))
     }
 
     /// Leaves a workload's interface alone from now on, and forgets its flows.
@@ -106,10 +109,35 @@ impl Offload {
     /// # Errors
     /// The kernel refuses. That the interface is gone already is no error.
     pub fn detach_workload(&mut self, ifindex: u32) -> Result<(), OffloadError> {
-        links::detach(&PROGRAMS, ifindex, &self.links())?;
+        links::detach(&PROGRAMS, ("", ifindex), &self.links())?;
         self.forget(ifindex)?;
         // Another interface may get the index.
-        self.retain(|from, out| from != ifindex && out != ifindex)
+        self.retain(|from, out| from != ifindex && out != Some(ifindex))
+    }
+
+    /// Says what of the underlay is ours, and watches one of its interfaces, or none.
+    ///
+    /// # Errors
+    /// The interface is gone, or the kernel refuses.
+    pub fn attach_underlay(
+        &mut self,
+        ifindex: Option<u32>,
+        ours: &Underlay,
+    ) -> Result<(), OffloadError> {
+        let data = self.ebpf.map_mut("underlay");
+        let data = data.ok_or_else(missing("underlay"))?;
+        let mut underlay: Array<_, [u8; UNDERLAY]> = data.try_into().map_err(map("underlay"))?;
+        underlay.set(0, ours.bytes(), 0).map_err(map("underlay"))?;
+        let links = self.links();
+        for other in links::attached(AT_UNDERLAY, &links) {
+            if Some(other) != ifindex {
+                links::detach(&PROGRAMS, (AT_UNDERLAY, other), &links)?;
+            }
+        }
+        match ifindex {
+            Some(ifindex) => self.attach(FROM_UNDERLAY, (AT_UNDERLAY, ifindex)),
+            None => Ok(()),
+        }
     }
 
     /// Names the TAP by which frames reach user space and come from it.
@@ -122,7 +150,7 @@ impl Offload {
         settings
             .set(0, [generation, ifindex], 0)
             .map_err(map("settings"))?;
-        self.attach(FROM_ROUTER, ifindex)
+        self.attach(FROM_ROUTER, ("", ifindex))
     }
 
     /// The generation of the tables whose flows are believed, which an earlier process may have set.
@@ -153,10 +181,13 @@ impl Offload {
     /// An interface is not attached, the map is full, or the kernel refuses: the flow stays in user
     /// space.
     pub fn insert(&mut self, key: &FlowKey, entry: &FlowEntry) -> Result<(), OffloadError> {
-        let [from, _] = self.words(key.interface)?;
-        let [out, has_peer] = self.words(entry.out)?;
+        let from = self.arrival(key.interface)?;
+        let [out, has_peer] = match entry.target {
+            Target::Workload { out, .. } => self.words(out)?,
+            Target::Node { .. } => [0; 2],
+        };
         let key = key_bytes(key, from).ok_or(OffloadError::TwoFamilies)?;
-        let entry = entry_bytes(entry, out, has_peer != 0);
+        let entry = entry_bytes(entry, (out, has_peer != 0));
         self.flows()?.insert(key, entry, 0).map_err(map("flows"))
     }
 
@@ -167,7 +198,7 @@ impl Offload {
     pub fn remove(&mut self, key: &FlowKey) -> Result<Option<Counted>, OffloadError> {
         let counted = self.counted(key)?;
         if counted.is_some()
-            && let Ok([from, _]) = self.words(key.interface)
+            && let Ok(from) = self.arrival(key.interface)
             && let Some(key) = key_bytes(key, from)
         {
             self.flows()?.remove(&key).map_err(map("flows"))?;
@@ -180,7 +211,7 @@ impl Offload {
     /// # Errors
     /// The kernel refuses.
     pub fn counted(&mut self, key: &FlowKey) -> Result<Option<Counted>, OffloadError> {
-        let Ok([from, _]) = self.words(key.interface) else {
+        let Ok(from) = self.arrival(key.interface) else {
             return Ok(None);
         };
         let key = key_bytes(key, from).ok_or(OffloadError::TwoFamilies)?;
@@ -199,16 +230,23 @@ impl Offload {
     pub fn adopt(&mut self) -> Result<Vec<EarlierFlow>, OffloadError> {
         let numbers: Result<std::collections::HashMap<_, _>, _> = self.numbers()?.iter().collect();
         let numbers = numbers.map_err(map("numbers"))?;
-        self.retain(|from, out| numbers.contains_key(&from) && numbers.contains_key(&out))?;
+        let number = |ifindex: u32| {
+            let fixed = ifindex.checked_sub(FIXED_INTERFACE);
+            let fixed = fixed.and_then(|number| u16::try_from(number).ok());
+            fixed.or_else(|| numbers.get(&ifindex).copied())
+        };
+        self.retain(|from, out| {
+            number(from).is_some() && out.is_none_or(|out| number(out).is_some())
+        })?;
         let flows: Result<Vec<_>, _> = self.flows()?.iter().collect();
         let read = |(key, entry)| {
             let (from, key) = parse_key(&key);
             let (generation, out, original) = parse_entry(&entry);
-            let interface = InterfaceId(*numbers.get(&from)?);
+            let interface = InterfaceId(number(from)?);
             Some(EarlierFlow {
                 key: FlowKey { interface, ..key },
                 generation,
-                out: InterfaceId(*numbers.get(&out)?),
+                to: out.and_then(number).map(InterfaceId),
                 original,
             })
         };
@@ -245,9 +283,9 @@ impl Offload {
         Outcome::ALL.into_iter().map(count).collect()
     }
 
-    /// The numbers of the interfaces that have a program of those pinned below `directory`.
+    /// The numbers of our own interfaces that have a program of those pinned below `directory`.
     pub fn attached(directory: &Path) -> Vec<u32> {
-        links::attached(&directory.join("links"))
+        links::attached("", &directory.join("links"))
     }
 
     /// Takes every trace of the programs away that is pinned below `directory`.
@@ -256,8 +294,10 @@ impl Offload {
     /// A pin cannot be removed.
     pub fn detach_all(directory: &Path) -> Result<(), OffloadError> {
         let links = directory.join("links");
-        for ifindex in links::attached(&links) {
-            links::detach(&PROGRAMS, ifindex, &links)?;
+        for prefix in ["", AT_UNDERLAY] {
+            for ifindex in links::attached(prefix, &links) {
+                links::detach(&PROGRAMS, (prefix, ifindex), &links)?;
+            }
         }
         match fs::remove_dir_all(directory) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
@@ -270,10 +310,10 @@ impl Offload {
         }
     }
 
-    fn attach(&mut self, name: &'static str, ifindex: u32) -> Result<(), OffloadError> {
+    fn attach(&mut self, name: &'static str, pin: (&str, u32)) -> Result<(), OffloadError> {
         let directory = self.links();
         let attachment = self.attachment;
-        links::attach(self.program(name)?, name, ifindex, &directory, attachment)
+        links::attach(self.program(name)?, name, pin, &directory, attachment)
     }
 
     fn forget(&mut self, ifindex: u32) -> Result<(), OffloadError> {
@@ -289,8 +329,9 @@ impl Offload {
         Ok(())
     }
 
-    /// Forgets the flows that `keep` refuses, by the indices of the interfaces they come in and leave by.
-    fn retain(&mut self, keep: impl Fn(u32, u32) -> bool) -> Result<(), OffloadError> {
+    /// Forgets the flows that `keep` refuses, by the indices of the workloads' interfaces they come in and
+    /// leave by.
+    fn retain(&mut self, keep: impl Fn(u32, Option<u32>) -> bool) -> Result<(), OffloadError> {
         let mut flows = self.flows()?;
         let refused = flows.iter().filter_map(|flow| match flow {
             Ok((key, entry)) => {
@@ -353,6 +394,14 @@ impl Offload {
                 program: name,
                 source,
             })
+    }
+
+    /// What stands in a key for where packets come in.
+    fn arrival(&mut self, id: InterfaceId) -> Result<u32, OffloadError> {
+        if id < InterfaceId::FIRST_WORKLOAD {
+            return Ok(FIXED_INTERFACE | u32::from(id.0));
+        }
+        self.words(id).map(|[ifindex, _]| ifindex)
     }
 
     /// Index of an attached interface, and whether it has a peer.

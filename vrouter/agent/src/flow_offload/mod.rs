@@ -5,17 +5,21 @@
 //! generation is the tables'.
 
 mod repeated;
+mod tunnels;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use encap::Tunnel;
 use policy::flow::{self, Flow};
 use vrouter_dataplane::repeat;
-use vrouter_offload::{Counted, EarlierFlow, Offload, since_boot};
+use vrouter_dataplane::tables::Tables;
+use vrouter_offload::{Counted, EarlierFlow, Offload, Underlay, since_boot};
 
 pub use repeated::{KernelFlows, Moment, Repeated};
+pub use tunnels::Tunnels;
 
 use crate::workers::Shared;
 
@@ -28,6 +32,9 @@ const REFUSED: Duration = Duration::from_secs(1);
 pub struct FlowOffload {
     kernel: Arc<Mutex<Offload>>,
     repeated: Arc<Mutex<Repeated>>,
+    tunnels: Arc<Mutex<Tunnels>>,
+    /// What the kernel was told of the underlay.
+    underlay: Option<(Option<u32>, Underlay)>,
     shared: Shared,
     /// Whether flows are repeated once the first tables are in force.
     enabled: bool,
@@ -57,6 +64,8 @@ impl FlowOffload {
         Self {
             kernel,
             repeated: Arc::default(),
+            tunnels: Arc::default(),
+            underlay: None,
             shared: shared.clone(),
             enabled,
             state: State::Left,
@@ -64,9 +73,14 @@ impl FlowOffload {
         }
     }
 
-    /// Whether the kernel sends a session's packets on.
-    pub fn repeats(&self, flow: &Flow) -> bool {
-        lock(&self.repeated).holds(flow)
+    /// The tunnel by which the kernel sends a session's packets on; `Some(None)` for one within the node.
+    pub fn repeats(&self, flow: &Flow) -> Option<Option<Tunnel>> {
+        lock(&self.repeated).repeats(flow)
+    }
+
+    /// The tunnels by which flows may go.
+    pub fn tunnels(&self) -> MutexGuard<'_, Tunnels> {
+        lock(&self.tunnels)
     }
 
     /// Enters an earlier process's sessions in the flow table: before workers get the first tables, when
@@ -82,9 +96,9 @@ impl FlowOffload {
         let now = self.shared.now_ms();
         let mut count = 0;
         for flow in earlier.iter().filter(|flow| flow.original) {
-            let owners = [flow.key.interface, flow.out];
+            let (from, generation) = (flow.key.interface, flow.generation);
             let adopted = session_key(flow)
-                .map(|key| repeat::adopt(&self.shared.flows, key, owners, flow.generation, now));
+                .map(|key| repeat::adopt(&self.shared.flows, key, from, flow.to, generation, now));
             match adopted {
                 Some(Ok(())) => count += 1,
                 Some(Err(error)) => {
@@ -104,12 +118,20 @@ impl FlowOffload {
     ///
     /// # Errors
     /// The kernel refuses, in words.
-    pub fn believe(&self, generation: u32) -> Result<(), String> {
+    pub fn believe(&mut self, tables: &Tables) -> Result<(), String> {
         match self.state {
             // Tables that are not whole yet decide nothing about an earlier process's flows.
-            State::Left | State::Adopted(_) => Ok(()),
-            State::TakenOver => lock(&self.kernel).set_generation(generation).map_err(text),
+            State::Left | State::Adopted(_) => return Ok(()),
+            State::TakenOver => {}
         }
+        let mut kernel = lock(&self.kernel);
+        kernel.set_generation(tables.generation).map_err(text)?;
+        let (ifindex, ours) = lock(&self.tunnels).underlay(tables);
+        if self.enabled && self.underlay != Some((ifindex, ours)) {
+            kernel.attach_underlay(ifindex, &ours).map_err(text)?;
+            self.underlay = Some((ifindex, ours));
+        }
+        Ok(())
     }
 
     /// Has an earlier process's flows decided again at their next packet, and begins to repeat: when the
@@ -117,15 +139,16 @@ impl FlowOffload {
     ///
     /// # Errors
     /// The kernel refuses, or no thread can be made, in words.
-    pub fn take_over(&mut self, generation: u32) -> Result<(), String> {
+    pub fn take_over(&mut self) -> Result<(), String> {
         let earlier = match &mut self.state {
             State::TakenOver => return Ok(()),
             State::Left => Vec::new(),
             State::Adopted(earlier) => std::mem::take(earlier),
         };
         self.state = State::TakenOver;
+        let tables = self.shared.tables.load_full();
+        self.believe(&tables)?;
         let mut kernel = lock(&self.kernel);
-        kernel.set_generation(generation).map_err(text)?;
         let now = self.now();
         for flow in &earlier {
             let counted = kernel.remove(&flow.key).map_err(text)?;
@@ -144,9 +167,10 @@ impl FlowOffload {
     fn start(&self) -> std::io::Result<Thread> {
         let stop = Arc::<AtomicBool>::default();
         let until = Arc::clone(&stop);
-        let (kernel, repeated, shared) = (
+        let (kernel, repeated, tunnels, shared) = (
             Arc::clone(&self.kernel),
             Arc::clone(&self.repeated),
+            Arc::clone(&self.tunnels),
             self.shared.clone(),
         );
         let body = move || {
@@ -157,7 +181,9 @@ impl FlowOffload {
                     let mut repeated = lock(&repeated);
                     let tables = shared.tables.load();
                     let now = now(&shared);
-                    repeated.look(&mut *lock(&kernel), &tables, &shared.flows, now)
+                    let tunnels = lock(&tunnels).clone();
+                    let mut kernel = lock(&kernel);
+                    repeated.look(&mut *kernel, &tables, &shared.flows, &tunnels, now)
                 };
                 let pause = match looked {
                     Ok(()) => PERIOD,

@@ -4,10 +4,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use encap::Tunnel;
 use policy::flow::{Direction, Flow, FlowTable, Hit, Seen, SessionId, State, Verdict};
-use vrouter_dataplane::repeat::{self, Way};
+use vrouter_dataplane::repeat::{self, End, Way};
 use vrouter_dataplane::tables::Tables;
-use vrouter_offload::{Counted, FlowEntry, FlowKey, Offload, OffloadError};
+use vrouter_offload::{Counted, FlowEntry, FlowKey, Offload, OffloadError, Sender, Target};
+
+use super::Tunnels;
 
 /// Packets of a session after which it is worth the kernel's memory.
 const WORTH: u32 = 4;
@@ -94,10 +97,16 @@ pub struct Repeated {
 }
 
 impl Repeated {
-    /// Whether the kernel sends a session's packets on.
-    pub fn holds(&self, flow: &Flow) -> bool {
-        let known = self.sessions.get(&flow.id);
-        known.is_some_and(|known| known.generation == flow.generation)
+    /// The tunnel by which the kernel sends a session's packets on; `Some(None)` for one within the node.
+    pub fn repeats(&self, flow: &Flow) -> Option<Option<Tunnel>> {
+        let known = self.sessions.get(&flow.id)?;
+        if known.generation != flow.generation {
+            return None;
+        }
+        Some(known.ways.iter().find_map(|way| match way.to {
+            End::Workload { .. } => None,
+            End::Node { tunnel, .. } => Some(tunnel),
+        }))
     }
 
     /// Looks at a part of the flow table for sessions to begin with, and merges a part of what the kernel
@@ -110,6 +119,7 @@ impl Repeated {
         kernel: &mut impl KernelFlows,
         tables: &Tables,
         flows: &FlowTable,
+        tunnels: &Tunnels,
         now: Moment,
     ) -> Result<(), OffloadError> {
         let merges = self.order.len().div_ceil(LOOKS_PER_MERGE).min(MERGED);
@@ -132,10 +142,11 @@ impl Repeated {
         for flow in &page.flows {
             let packets = flow.packets[0].saturating_add(flow.packets[1]);
             if packets >= WORTH
-                && !self.holds(flow)
+                && self.repeats(flow).is_none()
                 && let Some(ways) = repeat::ways(tables, flow)
+                && let Some(entries) = entries(&ways, tunnels, flow.generation)
             {
-                self.begin(kernel, flows, flow, ways, now)?;
+                self.begin(kernel, flows, flow, (ways, entries), now)?;
             }
         }
         Ok(())
@@ -146,7 +157,7 @@ impl Repeated {
         kernel: &mut impl KernelFlows,
         flows: &FlowTable,
         flow: &Flow,
-        ways: [Way; 2],
+        (ways, entries): ([Way; 2], [FlowEntry; 2]),
         now: Moment,
     ) -> Result<(), OffloadError> {
         // An entry of other tables no longer counts.
@@ -155,9 +166,8 @@ impl Repeated {
             self.order.retain(|id| *id != flow.id);
             return Ok(());
         }
-        for (index, way) in ways.iter().enumerate() {
-            let inserted = kernel.insert(&key(way), &entry(way, flow.generation, index == 0));
-            if let Err(error) = inserted {
+        for (way, entry) in ways.iter().zip(&entries) {
+            if let Err(error) = kernel.insert(&key(way), entry) {
                 kernel.remove(&key(&ways[0]))?;
                 self.sessions.remove(&flow.id);
                 return match error {
@@ -239,7 +249,7 @@ pub(super) fn add(flows: &FlowTable, hit: Hit, before: &Counted, counted: &Count
 
 fn key(way: &Way) -> FlowKey {
     FlowKey {
-        interface: way.from,
+        interface: way.from.interface(),
         source: way.key.src(),
         destination: way.key.dst(),
         protocol: way.key.protocol(),
@@ -248,13 +258,25 @@ fn key(way: &Way) -> FlowKey {
     }
 }
 
-fn entry(way: &Way, generation: u32, original: bool) -> FlowEntry {
-    FlowEntry {
-        generation,
-        sender: way.sender,
-        out: way.out,
-        destination: way.destination,
-        mtu: way.mtu,
-        original,
-    }
+/// The entries of both directions; `None` if one goes by a tunnel that is not open.
+fn entries(ways: &[Way; 2], tunnels: &Tunnels, generation: u32) -> Option<[FlowEntry; 2]> {
+    let entry = |way: &Way, original| {
+        Some(FlowEntry {
+            generation,
+            sender: match way.from {
+                End::Workload { mac, .. } => Sender::Workload(mac),
+                End::Node { remote, .. } => Sender::Node(remote),
+            },
+            target: match way.to {
+                End::Workload { interface, mac } => Target::Workload {
+                    out: interface,
+                    mac,
+                },
+                End::Node { encap, remote, .. } => tunnels.target(&way.key, encap, remote)?,
+            },
+            mtu: way.mtu,
+            original,
+        })
+    };
+    Some([entry(&ways[0], true)?, entry(&ways[1], false)?])
 }

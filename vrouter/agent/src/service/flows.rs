@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ::policy::compile::RuleId;
 use ::policy::flow::{Flow, NO_ENDPOINT, State, Verdict};
 use ::policy::model::Direction;
+use encap::Tunnel;
 use vrouter_control::ErrorBody;
 use vrouter_control::model::{self, Page, Protocol, Traffic, Tuple};
 use vrouter_control::params::{self, ShowFlows};
@@ -143,8 +144,15 @@ fn row(agent: &Agent, flow: &Flow) -> model::Flow {
             .node
             .flow_offload
             .as_ref()
-            .is_some_and(|offload| offload.repeats(flow))
-            .then(|| "pod".to_owned()),
+            .and_then(|offload| offload.repeats(flow))
+            .map(|tunnel| {
+                match tunnel {
+                    None => "pod",
+                    Some(Tunnel::Vxlan(_)) => "vxlan",
+                    Some(Tunnel::Ipip) => "ipip",
+                }
+                .to_owned()
+            }),
         source_endpoint: source,
         destination_endpoint: destination,
         rules,

@@ -11,7 +11,7 @@ use policy::flow::FlowKey as SessionKey;
 use vrouter_dataplane::adjacency::Adjacency;
 use vrouter_dataplane::memory::Frame;
 use vrouter_io::link::Link;
-use vrouter_offload::{Attachment, FlowEntry, FlowKey, Offload, Outcome};
+use vrouter_offload::{Attachment, FlowEntry, FlowKey, Offload, Outcome, Sender, Target};
 
 use crate::bpffs::Bpffs;
 use crate::namespace::Namespace;
@@ -167,9 +167,11 @@ impl Round {
                 };
                 let entry = FlowEntry {
                     generation,
-                    sender: mac(1, from),
-                    out,
-                    destination: mac(1, to),
+                    sender: Sender::Workload(mac(1, from)),
+                    target: Target::Workload {
+                        out,
+                        mac: mac(1, to),
+                    },
                     mtu,
                     original: direction == 0,
                 };
