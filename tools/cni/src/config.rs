@@ -256,9 +256,9 @@ fn refuse(fields: &Fields<'_>, refusals: &mut Vec<CniError>) -> Result<(), CniEr
         }
     }
     if let Some(kind) = fields.text("device_type")?
-        && kind != "tap"
+        && !["tap", "veth"].contains(&kind)
     {
-        let cure = "vrouterd makes TAPs: leave device_type out, or say tap";
+        let cure = "vrouterd makes taps or veths, as its podLink says: leave device_type out";
         refusal("device_type", kind, cure);
     }
     let options = fields.fields("dataplane_options")?;

@@ -150,7 +150,7 @@ impl Connection {
     /// What the environment says.
     ///
     /// # Errors
-    /// [`StoreError::Setting`] or [`StoreError::File`].
+    /// [`StoreError::Setting`].
     pub fn of_environment(variable: Lookup<'_>) -> Result<Connection, StoreError> {
         // calicoctl takes its variables with the prefix CALICO_ too.
         let text = |name: &str| variable(name).or_else(|| variable(&format!("CALICO_{name}")));
@@ -317,7 +317,10 @@ fn pem(
         (Some(text), None) => Ok(Some(text.into_bytes())),
         (None, Some(path)) => match fs::read(&path) {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(source) => Err(StoreError::File { path, source }),
+            Err(error) => Err(StoreError::Setting {
+                setting: format!("{name}_FILE"),
+                reason: format!("{}: {error}", path.display()),
+            }),
         },
         (None, None) => Ok(None),
     }
