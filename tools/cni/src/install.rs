@@ -38,7 +38,9 @@ const TEMPLATE: &str = r#"{
       "nodename": "__KUBERNETES_NODE_NAME__",
       "control_socket": "__VROUTER_CONTROL_SOCKET__",
       "mtu": __CNI_MTU__,
-      "capabilities": { "aliases": true },
+      "capabilities": {
+        "aliases": true, "ips": true, "mac": true, "portMappings": true, "bandwidth": true
+      },
       "ipam": { "type": "calico-ipam" }
     }
   ]
