@@ -6,7 +6,7 @@
 //! file may lead anywhere, a link to a directory only within the directory: what lies elsewhere
 //! is not watched, and may be anything.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, Metadata};
 use std::hash::BuildHasher;
 use std::io::{self, Read};
@@ -53,6 +53,10 @@ impl Stamp {
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
+    }
+
+    fn identity(&self) -> (u64, u64) {
+        (self.device, self.inode)
     }
 
     /// How much is left of a period since the file's last change.
@@ -149,14 +153,19 @@ impl Scanner {
             .cloned()
             .collect();
         let now = Instant::now();
-        // The new name of a renamed file waits for the end of the old one: both have its resources.
-        let renames = writers.is_some()
-            && gone
-                .iter()
-                .any(|name| now < self.unsettled(name, None, now).since + REST);
+        let mut leaving = HashSet::new();
+        for name in &gone {
+            if writers.is_some() && now < self.unsettled(name, None, now).since + REST {
+                leaving.insert(self.seen[name].stamp.identity());
+            }
+        }
         for (name, found) in &walk.found {
             match found {
-                Found::File(_, metadata) if renames && !self.seen.contains_key(name) => {
+                Found::File(path, metadata)
+                    if !leaving.is_empty()
+                        && !self.seen.contains_key(name)
+                        && may_succeed(path, metadata, &leaving, writers.as_deref(), now) =>
+                {
                     self.unsettled(name, Some(Stamp::of(metadata)), now);
                 }
                 Found::File(path, metadata) => {
@@ -260,9 +269,10 @@ impl Scanner {
         };
         // A link that leads elsewhere now was made so when what it leads to was complete.
         let led = real != path
-            && self.seen.get(name).is_some_and(|seen| {
-                (seen.stamp.device, seen.stamp.inode) != (stamp.device, stamp.inode)
-            });
+            && self
+                .seen
+                .get(name)
+                .is_some_and(|seen| seen.stamp.identity() != stamp.identity());
         let writing = writers.writing(real, now);
         let whole = !empty && !writing && (led || writers.complete(real, now));
         let rest = if writers.moved(real, now) {
@@ -323,6 +333,20 @@ impl Scanner {
             }),
         ))
     }
+}
+
+/// Whether a new file may be another name for one that is leaving, whose end it waits for then: both
+/// have its resources.
+fn may_succeed(
+    path: &Path,
+    metadata: &Metadata,
+    leaving: &HashSet<(u64, u64)>,
+    writers: Option<&Writers>,
+    now: Instant,
+) -> bool {
+    // What was moved here under another name is a file of its own.
+    let moved = |path: PathBuf| writers.is_some_and(|it| it.moved(&path, now));
+    leaving.contains(&Stamp::of(metadata).identity()) || !fs::canonicalize(path).is_ok_and(moved)
 }
 
 /// The bytes of a file; one more than allowed of a file that is too large.
@@ -474,83 +498,4 @@ fn shown(path: &Path) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use notify::EventKind;
-    use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
-
-    fn names(changes: Result<Vec<(String, Change)>, RootGone>) -> Vec<String> {
-        let changes = changes.unwrap_or_else(|RootGone(error)| panic!("{error}"));
-        changes.into_iter().map(|(name, _)| name).collect()
-    }
-
-    #[test]
-    fn what_just_happened_is_not_believed_yet() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = fs::canonicalize(directory.path()).unwrap().join("a.yaml");
-        let mut writers = Writers::default();
-        let close = EventKind::Access(AccessKind::Close(AccessMode::Write));
-        let close = notify::Event::new(close).add_path(file.clone());
-        fs::write(&file, "a: 1\n").unwrap();
-        let mut scanner = Scanner::new(directory.path().to_owned());
-        assert_eq!(names(scanner.scan(None)), ["a.yaml"]);
-
-        // Emptied a moment ago: its writer is still at it.
-        fs::write(&file, "").unwrap();
-        assert!(names(scanner.scan(Some(&mut writers))).is_empty());
-        assert!(scanner.next().is_some());
-        // It says again what it said: nothing happened.
-        fs::write(&file, "a: 1\n").unwrap();
-        std::thread::sleep(2 * REST);
-        assert!(names(scanner.scan(Some(&mut writers))).is_empty());
-        assert!(scanner.next().is_none());
-
-        // Removed and made anew; then removed for good.
-        fs::remove_file(&file).unwrap();
-        assert!(names(scanner.scan(Some(&mut writers))).is_empty());
-        fs::write(&file, "a: 2\n").unwrap();
-        std::thread::sleep(2 * REST);
-        assert!(names(scanner.scan(Some(&mut writers))).is_empty());
-        writers.note(&close, Instant::now());
-        assert_eq!(names(scanner.scan(Some(&mut writers))), ["a.yaml"]);
-        fs::remove_file(&file).unwrap();
-        assert!(names(scanner.scan(Some(&mut writers))).is_empty());
-        std::thread::sleep(2 * REST);
-        assert_eq!(names(scanner.scan(Some(&mut writers))), ["a.yaml"]);
-        assert!(scanner.next().is_none());
-    }
-
-    #[test]
-    fn what_was_moved_to_its_place_is_believed_at_once() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = fs::canonicalize(directory.path()).unwrap().join("a.yaml");
-        let mut writers = Writers::default();
-        let mut scanner = Scanner::new(directory.path().to_owned());
-        assert!(names(scanner.scan(None)).is_empty());
-        let now = Instant::now();
-        let event = |kind| notify::Event::new(kind).add_path(file.clone());
-        let moved = event(EventKind::Modify(ModifyKind::Name(RenameMode::To)));
-        let closed = event(EventKind::Access(AccessKind::Close(AccessMode::Write)));
-        fs::write(&file, "a: 1\n").unwrap();
-        writers.note(&closed, now);
-        assert!(names(scanner.scan(Some(&mut writers))).is_empty());
-        writers.note(&moved, now);
-        assert_eq!(names(scanner.scan(Some(&mut writers))), ["a.yaml"]);
-        assert!(scanner.next().is_none());
-    }
-
-    #[test]
-    fn without_its_writers_word_a_file_is_believed_when_it_rested() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("a.yaml");
-        let mut writers = Writers::default();
-        fs::write(&file, "a: 1\n").unwrap();
-        let mut scanner = Scanner::new(directory.path().to_owned());
-        assert_eq!(names(scanner.scan(None)), ["a.yaml"]);
-        fs::write(&file, "a: 2\n").unwrap();
-        std::thread::sleep(2 * REST);
-        assert!(names(scanner.scan(Some(&mut writers))).is_empty());
-        std::thread::sleep(PATIENCE);
-        assert_eq!(names(scanner.scan(Some(&mut writers))), ["a.yaml"]);
-    }
-}
+mod tests;
