@@ -6,7 +6,6 @@
 
 mod support;
 
-use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
 use std::process::Output;
 use std::sync::Arc;
@@ -17,6 +16,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use support::cni::{Container, Runtime, left, policy};
+use support::dns::{ask, ask_by_tcp, question};
 use support::store::{apply, end, start_etcd};
 use support::{TestLab, eventually, said};
 use vrouter_lab::names::Netns;
@@ -143,6 +143,53 @@ fn containers_of_two_nodes_reach_whom_policy_allows_and_leave_nothing() {
         netns::delete([&container.netns]).unwrap();
         runtime.del(container);
         runtime.del(container);
+    }
+    assert_eq!(left(&lab, &["net"]), before);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn each_version_is_answered_in_its_own_form() {
+    let lab = TestLab::up("--nodes 1 --datastore etcd --pods 1");
+    let before = left(&lab, &["net"]);
+    let keys = |value: &Value| {
+        value
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    for (number, version) in ["0.3.1", "0.4.0", "1.0.0", "1.1.0"].into_iter().enumerate() {
+        let mut runtime = Runtime::new(&lab, 1);
+        runtime.config["cniVersion"] = version.into();
+        let container = Container::new(&lab, 1, 101 + number);
+        let result = runtime.add(&container);
+        assert_eq!(result["cniVersion"], version);
+        assert_eq!(keys(&result), ["cniVersion", "interfaces", "ips"]);
+        let of_host = keys(&result["interfaces"][0]);
+        assert_eq!(of_host, ["name"]);
+        let mut of_container = vec!["mac", "name", "sandbox"];
+        let mut of_address = vec!["address", "interface"];
+        match version {
+            "1.1.0" => of_container.insert(1, "mtu"),
+            "0.3.1" | "0.4.0" => of_address.push("version"),
+            _ => {}
+        }
+        assert_eq!(keys(&result["interfaces"][1]), of_container, "{result}");
+        assert_eq!(keys(&result["ips"][0]), of_address, "{result}");
+        let previous = json!({ "prevResult": result });
+        let check = || runtime.call("CHECK", Some(&container), &previous);
+        let is_known = version != "0.3.1";
+        assert_eq!(check().status.success(), is_known, "{}", said(&check()));
+        let del = runtime.call("DEL", Some(&container), &previous);
+        assert!(
+            del.status.success() && del.stdout.is_empty(),
+            "{}",
+            said(&del)
+        );
+        let code = format!("\"code\": {},", if is_known { 3 } else { 1 });
+        assert!(said(&check()).contains(&code), "{}", said(&check()));
     }
     assert_eq!(left(&lab, &["net"]), before);
 }
@@ -445,59 +492,6 @@ fn a_del_without_etcd_is_made_up_for_once() {
     );
     runtime.del(&container);
     assert_eq!(left(&lab, &["net"]), before);
-}
-
-/// A question of type A or AAAA (RFC 1035 section 4.1).
-fn question(name: &str, kind: u16) -> Vec<u8> {
-    let mut message = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0".to_vec();
-    for label in name.split('.') {
-        message.push(label.len() as u8);
-        message.extend(label.bytes());
-    }
-    message.push(0);
-    message.extend(kind.to_be_bytes());
-    message.extend([0, 1]);
-    message
-}
-
-/// The answer that a container gets from a resolver.
-fn ask(container: &Container, server: SocketAddr, name: &str, kind: u16) -> Option<Vec<u8>> {
-    netns::inside(&container.netns, || {
-        let any = if server.is_ipv4() {
-            "0.0.0.0:0"
-        } else {
-            "[::]:0"
-        };
-        let socket = UdpSocket::bind(any).unwrap();
-        let patience = Some(Duration::from_millis(1500));
-        socket.set_read_timeout(patience).unwrap();
-        socket.send_to(&question(name, kind), server).unwrap();
-        let mut answer = [0; 512];
-        let (length, from) = socket.recv_from(&mut answer).ok()?;
-        assert_eq!(from.ip(), server.ip());
-        Some(answer[..length].to_vec())
-    })
-    .unwrap()
-}
-
-/// As [`ask`], over TCP.
-fn ask_by_tcp(container: &Container, server: SocketAddr, name: &str, kind: u16) -> Vec<u8> {
-    netns::inside(&container.netns, || {
-        let patience = Duration::from_secs(2);
-        let mut stream = TcpStream::connect_timeout(&server, patience).unwrap();
-        stream.set_read_timeout(Some(patience)).unwrap();
-        let question = question(name, kind);
-        let length = (question.len() as u16).to_be_bytes();
-        stream
-            .write_all(&[&length[..], &question].concat())
-            .unwrap();
-        let mut length = [0; 2];
-        stream.read_exact(&mut length).unwrap();
-        let mut answer = vec![0; u16::from_be_bytes(length).into()];
-        stream.read_exact(&mut answer).unwrap();
-        answer
-    })
-    .unwrap()
 }
 
 #[test]

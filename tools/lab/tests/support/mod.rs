@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 pub(crate) mod cni;
+pub(crate) mod dns;
 pub(crate) mod ping;
 pub(crate) mod store;
 pub(crate) mod stream;
