@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use support::cni::{self, left, policy};
 use support::store::apply;
+use support::traces::Traces;
 use support::{TestLab, eventually, said};
 use vrouter_lab::names::Netns;
 use vrouter_lab::process::wait_until;
@@ -209,6 +210,7 @@ impl Drop for Podman {
 #[test]
 #[ignore = "needs root"]
 fn podman_containers_reach_whom_policy_allows_and_leave_nothing() {
+    let _traces = Traces::new();
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), "nameserver 127.0.0.9\n").unwrap();
     let resolv_conf = file.path().display();
@@ -487,6 +489,7 @@ mod cri {
 #[test]
 #[ignore = "needs root"]
 fn containerd_pods_reach_whom_policy_allows_and_leave_nothing() {
+    let _traces = Traces::new();
     let lab = TestLab::up("--datastore etcd --pods 1");
     let before = left(&lab, &NETWORKS);
     apply_policies(&lab);

@@ -9,6 +9,7 @@ pub(crate) mod dns;
 pub(crate) mod ping;
 pub(crate) mod store;
 pub(crate) mod stream;
+pub(crate) mod traces;
 
 use std::fs;
 use std::io::Read;
