@@ -271,6 +271,8 @@ fn the_first_packet_is_decided_by_policy() {
         took[took.len() / 2]
     );
     assert!(sent > 0, "the denied container did send");
+    // 50 ms is what is promised; the rest is room for a machine that is shared.
+    assert!(slowest < Duration::from_millis(250), "{slowest:?}");
     lab.assert_conserved(1);
 }
 
@@ -373,9 +375,15 @@ fn killed_at_any_moment_nothing_is_left_after_del() {
 #[test]
 #[ignore = "needs root"]
 fn a_crowd_at_once_all_get_an_address() {
+    for store in ["etcd", "directory"] {
+        crowd(store);
+    }
+}
+
+fn crowd(store: &str) {
     let directory = tempfile::tempdir().unwrap();
     let lab = TestLab::up(&format!(
-        "--nodes 1 --datastore etcd --pods 1 --vrouterd-arg --calico-state-directory={}",
+        "--nodes 1 --datastore {store} --pods 1 --vrouterd-arg --calico-state-directory={}",
         directory.path().display()
     ));
     let before = left(&lab, &["net"]);
@@ -406,7 +414,7 @@ fn a_crowd_at_once_all_get_an_address() {
         took.push(start.elapsed());
     }
     println!(
-        "{} at once: ADD {:?}, DEL {:?}",
+        "{store}: {} at once: ADD {:?}, DEL {:?}",
         containers.len(),
         took[0],
         took[1]

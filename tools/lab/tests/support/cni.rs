@@ -15,8 +15,8 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use vrouter_api::Kind;
-use vrouter_datastore::Scope;
 use vrouter_datastore::ipam::Ipam;
+use vrouter_datastore::{Datastore, Directory, Scope};
 use vrouter_lab::names::Netns;
 use vrouter_lab::spec::Store;
 use vrouter_lab::{etcd, netns, vrouter};
@@ -71,7 +71,8 @@ impl Container {
         let netns = lab.lab.name.pod(node, number);
         netns::create([&netns]).unwrap();
         Container {
-            id: format!("{node:02x}{number:062x}"),
+            // Interfaces on the node's side have an identity's first digits.
+            id: format!("{node:02x}{number:08x}{:054x}", 0),
             netns,
         }
     }
@@ -232,7 +233,7 @@ pub(crate) fn policy(name: &str, spec: &str) -> String {
 
 /// All endpoints, the IPAM handles of `networks`, and the problems that `ipam check` finds.
 pub(crate) fn left(lab: &TestLab, networks: &[&str]) -> Vec<String> {
-    etcd::with_store(&lab.lab, |store| {
+    let found = |store: &Arc<dyn Datastore>| {
         let endpoints = store.list(Kind::WorkloadEndpoint, Scope::All)?.resources;
         let mut left: Vec<String> = endpoints.iter().map(|it| it.key().to_string()).collect();
         let ipam = Ipam::new(Arc::clone(store));
@@ -244,6 +245,12 @@ pub(crate) fn left(lab: &TestLab, networks: &[&str]) -> Vec<String> {
         let problems = ipam.check()?.problems.into_iter();
         left.extend(problems.map(|it| format!("{it:?}")));
         Ok(left)
-    })
-    .unwrap()
+    };
+    match lab.lab.spec.datastore {
+        Store::Etcd => etcd::with_store(&lab.lab, found).unwrap(),
+        Store::Directory => {
+            let directory = Directory::open(&lab.lab.resource_directory).unwrap();
+            found(&(Arc::new(directory) as Arc<dyn Datastore>)).unwrap()
+        }
+    }
 }
