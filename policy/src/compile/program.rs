@@ -37,6 +37,8 @@ pub(super) struct Program {
     entries: Box<[Entry]>,
     /// Of a program that is too long to walk.
     index: Option<Index>,
+    /// Whether a rule asks for the source port.
+    heeds_source_port: bool,
 }
 
 /// One rule in its place, with enough of it to refuse most packets at once.
@@ -77,6 +79,11 @@ impl Program {
     /// Whether no policy has a say in it: all it has is its end.
     pub(super) fn is_empty(&self) -> bool {
         self.entries.len() <= 1
+    }
+
+    /// Whether a packet's source port may change what it says.
+    pub(super) fn heeds_source_port(&self) -> bool {
+        self.heeds_source_port
     }
 
     /// Rules, the end included.
@@ -206,6 +213,7 @@ impl Layout {
         let index = (rules.len() > WALKED).then(|| Index::new(&rules));
         Program {
             index,
+            heeds_source_port: rules.iter().any(|rule| rule.heeds_source_port()),
             entries: self.entries.into(),
             blocks: self.blocks.into(),
         }

@@ -123,7 +123,22 @@ struct Nets {
     v6: Box<[(u128, u128)]>,
 }
 
+impl Side {
+    /// Whether the port decides whether it matches.
+    fn heeds_port(&self) -> bool {
+        let by_rest = |rest: &Rest| rest.not_ports.is_some() || rest.port_set.is_some();
+        self.bounds != (0, u16::MAX)
+            || self.ports.is_some()
+            || self.rest.as_deref().is_some_and(by_rest)
+    }
+}
+
 impl CompiledRule {
+    /// Whether a packet's source port decides whether it matches.
+    pub(super) fn heeds_source_port(&self) -> bool {
+        self.source.heeds_port()
+    }
+
     /// A rule that matches everything.
     pub(super) fn everything(id: RuleId, action: Action) -> Self {
         Self {

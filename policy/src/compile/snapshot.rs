@@ -221,6 +221,18 @@ impl Compiled {
             .is_some_and(|program| !program.is_empty())
     }
 
+    /// Whether the source port may change the verdict of a local endpoint's normal chain. Where it does not,
+    /// a verdict holds for every connection of a pair of addresses to one port.
+    #[must_use]
+    pub fn heeds_source_port(&self, endpoint: EndpointIndex, direction: Direction) -> bool {
+        let Some(Some(programs)) = self.endpoints.get(endpoint.index()) else {
+            return false;
+        };
+        let side = side(direction);
+        let of = [&programs.tiers[side], &programs.profiles[side]];
+        programs.host.is_some() || of.iter().any(|program| program.heeds_source_port())
+    }
+
     /// The verdict of one chain. Workloads have but the normal chain: the others are undecided.
     pub fn evaluate_chain(
         &self,
