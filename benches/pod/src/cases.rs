@@ -14,8 +14,10 @@ use vrouter_lab::spec::Encap;
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Backend {
-    /// One vrouterd on each node.
+    /// One vrouterd on each node, pods on veths: the kernel repeats what is decided.
     Vrouter,
+    /// One vrouterd on each node, pods on TAPs: all in user space.
+    VrouterTap,
     /// The kernel with Calico-shaped iptables chains, ipsets and conntrack.
     Kernel,
     /// The kernel with the same rules in nftables.
@@ -30,11 +32,25 @@ pub enum Backend {
 }
 
 impl Backend {
+    /// Whether it is `vrouterd`.
+    pub fn is_vrouter(self) -> bool {
+        match self {
+            Self::Vrouter | Self::VrouterTap => true,
+            Self::Kernel | Self::KernelNft | Self::KernelPlain | Self::Direct | Self::TapLoop => {
+                false
+            }
+        }
+    }
+
     /// Whether it is two joined pods without anything to speak to but each other.
     pub fn has_no_node(self) -> bool {
         match self {
             Self::Direct | Self::TapLoop => true,
-            Self::Vrouter | Self::Kernel | Self::KernelNft | Self::KernelPlain => false,
+            Self::Vrouter
+            | Self::VrouterTap
+            | Self::Kernel
+            | Self::KernelNft
+            | Self::KernelPlain => false,
         }
     }
 }

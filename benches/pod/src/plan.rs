@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use encap::Family;
 use serde::{Deserialize, Serialize};
 use vrouter_lab::names::LabName;
-use vrouter_lab::spec::{Encap, Families, KernelRules, Spec, Tunnel};
+use vrouter_lab::spec::{Encap, Families, KernelRules, PodLink, Spec, Tunnel};
 use vrouter_lab::topology::Lab;
 
 use crate::cases::{Backend, Case, Dimension, EncapName, Path, Step, Test, name};
@@ -417,7 +417,7 @@ fn subjects(common: &Common, workers: &[usize]) -> Vec<Subject> {
     let workers = or(workers, &[1]);
     let mut subjects = Vec::new();
     for backend in or(&common.backends, &default) {
-        if backend != Backend::Vrouter {
+        if !backend.is_vrouter() {
             subjects.push(Subject {
                 name: name(&backend),
                 backend: Some(backend),
@@ -428,9 +428,9 @@ fn subjects(common: &Common, workers: &[usize]) -> Vec<Subject> {
         for &count in &workers {
             subjects.push(Subject {
                 name: if workers.len() > 1 {
-                    format!("vrouter-{count}w")
+                    format!("{}-{count}w", name(&backend))
                 } else {
-                    "vrouter".to_owned()
+                    name(&backend)
                 },
                 backend: Some(backend),
                 workers: Some(count),
@@ -450,7 +450,11 @@ impl Subject {
             Some(Backend::Direct) => case.path == Path::PodPodSame && of_flows,
             Some(Backend::TapLoop) => of_flows,
             Some(
-                Backend::Vrouter | Backend::Kernel | Backend::KernelNft | Backend::KernelPlain,
+                Backend::Vrouter
+                | Backend::VrouterTap
+                | Backend::Kernel
+                | Backend::KernelNft
+                | Backend::KernelPlain,
             )
             | None => true,
         }
@@ -483,7 +487,7 @@ impl Subject {
                     Some("the loop crosses nodes by VXLAN or plain routes only")
                 }
             },
-            Some(Backend::Vrouter | Backend::Direct) | None => None,
+            Some(Backend::Vrouter | Backend::VrouterTap | Backend::Direct) | None => None,
         }
     }
 
@@ -516,7 +520,9 @@ impl Subject {
         let crosses = any(|path| path.crosses_nodes());
         let two_pods = any(|path| *path == Path::PodPodSame);
         let (lab_backend, kernel_rules) = match backend {
-            Backend::Vrouter => (vrouter_lab::spec::Backend::Vrouter, KernelRules::Iptables),
+            Backend::Vrouter | Backend::VrouterTap => {
+                (vrouter_lab::spec::Backend::Vrouter, KernelRules::Iptables)
+            }
             Backend::Kernel => (vrouter_lab::spec::Backend::Kernel, KernelRules::Iptables),
             Backend::KernelNft => (vrouter_lab::spec::Backend::Kernel, KernelRules::Nft),
             Backend::KernelPlain => (vrouter_lab::spec::Backend::Kernel, KernelRules::None),
@@ -526,7 +532,11 @@ impl Subject {
         let (nodes, pods) = match backend {
             Backend::TapLoop if crosses => (2, 1),
             Backend::TapLoop | Backend::Direct => (1, 2),
-            Backend::Vrouter | Backend::Kernel | Backend::KernelNft | Backend::KernelPlain => (
+            Backend::Vrouter
+            | Backend::VrouterTap
+            | Backend::Kernel
+            | Backend::KernelNft
+            | Backend::KernelPlain => (
                 if crosses { 2 } else { 1 },
                 group.pods.unwrap_or(if two_pods { 2 } else { 1 }),
             ),
@@ -551,6 +561,15 @@ impl Subject {
             kernel_rules,
             underlay_offload: common.underlay_offload,
             burden: common.burden,
+            pod_link: match backend {
+                Backend::Vrouter => Some(PodLink::Veth),
+                Backend::VrouterTap => Some(PodLink::Tap),
+                Backend::Kernel
+                | Backend::KernelNft
+                | Backend::KernelPlain
+                | Backend::Direct
+                | Backend::TapLoop => None,
+            },
             vrouterd: common.vrouterd.clone(),
             vrouterd_args: common.vrouterd_args.clone(),
             ..Spec::default()
