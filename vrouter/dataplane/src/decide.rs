@@ -141,6 +141,15 @@ impl PolicyAnswers {
     /// Policies a flow meets at most: `preDNAT`, forwarded in, out of a workload, into one, out.
     const MOST: usize = 5;
 
+    /// Whether no rule but those that decided was met, so that nothing else is to be counted or logged.
+    pub(crate) fn is_plain(&self) -> bool {
+        let notes = |opinion: &Opinion| {
+            let notes = [&opinion.staged, &opinion.logged, &opinion.passed];
+            notes.iter().all(|rules| rules.as_slice().is_empty())
+        };
+        self.answers.iter().flatten().all(|it| notes(&it.opinion))
+    }
+
     fn push(&mut self, answer: Answer) {
         if let Some(place) = self.answers.get_mut(self.count) {
             *place = Some(answer);

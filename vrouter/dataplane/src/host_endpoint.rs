@@ -64,6 +64,11 @@ impl HostEndpoints {
         }
     }
 
+    /// Whether there is any.
+    pub fn any(&self) -> bool {
+        self.all.is_some() || self.uplink.is_some() || !self.tunnels.is_empty()
+    }
+
     /// That of a tunnel's device.
     pub fn of_tunnel(&self, id: InterfaceId) -> Option<&HostEndpoint> {
         let found = self.tunnels.iter().find(|(tunnel, _)| *tunnel == id);

@@ -2,9 +2,7 @@
 //! [`crate::decide`] does, and gets a session where it may pass.
 
 use encap::icmp;
-use policy::flow::{
-    Direction as FlowDirection, Hit, InsertError, NO_ENDPOINT, NewSession, Touch, Verdict,
-};
+use policy::flow::{Direction as FlowDirection, Hit, InsertError, Touch, Verdict};
 
 use crate::decide::{self, Decision, PolicyAnswers, decide};
 use crate::drop::DropReason;
@@ -12,7 +10,7 @@ use crate::graph::node;
 use crate::origin::Origin;
 use crate::packet::Transport;
 use crate::reply::reset;
-use crate::session::{self, Path, first_icmp, first_tuple, owner, tuple};
+use crate::session::{self, first_icmp, first_tuple, tuple};
 use crate::tables::Tables;
 use crate::worker::{Core, Packet};
 
@@ -70,13 +68,8 @@ fn begin(
             Next::To(To::Forward)
         };
     }
-    let mut session = NewSession::of(key, tables.generation, core.seen(packet));
-    session.paths = decision.paths(tables).map(Path::pack);
-    session.owners = [
-        owner(packet.arrival.interface),
-        decision.to.map_or(NO_ENDPOINT, owner),
-    ];
-    session.rules = decision.rules;
+    let (arrival, first) = (packet.arrival.interface, core.seen(packet));
+    let session = session::new_session(key, tables, arrival, decision, first);
     match core.flows.insert(&session, core.now) {
         Ok(session) => {
             packet.hit = Some(Hit {

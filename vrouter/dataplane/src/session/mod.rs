@@ -5,7 +5,9 @@ mod path;
 mod tuple;
 
 use encap::tcp;
-use policy::flow::{Flow, Hit, Refresh, Session, SessionId, Verdict};
+use policy::flow::{
+    Flow, FlowKey, Hit, NO_ENDPOINT, NewSession, Refresh, Seen, Session, SessionId, Verdict,
+};
 use policy::model::PacketTuple;
 
 use crate::decide::{Decision, PolicyAnswers, Refusal, decide};
@@ -74,6 +76,21 @@ pub(crate) fn decide_again(
     let arrival = arrival.ok_or(DropReason::InterfaceDown)?;
     let origin = Origin::new(tables, arrival, flow.key.src());
     decide(tables, origin, tuple, flow.key.hash(0), false, asked)
+}
+
+/// The session of a flow that may pass, whose first packet came in by `arrival`.
+pub(crate) fn new_session(
+    key: FlowKey,
+    tables: &Tables,
+    arrival: InterfaceId,
+    decision: &Decision,
+    first: Seen,
+) -> NewSession {
+    let mut session = NewSession::of(key, tables.generation, first);
+    session.paths = decision.paths(tables).map(Path::pack);
+    session.owners = [owner(arrival), decision.to.map_or(NO_ENDPOINT, owner)];
+    session.rules = decision.rules;
+    session
 }
 
 /// Has a session say what was decided under the tables of now.
