@@ -28,8 +28,9 @@ struct interface {
 	__u32 has_peer;		/* a veth, whose other end is the workload's */
 };
 
-/* Arrival by a tunnel has no index of its own: here is FIXED_INTERFACE plus the router's number. */
+/* Arrival by the host's stack or a tunnel has no index of its own: here is FIXED_INTERFACE plus the router's number. */
 #define FIXED_INTERFACE 0xffff0000
+#define BY_HOST FIXED_INTERFACE
 #define BY_VXLAN_V4 (FIXED_INTERFACE + 1)
 #define BY_IPIP (FIXED_INTERFACE + 3)
 
@@ -48,6 +49,7 @@ enum way {
 	TO_PEER,		/* a workload behind a veth's other end */
 	VXLAN,			/* another node */
 	IPIP,
+	TO_HOST,		/* the host's stack, by its TUN */
 };
 
 /* How its packets are sent on, and what they added up to. */
@@ -68,11 +70,33 @@ struct flow {
 	__u8 vtep[6], pad[2];	/* our MAC inside VXLAN */
 };
 
+/* All flows of a pair of addresses to one TCP port, as they come in. */
+struct grant_key {
+	__u32 source[4], destination[4];
+	__u32 ifindex;		/* as of a flow's key */
+	__u16 destination_port;
+	__u8 family, pad;
+};
+
+/* The entries that a connection's first packet is given without user space. */
+struct grant {
+	struct flow forward, reply;
+	__u32 reply_ifindex;	/* of the replies' key */
+	__u32 pad;
+};
+
+/* A flow that a grant admitted. */
+struct admitted {
+	struct flow_key key;
+	__u32 generation;
+};
+
 /* What the programs did with packets. */
 enum outcome {
 	FROM_WORKLOAD,		/* received from workloads */
 	FROM_ROUTER,		/* received from user space */
 	FROM_TUNNEL,		/* received by a tunnel that is ours */
+	FROM_HOST,		/* received from the host's stack */
 	REPEATED,		/* sent on as their flow says */
 	TO_WORKLOAD,		/* handed to a workload as user space said */
 	ROUTER_UNUSUAL,		/* to user space: anything but an ordinary packet of a flow */

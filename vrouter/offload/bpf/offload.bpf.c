@@ -14,11 +14,19 @@ static __always_inline void pull(struct __sk_buff *skb, __u32 len)
 		bpf_skb_pull_data(skb, skb->len < len ? skb->len : len);
 }
 
+/* Leaves a packet to the kernel, by which it reaches user space's sockets or TUN. */
+static __always_inline int to_user_space(__u32 why)
+{
+	count(why);
+	return TC_ACT_UNSPEC;
+}
+
 /* Ingress of a workload's host end. */
 SEC("classifier")
 int from_workload(struct __sk_buff *skb)
 {
 	struct packet packet = {};
+	struct from from = { .by_mac = 1 };
 	__u32 why;
 
 	count(FROM_WORKLOAD);
@@ -32,12 +40,13 @@ int from_workload(struct __sk_buff *skb)
 	packet.key.ifindex = skb->ifindex;
 	if (frame->h_dest[0] & 1 || skb->vlan_present || parse(skb, ETH_HLEN, type, &packet))
 		return to_router(skb, ROUTER_UNUSUAL);
-	struct flow *flow = find(skb, &packet, &why);
+	__builtin_memcpy(from.mac, frame->h_source, ETH_ALEN);
+	struct flow *flow = find(skb, &packet, &from, &why);
 	if (!flow)
 		return to_router(skb, why);
-	if (!same_mac(frame->h_source, flow->from))
-		return to_router(skb, ROUTER_OTHER_SENDER);
 	note(skb, &packet, flow);
+	if (flow->way == TO_HOST)
+		return to_host(flow);
 	if (take_hop(skb, ETH_HLEN, packet.key.family))
 		return drop(DROP_TRUNCATED);
 	if (flow->way == VXLAN || flow->way == IPIP)
@@ -47,13 +56,6 @@ int from_workload(struct __sk_buff *skb)
 	return to_workload(flow);
 }
 
-/* Leaves a packet to the kernel, by which it reaches user space's sockets. */
-static __always_inline int to_sockets(__u32 why)
-{
-	count(why);
-	return TC_ACT_UNSPEC;
-}
-
 /* Ingress of the underlay's interface: all but what known flows bring is the host's, whose sockets may
  * be user space's. */
 SEC("classifier")
@@ -61,6 +63,7 @@ int from_underlay(struct __sk_buff *skb)
 {
 	struct packet packet = {};
 	struct arrival arrival = {};
+	struct from from = {};
 	__u32 why, zero = 0;
 	struct underlay *here = bpf_map_lookup_elem(&underlay, &zero);
 
@@ -71,17 +74,40 @@ int from_underlay(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	count(FROM_TUNNEL);
 	pull(skb, TUNNEL_HEADERS);
-	if (read_outer(skb, here, &packet, &arrival) || parse(skb, ETH_HLEN + arrival.skip, arrival.type, &packet))
-		return to_sockets(ROUTER_UNUSUAL);
-	struct flow *flow = find(skb, &packet, &why);
+	if (read_outer(skb, here, &packet, &arrival) || parse(skb, ETH_HLEN + arrival.skip, arrival.type, &packet) ||
+	    is_marked(&arrival, &packet))
+		return to_user_space(ROUTER_UNUSUAL);
+	from.node = arrival.sender;
+	struct flow *flow = find(skb, &packet, &from, &why);
 	if (!flow)
-		return to_sockets(why);
-	if (arrival.sender != flow->sender)
-		return to_sockets(ROUTER_OTHER_SENDER);
+		return to_user_space(why);
 	note(skb, &packet, flow);
 	if (take_hop(skb, ETH_HLEN + arrival.skip, packet.key.family) || decapsulate(skb, &arrival, flow))
 		return drop(DROP_NO_ROOM);
 	return to_workload(flow);
+}
+
+/* Egress of the TUN that the host's stack reaches workloads by: packets without a link's header. */
+SEC("classifier")
+int from_host(struct __sk_buff *skb)
+{
+	struct packet packet = {};
+	struct from from = {};
+	__u32 why;
+
+	count(FROM_HOST);
+	pull(skb, HEADERS);
+	packet.key.ifindex = BY_HOST;
+	if (parse(skb, 0, skb->protocol, &packet))
+		return to_user_space(ROUTER_UNUSUAL);
+	struct flow *flow = find(skb, &packet, &from, &why);
+	if (!flow)
+		return to_user_space(why);
+	note(skb, &packet, flow);
+	if (add_frame(skb, flow))
+		return drop(DROP_NO_ROOM);
+	count(REPEATED);
+	return bpf_redirect(flow->ifindex, 0);
 }
 
 /* Ingress of vrouter0: what user space wrote. */

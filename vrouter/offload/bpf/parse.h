@@ -11,8 +11,10 @@
 #include <linux/udp.h>
 
 #define DONT_FRAGMENT 0x4000
-/* SYN, FIN and RST change what a session is, and user space keeps that. */
-#define TCP_OPENS_OR_ENDS 0x07
+#define FIN 0x01
+#define SYN 0x02
+#define RST 0x04
+#define ACK 0x10
 
 /* Echo request and reply of ICMP and ICMPv6. */
 struct echo {
@@ -24,7 +26,7 @@ struct packet {
 	struct flow_key key;
 	__u32 len;		/* bytes from the IP header on */
 	__u32 header_len;	/* bytes of IP and transport headers */
-	__u8 hops, tcp_flags, tos;
+	__u8 hops, tcp_flags, tcp_len, tos;
 };
 
 static __always_inline __u16 fold(__u32 sum)
@@ -44,11 +46,13 @@ static __always_inline int parse_transport(void *at, void *end, __u32 len, struc
 		if ((void *)(tcp + 1) > end || tcp->doff < 5 || tcp->doff * 4 > len)
 			return -1;
 		packet->tcp_flags = ((__u8 *)tcp)[13];
-		if (packet->tcp_flags & TCP_OPENS_OR_ENDS)
+		/* Nobody opens and ends a connection at once. */
+		if (packet->tcp_flags & SYN && packet->tcp_flags & (FIN | RST))
 			return -1;
 		key->source_port = tcp->source;
 		key->destination_port = tcp->dest;
-		packet->header_len += tcp->doff * 4;
+		packet->tcp_len = tcp->doff * 4;
+		packet->header_len += packet->tcp_len;
 		return 0;
 	}
 	if (key->protocol == IPPROTO_UDP) {

@@ -8,6 +8,7 @@
 #define ECN 3
 #define CE 3
 #define ECT0 2
+#define ECT1 1
 /* Linux 6.3; older headers do not name it. */
 #define DECAP_L3_IPV6 (1ULL << 8)
 
@@ -93,7 +94,16 @@ struct arrival {
 	__u32 sender;
 	__u32 skip;		/* bytes of outer headers behind the frame's */
 	__be16 type;		/* of the inner packet */
+	__u8 tos;		/* outer */
 };
+
+/* Whether the outer congestion bits go into the inner packet (RFC 6040 section 4.2), or speak against it. */
+static __always_inline int is_marked(struct arrival *arrival, struct packet *packet)
+{
+	__u8 outer = arrival->tos & ECN;
+
+	return outer == CE || (outer == ECT1 && (packet->tos & ECN) != ECT1);
+}
 
 /* Whether a frame came by a tunnel of ours. Of a fragment's rest it is not known. */
 static __always_inline int is_ours(struct __sk_buff *skb, struct underlay *here)
@@ -121,9 +131,10 @@ static __always_inline int read_outer(struct __sk_buff *skb, struct underlay *he
 	struct iphdr *ip = &outer->ip;
 
 	if ((void *)(ip + 1) > end || ip->ihl != 5 || ip->frag_off & bpf_htons((__u16)~DONT_FRAGMENT) ||
-	    bpf_ntohs(ip->tot_len) != skb->len - ETH_HLEN || (ip->tos & ECN) == CE || skb->vlan_present)
+	    bpf_ntohs(ip->tot_len) != skb->len - ETH_HLEN || skb->vlan_present)
 		return -1;
 	arrival->sender = ip->saddr;
+	arrival->tos = ip->tos;
 	if (ip->protocol == IPPROTO_IPIP) {
 		arrival->skip = sizeof(*ip);
 		arrival->type = bpf_htons(ETH_P_IP);

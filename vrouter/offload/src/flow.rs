@@ -10,7 +10,7 @@ use vrouter_dataplane::id::InterfaceId;
 /// One direction of a session, as its packets come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FlowKey {
-    /// The workload's interface or the tunnel they come in by.
+    /// The workload's interface, the host's TUN or the tunnel they come in by.
     pub interface: InterfaceId,
     /// Their source.
     pub source: IpAddr,
@@ -45,6 +45,8 @@ pub enum Sender {
     Workload(Mac),
     /// Another node, by its underlay address.
     Node(Ipv4Addr),
+    /// The host's stack.
+    Host,
 }
 
 /// Where packets go.
@@ -57,6 +59,8 @@ pub enum Target {
         /// Its MAC.
         mac: Mac,
     },
+    /// The host's stack, by the TUN with this number.
+    Host { tun: u32 },
     /// Another node, by a tunnel.
     Node {
         /// The number of the underlay's interface.
@@ -77,7 +81,7 @@ pub struct EarlierFlow {
     pub key: FlowKey,
     /// Of the tables by which it was decided.
     pub generation: u32,
-    /// The workload's interface its packets leave by; `None` for those that go to another node.
+    /// The workload's interface its packets leave by; `None` for those that go elsewhere.
     pub to: Option<InterfaceId>,
     /// Whether this is the direction of the session's first packet.
     pub original: bool,
@@ -96,6 +100,23 @@ pub struct Counted {
     pub tcp_flags: u8,
 }
 
+/// A verdict for all connections of a pair of addresses to one TCP port: what their first packet is given
+/// without user space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    /// One of these connections, as its packets come in; the source port is any.
+    pub key: FlowKey,
+    pub forward: FlowEntry,
+    /// Where replies come in.
+    pub reply_interface: InterfaceId,
+    pub reply: FlowEntry,
+}
+
+pub(crate) const GRANT_KEY: usize = 40;
+pub(crate) const GRANT: usize = 2 * ENTRY + 8;
+/// `struct admitted`.
+pub(crate) const ADMITTED: usize = KEY + 4;
+
 pub(crate) const KEY: usize = 44;
 pub(crate) const ENTRY: usize = 80;
 
@@ -106,9 +127,10 @@ pub(crate) enum Way {
     Peer,
     Vxlan,
     Ipip,
+    Host,
 }
 
-/// What stands for an index where packets come in by a tunnel (`FIXED_INTERFACE`).
+/// What stands for an index where packets come in by the host or a tunnel (`FIXED_INTERFACE`).
 pub(crate) const FIXED_INTERFACE: u32 = 0xffff_0000;
 
 /// A key with the interface's index in place of its number.
@@ -132,6 +154,15 @@ pub(crate) fn key_bytes(key: &FlowKey, ifindex: u32) -> Option<[u8; KEY]> {
     bytes[38..40].copy_from_slice(&key.destination_port.to_be_bytes());
     bytes[40] = key.protocol;
     Some(bytes)
+}
+
+/// A grant's key from a flow's.
+pub(crate) fn grant_key_bytes(flow: &[u8; KEY]) -> [u8; GRANT_KEY] {
+    let mut bytes = [0; GRANT_KEY];
+    bytes[..36].copy_from_slice(&flow[..36]);
+    bytes[36..38].copy_from_slice(&flow[38..40]);
+    bytes[38] = flow[41];
+    bytes
 }
 
 /// The index in a key, and the rest of it; `interface` is left for the caller to fill in.
@@ -164,6 +195,7 @@ pub(crate) fn entry_bytes(entry: &FlowEntry, workload: (u32, bool)) -> [u8; ENTR
     match entry.sender {
         Sender::Workload(mac) => bytes[12..18].copy_from_slice(&mac),
         Sender::Node(address) => bytes[52..56].copy_from_slice(&address.octets()),
+        Sender::Host => {}
     }
     let (ifindex, way) = match entry.target {
         Target::Workload { mac, .. } => {
@@ -171,6 +203,7 @@ pub(crate) fn entry_bytes(entry: &FlowEntry, workload: (u32, bool)) -> [u8; ENTR
             let (ifindex, has_peer) = workload;
             (ifindex, if has_peer { Way::Peer } else { Way::Device })
         }
+        Target::Host { tun } => (tun, Way::Host),
         Target::Node {
             underlay,
             encap,
@@ -283,9 +316,10 @@ mod tests {
     }
 
     #[test]
-    fn tunnels_have_the_numbers_that_programs_know() {
+    fn fixed_interfaces_have_the_numbers_that_programs_know() {
         use encap::{Family, Tunnel};
         let number = |tunnel| InterfaceId::tunnel(tunnel).0;
+        assert_eq!(InterfaceId::HOST.0, 0);
         assert_eq!(number(Tunnel::Vxlan(Family::V4)), 1);
         assert_eq!(number(Tunnel::Ipip), 3);
     }

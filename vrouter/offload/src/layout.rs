@@ -57,6 +57,8 @@ pub enum Outcome {
     FromRouter,
     /// Received by a tunnel of ours.
     FromTunnel,
+    /// Received from the host's stack.
+    FromHost,
     /// Sent on as their flow says.
     Repeated,
     /// Handed to a workload as user space said.
@@ -87,10 +89,11 @@ pub enum Outcome {
 
 impl Outcome {
     /// All, in the map's order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::FromWorkload,
         Self::FromRouter,
         Self::FromTunnel,
+        Self::FromHost,
         Self::Repeated,
         Self::ToWorkload,
         Self::RouterUnusual,
@@ -109,7 +112,7 @@ impl Outcome {
     /// Whether it says where a packet came from, and not what became of it.
     pub fn is_arrival(self) -> bool {
         match self {
-            Self::FromWorkload | Self::FromRouter | Self::FromTunnel => true,
+            Self::FromWorkload | Self::FromRouter | Self::FromTunnel | Self::FromHost => true,
             Self::Repeated
             | Self::ToWorkload
             | Self::RouterUnusual

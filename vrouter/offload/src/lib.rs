@@ -7,7 +7,8 @@
 //!
 //! Of a flow that user space has decided ([`Offload::insert`]) the kernel sends ordinary packets on by
 //! itself, from workload to workload of the node, and by VXLAN and IPIP over IPv4 to and from other nodes;
-//! whatever is unusual goes to user space as before.
+//! whatever is unusual goes to user space as before. By a [`Grant`] it begins further connections of a pair
+//! of addresses that user space has decided about, and reports each.
 //!
 //! Maps, programs and links are pinned in a directory of the node's, so that they outlive the process.
 //! aya loads them: it is Rust alone, and needs no library where `vrouterd` runs.
@@ -19,7 +20,7 @@ mod links;
 mod offload;
 
 pub use error::OffloadError;
-pub use flow::{Counted, EarlierFlow, FlowEntry, FlowKey, Sender, Target};
+pub use flow::{Counted, EarlierFlow, FlowEntry, FlowKey, Grant, Sender, Target};
 pub use layout::{Outcome, Underlay, VxlanEnd};
 pub use links::Attachment;
-pub use offload::{Offload, since_boot};
+pub use offload::{Offload, Place, since_boot};

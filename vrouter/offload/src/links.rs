@@ -27,14 +27,14 @@ pub enum Attachment {
     Filters,
 }
 
-/// Attaches a program to an interface's ingress, in place of an earlier version of it. Its pin is named
-/// by `prefix` and the index.
+/// Attaches a program to an interface, in place of an earlier version of it. Its pin is named by `prefix`
+/// and the index.
 pub(crate) fn attach(
     program: &mut SchedClassifier,
     name: &'static str,
     (prefix, ifindex): (&str, u32),
     directory: &Path,
-    attachment: Attachment,
+    (attachment, direction): (Attachment, TcAttachType),
 ) -> Result<(), OffloadError> {
     let refused = |source| OffloadError::Program {
         program: name,
@@ -47,7 +47,7 @@ pub(crate) fn attach(
             return Ok(());
         }
         let order = TcAttachOptions::TcxOrder(LinkOrder::default());
-        match program.attach_with_options(&interface, TcAttachType::Ingress, order) {
+        match program.attach_with_options(&interface, direction, order) {
             Ok(id) => {
                 let link = program.take_link(id).map_err(refused)?;
                 let link = FdLink::try_from(link).map_err(|source| OffloadError::Link {
@@ -63,7 +63,7 @@ pub(crate) fn attach(
             Err(error) => return Err(refused(error)),
         }
     }
-    attach_filter(program, &interface)?.map_err(refused)?;
+    attach_filter(program, &interface, direction)?.map_err(refused)?;
     let pin = directory.join(format!("{prefix}{ifindex}{FILTER}"));
     unpin(&pin)?;
     program
@@ -99,8 +99,8 @@ fn is_unknown(error: &ProgramError) -> bool {
 fn attach_filter(
     program: &mut SchedClassifier,
     interface: &str,
+    direction: TcAttachType,
 ) -> Result<Result<(), ProgramError>, TcError> {
-    let direction = TcAttachType::Ingress;
     // Fails where it is there already; the filter's own error tells if it is not.
     let added = tc::qdisc_add_clsact(interface);
     let known = SchedClassifierLink::attached(interface, direction, PRIORITY, HANDLE, None)?;
@@ -131,7 +131,9 @@ pub(crate) fn detach(
     {
         for name in programs {
             // One of them is there, unless somebody else removed it.
-            let _ = tc::qdisc_detach_program(&interface, TcAttachType::Ingress, name);
+            for direction in [TcAttachType::Ingress, TcAttachType::Egress] {
+                let _ = tc::qdisc_detach_program(&interface, direction, name);
+            }
         }
     }
     unpin(&filter)

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
-use aya::programs::{ProgramError, SchedClassifier};
+use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
+use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use nix::time::ClockId;
@@ -13,8 +13,9 @@ use vrouter_dataplane::id::InterfaceId;
 
 use crate::error::OffloadError;
 use crate::flow::{
-    Counted, ENTRY, EarlierFlow, FIXED_INTERFACE, FlowEntry, FlowKey, KEY, Target, entry_bytes,
-    key_bytes, parse_counted, parse_entry, parse_key,
+    ADMITTED, Counted, ENTRY, EarlierFlow, FIXED_INTERFACE, FlowEntry, FlowKey, GRANT, GRANT_KEY,
+    Grant, KEY, Target, entry_bytes, grant_key_bytes, key_bytes, parse_counted, parse_entry,
+    parse_key,
 };
 use crate::layout::{Outcome, UNDERLAY, Underlay, Words};
 use crate::links::{self, Attachment};
@@ -22,20 +23,58 @@ use crate::links::{self, Attachment};
 const OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/offload.bpf.o"));
 /// The directory of maps that have this layout.
 const MAPS: &str = concat!("maps-", env!("VROUTER_OFFLOAD_LAYOUT"));
-const FROM_WORKLOAD: &str = "from_workload";
-const FROM_ROUTER: &str = "from_router";
-const FROM_UNDERLAY: &str = "from_underlay";
-const PROGRAMS: [&str; 3] = [FROM_WORKLOAD, FROM_ROUTER, FROM_UNDERLAY];
 /// How pins of links at the underlay begin; those at our own interfaces are an index alone.
 const AT_UNDERLAY: &str = "underlay-";
 
+/// Where a program stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// At a workload's host end: what the workload sends.
+    Workload,
+    /// At `vrouter0`: what user space sends.
+    Router,
+    /// At the underlay's interface: what other nodes send.
+    Underlay,
+    /// At the host's TUN: what the host's stack sends.
+    Host,
+}
+
+impl Place {
+    const ALL: [Self; 4] = [Self::Workload, Self::Router, Self::Underlay, Self::Host];
+
+    fn program(self) -> &'static str {
+        match self {
+            Self::Workload => "from_workload",
+            Self::Router => "from_router",
+            Self::Underlay => "from_underlay",
+            Self::Host => "from_host",
+        }
+    }
+
+    fn direction(self) -> TcAttachType {
+        match self {
+            Self::Workload | Self::Router | Self::Underlay => TcAttachType::Ingress,
+            Self::Host => TcAttachType::Egress,
+        }
+    }
+}
+
 /// The programs in the kernel. Dropping it leaves all that is attached at work; see
 /// [`Offload::detach_all`].
-#[derive(Debug)]
 pub struct Offload {
     directory: PathBuf,
     ebpf: Ebpf,
+    /// What grants admitted.
+    admissions: RingBuf<MapData>,
     attachment: Attachment,
+}
+
+impl std::fmt::Debug for Offload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Offload")
+            .field("directory", &self.directory)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Offload {
@@ -59,18 +98,22 @@ impl Offload {
                 source,
             })?;
         }
-        let ebpf = EbpfLoader::new()
+        let mut ebpf = EbpfLoader::new()
             .default_map_pin_directory(&maps)
             .load(OBJECT)?;
+        let admissions = ebpf.take_map("admissions");
+        let admissions = admissions.ok_or_else(missing("admissions"))?;
+        let admissions = admissions.try_into().map_err(map("admissions"))?;
         let mut offload = Self {
             directory: directory.to_owned(),
             ebpf,
+            admissions,
             attachment,
         };
-        for name in PROGRAMS {
-            let program = offload.program(name)?;
-            program.load().map_err(|source| OffloadError::Program {
-                program: name,
+        for place in Place::ALL {
+            let loaded = offload.program(place)?.load();
+            loaded.map_err(|source| OffloadError::Program {
+                program: place.program(),
                 source,
             })?;
         }
@@ -101,7 +144,7 @@ impl Offload {
         self.numbers()?
             .insert(ifindex, id.0, 0)
             .map_err(map("numbers"))?;
-        self.attach(FROM_WORKLOAD, ("", ifindex))
+        self.attach(Place::Workload, ("", ifindex))
     }
 
     /// Leaves a workload's interface alone from now on, and forgets its flows.
@@ -109,7 +152,11 @@ impl Offload {
     /// # Errors
     /// The kernel refuses. That the interface is gone already is no error.
     pub fn detach_workload(&mut self, ifindex: u32) -> Result<(), OffloadError> {
-        links::detach(&PROGRAMS, ("", ifindex), &self.links())?;
+        links::detach(
+            &Place::ALL.map(Place::program),
+            ("", ifindex),
+            &self.links(),
+        )?;
         self.forget(ifindex)?;
         // Another interface may get the index.
         self.retain(|from, out| from != ifindex && out != Some(ifindex))
@@ -131,11 +178,15 @@ impl Offload {
         let links = self.links();
         for other in links::attached(AT_UNDERLAY, &links) {
             if Some(other) != ifindex {
-                links::detach(&PROGRAMS, (AT_UNDERLAY, other), &links)?;
+                links::detach(
+                    &Place::ALL.map(Place::program),
+                    (AT_UNDERLAY, other),
+                    &links,
+                )?;
             }
         }
         match ifindex {
-            Some(ifindex) => self.attach(FROM_UNDERLAY, (AT_UNDERLAY, ifindex)),
+            Some(ifindex) => self.attach(Place::Underlay, (AT_UNDERLAY, ifindex)),
             None => Ok(()),
         }
     }
@@ -150,7 +201,15 @@ impl Offload {
         settings
             .set(0, [generation, ifindex], 0)
             .map_err(map("settings"))?;
-        self.attach(FROM_ROUTER, ("", ifindex))
+        self.attach(Place::Router, ("", ifindex))
+    }
+
+    /// Watches what the host's stack sends by the TUN to workloads.
+    ///
+    /// # Errors
+    /// The interface is gone, or the kernel refuses.
+    pub fn attach_host(&mut self, ifindex: u32) -> Result<(), OffloadError> {
+        self.attach(Place::Host, ("", ifindex))
     }
 
     /// The generation of the tables whose flows are believed, which an earlier process may have set.
@@ -181,14 +240,84 @@ impl Offload {
     /// An interface is not attached, the map is full, or the kernel refuses: the flow stays in user
     /// space.
     pub fn insert(&mut self, key: &FlowKey, entry: &FlowEntry) -> Result<(), OffloadError> {
+        let (key, entry) = self.bytes(key, entry)?;
+        self.flows()?.insert(key, entry, 0).map_err(map("flows"))
+    }
+
+    fn bytes(
+        &mut self,
+        key: &FlowKey,
+        entry: &FlowEntry,
+    ) -> Result<([u8; KEY], [u8; ENTRY]), OffloadError> {
         let from = self.arrival(key.interface)?;
         let [out, has_peer] = match entry.target {
             Target::Workload { out, .. } => self.words(out)?,
-            Target::Node { .. } => [0; 2],
+            Target::Host { .. } | Target::Node { .. } => [0; 2],
         };
         let key = key_bytes(key, from).ok_or(OffloadError::TwoFamilies)?;
-        let entry = entry_bytes(entry, (out, has_peer != 0));
-        self.flows()?.insert(key, entry, 0).map_err(map("flows"))
+        Ok((key, entry_bytes(entry, (out, has_peer != 0))))
+    }
+
+    /// Has the kernel begin connections by itself, as long as this process says that it is
+    /// [alive](Self::say_alive). They are to be asked for by [`Self::admitted`].
+    ///
+    /// # Errors
+    /// An interface is not attached, or the kernel refuses: user space decides on each.
+    pub fn grant(&mut self, grant: &Grant) -> Result<(), OffloadError> {
+        let reply_from = self.arrival(grant.reply_interface)?;
+        let (key, forward) = self.bytes(&grant.key, &grant.forward)?;
+        let reply_key = FlowKey {
+            interface: grant.reply_interface,
+            ..grant.key
+        };
+        let (_, reply) = self.bytes(&reply_key, &grant.reply)?;
+        let mut value = [0; GRANT];
+        value[..ENTRY].copy_from_slice(&forward);
+        value[ENTRY..2 * ENTRY].copy_from_slice(&reply);
+        value[2 * ENTRY..2 * ENTRY + 4].copy_from_slice(&reply_from.to_ne_bytes());
+        let data = self.ebpf.map_mut("grants").ok_or_else(missing("grants"))?;
+        let mut grants: HashMap<_, [u8; GRANT_KEY], [u8; GRANT]> =
+            data.try_into().map_err(map("grants"))?;
+        grants
+            .insert(grant_key_bytes(&key), value, 0)
+            .map_err(map("grants"))
+    }
+
+    /// Says that this process is there to be told of what grants admit; each 10 ms.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn say_alive(&mut self) -> Result<(), OffloadError> {
+        let data = self.ebpf.map_mut("alive").ok_or_else(missing("alive"))?;
+        let mut alive: Array<_, u64> = data.try_into().map_err(map("alive"))?;
+        let now = u64::try_from(since_boot().as_nanos()).unwrap_or(u64::MAX);
+        alive.set(0, now, 0).map_err(map("alive"))
+    }
+
+    /// The next flow that a grant admitted, and the generation of the tables that decided.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn admitted(&mut self) -> Result<Option<(FlowKey, u32)>, OffloadError> {
+        loop {
+            let Some(item) = self.admissions.next() else {
+                return Ok(None);
+            };
+            let Some(bytes) = item.first_chunk::<ADMITTED>().copied() else {
+                continue;
+            };
+            drop(item);
+            let mut key = [0; KEY];
+            key.copy_from_slice(&bytes[..KEY]);
+            let mut generation = [0; 4];
+            generation.copy_from_slice(&bytes[KEY..]);
+            let (from, key) = parse_key(&key);
+            // Its interface may be gone already.
+            if let Some(interface) = self.number(from)? {
+                let key = FlowKey { interface, ..key };
+                return Ok(Some((key, u32::from_ne_bytes(generation))));
+            }
+        }
     }
 
     /// Has a flow's packets go to user space again; what the kernel counted, if it had the flow.
@@ -254,17 +383,18 @@ impl Offload {
         Ok(flows.into_iter().filter_map(read).collect())
     }
 
-    /// The program at workloads, to be run on frames that are not there.
+    /// A program, to be run on frames that are not there.
     ///
     /// # Errors
     /// It is not loaded.
-    pub fn workload_program(&self) -> Result<&SchedClassifier, OffloadError> {
-        let program = self.ebpf.program(FROM_WORKLOAD);
+    pub fn loaded(&self, place: Place) -> Result<&SchedClassifier, OffloadError> {
+        let name = place.program();
+        let program = self.ebpf.program(name);
         let program = program.ok_or(ProgramError::NotLoaded);
         program
             .and_then(TryInto::try_into)
             .map_err(|source| OffloadError::Program {
-                program: FROM_WORKLOAD,
+                program: name,
                 source,
             })
     }
@@ -296,7 +426,7 @@ impl Offload {
         let links = directory.join("links");
         for prefix in ["", AT_UNDERLAY] {
             for ifindex in links::attached(prefix, &links) {
-                links::detach(&PROGRAMS, (prefix, ifindex), &links)?;
+                links::detach(&Place::ALL.map(Place::program), (prefix, ifindex), &links)?;
             }
         }
         match fs::remove_dir_all(directory) {
@@ -310,10 +440,11 @@ impl Offload {
         }
     }
 
-    fn attach(&mut self, name: &'static str, pin: (&str, u32)) -> Result<(), OffloadError> {
+    fn attach(&mut self, place: Place, pin: (&str, u32)) -> Result<(), OffloadError> {
         let directory = self.links();
-        let attachment = self.attachment;
-        links::attach(self.program(name)?, name, pin, &directory, attachment)
+        let at = (self.attachment, place.direction());
+        let program = self.program(place)?;
+        links::attach(program, place.program(), pin, &directory, at)
     }
 
     fn forget(&mut self, ifindex: u32) -> Result<(), OffloadError> {
@@ -385,7 +516,8 @@ impl Offload {
         }
     }
 
-    fn program(&mut self, name: &'static str) -> Result<&mut SchedClassifier, OffloadError> {
+    fn program(&mut self, place: Place) -> Result<&mut SchedClassifier, OffloadError> {
+        let name = place.program();
         let program = self.ebpf.program_mut(name);
         let program = program.ok_or(ProgramError::NotLoaded);
         program
@@ -402,6 +534,18 @@ impl Offload {
             return Ok(FIXED_INTERFACE | u32::from(id.0));
         }
         self.words(id).map(|[ifindex, _]| ifindex)
+    }
+
+    /// The router's number of what stands in a key for where packets come in.
+    fn number(&mut self, ifindex: u32) -> Result<Option<InterfaceId>, OffloadError> {
+        if let Some(fixed) = ifindex.checked_sub(FIXED_INTERFACE) {
+            return Ok(u16::try_from(fixed).ok().map(InterfaceId));
+        }
+        match self.numbers()?.get(&ifindex, 0) {
+            Ok(number) => Ok(Some(InterfaceId(number))),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(map("numbers")(error)),
+        }
     }
 
     /// Index of an attached interface, and whether it has a peer.
