@@ -124,9 +124,9 @@ fn every_mix_of_offloads_moves_the_same_bytes() {
 #[test]
 #[ignore = "needs root"]
 fn no_checksum_is_wrong_on_the_wire() {
-    for encap in ["vxlan", "ipip"] {
+    for (encap, link) in [("vxlan", "tap"), ("vxlan", "veth"), ("ipip", "veth")] {
         let lab = TestLab::up(&format!(
-            "--encap {encap} --nodes 2 --pods 1 --underlay-offload off"
+            "--encap {encap} --nodes 2 --pods 1 --underlay-offload off --pod-link {link}"
         ));
         let file = format!("/tmp/{}-wire.pcap", lab.lab.name);
         let capture = lab.start("node2", &format!("tcpdump -n -i eth0 -s 0 -U -w {file}"));
@@ -151,7 +151,8 @@ fn no_checksum_is_wrong_on_the_wire() {
         std::fs::remove_file(&file).unwrap();
         assert!(right > 300, "{encap}: {right} of {all} packets checked");
         assert_eq!(wrong, 0, "{encap}: of {all} packets");
-        if names_tunnels() {
+        // Programs leave the outer sum out, as RFC 7348 wants it; sockets cannot.
+        if names_tunnels() && link == "tap" {
             assert_eq!(unsummed, 0, "{encap}: of {all} packets");
         }
     }
