@@ -5,6 +5,8 @@
 mod support;
 
 use nix::sys::signal::Signal;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 use support::ping::Train;
@@ -13,10 +15,10 @@ use support::{TestLab, eventually};
 
 use support::stream::Stream;
 use vrouter_control::model::{Flow, Interface};
-use vrouter_control::params::{ShowFlows, ShowInterfaces, ShowWorkers};
+use vrouter_control::params::{ShowFlows, ShowHits, ShowInterfaces, ShowWorkers};
 use vrouter_lab::spec::PodLink;
 use vrouter_lab::topology::Pod;
-use vrouter_lab::{resources, vrouter};
+use vrouter_lab::{netns, resources, vrouter};
 
 const DENY: &str = "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata:\n  \
     name: deny\nspec:\n  order: 1\n  selector: all()\n  types: [Ingress]\n  ingress: [{action: Deny}]\n";
@@ -330,4 +332,105 @@ fn the_kernel_repeats_flows_to_other_nodes() {
             lab.assert_conserved(node);
         }
     }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_kernel_repeats_flows_by_the_host() {
+    let lab = TestLab::up("--pod-link veth --encap none --family dual");
+    let stream = stream_to(&lab, "pod2-1", "10.65.0.65");
+    let trains = [
+        ("pod1-1", "10.65.0.65"),
+        ("pod1-1", "fd00:65::41"),
+        ("node1", "10.65.0.1"),
+        ("node1", "fd00:65::1"),
+    ]
+    .map(|(from, to)| Train::start(&lab, from, to));
+    for (node, count) in [(1, 5), (2, 3)] {
+        eventually(3, "all are repeated", || {
+            repeated_by(&lab, node, "host").len() == count
+        });
+    }
+    let before = received(&lab);
+    thread::sleep(Duration::from_secs(1));
+    let seen = received(&lab) - before;
+    assert!(seen < 100, "user space saw {seen} packets");
+    let pause = stream.longest_pause(|| thread::sleep(Duration::from_secs(1)));
+    assert!(pause < Duration::from_millis(300), "{pause:?}");
+    for train in trains {
+        support::store::assert_none_lost(&train.finish(), 200);
+    }
+    lab.write_resource("deny.yaml", &support::store::deny("pod2-1"));
+    eventually(3, "the stream is cut", || {
+        stream.is_still(Duration::from_millis(200))
+    });
+    lab.remove_resource("deny.yaml");
+    assert!(!stream.is_still(Duration::from_secs(3)), "it goes on");
+    for node in [1, 2] {
+        lab.assert_conserved(node);
+    }
+    lab.assert_no_netfilter();
+}
+
+/// Flows that rules of node 1 allowed.
+fn allowed(lab: &TestLab) -> u64 {
+    let hits = vrouter::ask(lab.node(1), &ShowHits {}).unwrap();
+    let allowing = hits.iter().filter(|rule| rule.action == "Allow");
+    allowing.map(|rule| rule.hits.flows).sum()
+}
+
+/// Connects from pod1-1 and back, `count` times; how many were answered.
+fn connect(lab: &TestLab, to: SocketAddr, count: usize) -> usize {
+    let from = lab.lab.namespace("pod1-1").unwrap();
+    let patience = Duration::from_millis(300);
+    let answered = |_: &usize| {
+        let stream = netns::inside(from, || TcpStream::connect_timeout(&to, patience)).unwrap();
+        stream.is_ok_and(|mut stream| {
+            stream.set_read_timeout(Some(patience)).unwrap();
+            stream.read(&mut [0; 8]).is_ok_and(|length| length == 2)
+        })
+    };
+    (0..count).filter(answered).count()
+}
+
+#[test]
+#[ignore = "needs root"]
+fn connections_like_one_that_was_allowed_begin_in_the_kernel() {
+    let lab = TestLab::up("--pod-link veth --encap vxlan");
+    for (name, address) in [("pod1-2", "10.65.0.2:7002"), ("pod2-1", "10.65.0.65:7002")] {
+        let to: SocketAddr = address.parse().unwrap();
+        let there = lab.lab.namespace(name).unwrap();
+        let listener = netns::inside(there, || TcpListener::bind(to))
+            .unwrap()
+            .unwrap();
+        // Ends with the test's process.
+        let _server = thread::spawn(move || {
+            for stream in listener.incoming() {
+                let _cut = stream.and_then(|mut stream| stream.write_all(b"ok"));
+            }
+        });
+        let none = allowed(&lab);
+        assert_eq!(connect(&lab, to, 1), 1);
+        let each = allowed(&lab) - none;
+        assert!(each > 0);
+        thread::sleep(Duration::from_millis(100));
+        let before = received(&lab);
+        assert_eq!(connect(&lab, to, 200), 200);
+        let seen = received(&lab) - before;
+        assert!(seen < 100, "{address}: user space saw {seen} packets");
+        let known = || {
+            let page = vrouter::ask(lab.node(1), &ShowFlows::default()).unwrap();
+            let ours = page.items.iter();
+            let ours = ours.filter(|flow| flow.original.destination_port == Some(7002));
+            ours.filter(|flow| flow.state == "closing").count()
+        };
+        eventually(3, "each is known, and that it ended", || known() >= 201);
+        assert_eq!(allowed(&lab) - none, 201 * each, "the rules count each");
+
+        lab.write_resource("deny.yaml", &support::store::deny(name));
+        eventually(3, "none begins", || connect(&lab, to, 1) == 0);
+        lab.remove_resource("deny.yaml");
+        eventually(3, "they begin again", || connect(&lab, to, 1) == 1);
+    }
+    lab.assert_conserved(1);
 }

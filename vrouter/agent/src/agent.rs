@@ -221,8 +221,8 @@ impl Agent {
             &death,
         )?;
         workers.add(InterfaceId::HOST, queues.into_iter().map(AnyDevice::Tun));
-        let flow_offload =
-            kernel.map(|kernel| FlowOffload::new(kernel, &shared, settings.flow_offload));
+        let tun = host.tun_index();
+        let flow_offload = kernel.map(|kernel| FlowOffload::new(kernel, &shared, tun, &settings));
         let names = match &settings.names {
             Some(resolv_conf) => Some(Names::start(resolv_conf, &workers)?),
             None => None,

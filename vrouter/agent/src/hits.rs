@@ -33,22 +33,22 @@ pub struct RetiredHits {
 pub struct Sources<'a> {
     /// The workers.
     pub workers: Vec<&'a Counters>,
-    /// The collector.
-    pub expired: &'a Hits,
+    /// The collector, and the flow offload.
+    pub others: Vec<&'a Hits>,
 }
 
 impl Sources<'_> {
     /// Makes counters for all rules of tables that are about to be published.
     pub fn reserve(&self, compiled: &Compiled) {
         let workers = self.workers.iter().map(|counters| &counters.rules);
-        for hits in workers.chain([self.expired]) {
+        for hits in workers.chain(self.others.iter().copied()) {
             hits.reserve(compiled.rule_count());
         }
     }
 
     fn rule(&self, number: u32) -> Sum {
         let workers = self.workers.iter().map(|counters| &counters.rules);
-        let hits = workers.chain([self.expired]);
+        let hits = workers.chain(self.others.iter().copied());
         hits.filter_map(|hits| hits.of(number))
             .fold(Sum::default(), |sum, hit| plus(sum, read(hit)))
     }
@@ -216,7 +216,7 @@ mod tests {
         let compiled = Graph::new(Name::new("n").unwrap()).snapshot();
         let sources = Sources {
             workers: vec![&one, &two],
-            expired: &expired,
+            others: vec![&expired],
         };
         sources.reserve(&compiled);
         counted(&one, 9, 2, 3, 300);
@@ -252,7 +252,7 @@ mod tests {
         let (worker, expired) = (Counters::default(), Hits::default());
         let sources = Sources {
             workers: vec![&worker],
-            expired: &expired,
+            others: vec![&expired],
         };
         let compiled = Graph::new(Name::new("n").unwrap()).snapshot();
         let id = InterfaceId(5);

@@ -48,7 +48,10 @@ impl LocalNode {
         let workers = self.workers.observers();
         Sources {
             workers: workers.map(|(observer, _)| &*observer.counters).collect(),
-            expired: &self.collector.expired,
+            others: [&*self.collector.expired]
+                .into_iter()
+                .chain(self.flow_offload.as_ref().map(FlowOffload::admitted))
+                .collect(),
         }
     }
 }
@@ -65,7 +68,7 @@ impl Devices for LocalNode {
         })?;
         self.workers.add(InterfaceId::tunnel(tunnel), devices);
         if let Some(offload) = &self.flow_offload {
-            offload.tunnels().opened(tunnel, &socket, source_ports);
+            offload.ways().opened(tunnel, &socket, source_ports);
         }
         tracing::info!(%tunnel, local = %socket.local, "open");
         Ok(())
@@ -74,7 +77,7 @@ impl Devices for LocalNode {
     fn close_tunnel(&mut self, tunnel: Tunnel) -> Done {
         self.workers.remove(InterfaceId::tunnel(tunnel));
         if let Some(offload) = &self.flow_offload {
-            offload.tunnels().closed(tunnel);
+            offload.ways().closed(tunnel);
         }
         tracing::info!(%tunnel, "closed");
         Ok(())

@@ -5,18 +5,19 @@
 #[path = "../../dataplane/tests/world/mod.rs"]
 mod world;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use encap::{Family, Tunnel, protocol};
 use policy::flow::{self, Flow, State};
-use vrouter_agent::flow_offload::{KernelFlows, Moment, Repeated, Tunnels};
+use vrouter_agent::flow_offload::{KernelFlows, Moment, Repeated, Ways};
 use vrouter_core::observed::Socket;
+use vrouter_dataplane::hits::Hits;
 use vrouter_dataplane::id::InterfaceId;
 use vrouter_dataplane::repeat;
 use vrouter_dataplane::tables::Tables;
-use vrouter_offload::{Counted, FlowEntry, FlowKey, OffloadError, Sender, Target};
+use vrouter_offload::{Counted, FlowEntry, FlowKey, Grant, OffloadError, Sender, Target};
 use world::packets::{self, ACK, FIN, RST, SYN};
 use world::{Mode, Node, Plan, address, mac, pod};
 
@@ -26,9 +27,36 @@ struct Kernel {
     generation: u32,
     flows: HashMap<FlowKey, (FlowEntry, Counted)>,
     room: Option<usize>,
+    grants: Vec<Grant>,
+    admitted: VecDeque<(FlowKey, u32)>,
 }
 
 impl Kernel {
+    /// What the program does with a connection's first packet; whether it sends it on.
+    fn opens(&mut self, key: &FlowKey, at: Duration) -> bool {
+        let pair = |it: &FlowKey| (it.interface, it.source, it.destination, it.destination_port);
+        let grant = self
+            .grants
+            .iter()
+            .rev()
+            .find(|it| pair(&it.key) == pair(key));
+        let Some(grant) = grant.filter(|it| it.forward.generation == self.generation) else {
+            return false;
+        };
+        let reply = FlowKey {
+            interface: grant.reply_interface,
+            source: key.destination,
+            destination: key.source,
+            source_port: key.destination_port,
+            destination_port: key.source_port,
+            ..*key
+        };
+        self.flows.insert(*key, (grant.forward, Counted::default()));
+        self.flows.insert(reply, (grant.reply, Counted::default()));
+        self.admitted.push_back((*key, self.generation));
+        self.passes(key, 60, at)
+    }
+
     /// What the program does with an ordinary packet; whether it sends it on.
     fn passes(&mut self, key: &FlowKey, bytes: u64, at: Duration) -> bool {
         let Some((entry, counted)) = self.flows.get_mut(key) else {
@@ -58,6 +86,19 @@ impl KernelFlows for Kernel {
         Ok(())
     }
 
+    fn grant(&mut self, grant: &Grant) -> Result<(), OffloadError> {
+        self.grants.push(*grant);
+        Ok(())
+    }
+
+    fn say_alive(&mut self) -> Result<(), OffloadError> {
+        Ok(())
+    }
+
+    fn admitted(&mut self) -> Result<Option<(FlowKey, u32)>, OffloadError> {
+        Ok(self.admitted.pop_front())
+    }
+
     fn counted(&mut self, key: &FlowKey) -> Result<Option<Counted>, OffloadError> {
         Ok(self.flows.get(key).map(|(_, counted)| *counted))
     }
@@ -72,7 +113,8 @@ struct Bench {
     node: Node,
     kernel: Kernel,
     repeated: Repeated,
-    tunnels: Tunnels,
+    ways: Ways,
+    rules: Hits,
 }
 
 impl Bench {
@@ -85,8 +127,9 @@ impl Bench {
         let mut bench = Self {
             node,
             kernel: Kernel::default(),
-            repeated: Repeated::default(),
-            tunnels: Tunnels::default(),
+            repeated: Repeated::new(true),
+            ways: Ways::new(9),
+            rules: Hits::default(),
         };
         bench.believe();
         bench
@@ -109,9 +152,10 @@ impl Bench {
 
     fn look(&mut self) {
         let (tables, now) = (self.tables(), self.moment());
-        let flows = &self.node.flows;
+        self.rules.reserve(tables.policy.rule_count());
+        let (flows, told) = (&self.node.flows, (&self.ways, &self.rules));
         self.repeated
-            .look(&mut self.kernel, &tables, flows, &self.tunnels, now)
+            .look(&mut self.kernel, &tables, flows, told, now)
             .unwrap();
     }
 
@@ -192,7 +236,7 @@ fn a_session_is_repeated_once_both_sides_have_spoken_and_it_is_worth_it() {
     }
     assert_eq!(bench.kernel.flows.len(), 2);
     let session = bench.session().unwrap();
-    assert_eq!(bench.repeated.repeats(&session), Some(None));
+    assert!(bench.repeated.repeats(&session).is_some());
 }
 
 /// Datagrams both ways between workload 1 and node 2's.
@@ -239,7 +283,7 @@ fn a_session_with_another_node_goes_by_its_tunnel() {
             underlay: Some(7),
         };
         let ports = [40_001, 40_002].into();
-        bench.tunnels.opened(tunnel, &socket, ports);
+        bench.ways.opened(tunnel, &socket, ports);
         bench.look();
         let flows = &bench.kernel.flows;
         assert_eq!(flows.len(), 2, "{mode:?} {family:?}");
@@ -270,7 +314,7 @@ fn a_session_with_another_node_goes_by_its_tunnel() {
             }
             assert_eq!(entry.original, key.interface == pod(1));
         }
-        bench.tunnels.closed(tunnel);
+        bench.ways.closed(tunnel);
         bench.node.publish(|_| {});
         bench.believe();
         exchange(&mut bench, mode, family);
@@ -281,11 +325,41 @@ fn a_session_with_another_node_goes_by_its_tunnel() {
 }
 
 #[test]
-fn what_goes_by_the_host_stays_in_user_space() {
+fn a_session_by_the_hosts_routes_goes_by_its_stack() {
+    for family in [Family::V4, Family::V6] {
+        let mut bench = Bench::of(Mode::Routed);
+        exchange(&mut bench, Mode::Routed, family);
+        bench.look();
+        assert_eq!(bench.kernel.flows.len(), 2);
+        for (key, (entry, _)) in &bench.kernel.flows {
+            let (out, there) = (pod(1), mac(1, 1));
+            if key.interface == out {
+                let expected = (Sender::Workload(there), Target::Host { tun: 9 });
+                assert_eq!((entry.sender, entry.target), expected);
+            } else {
+                assert_eq!(key.interface, InterfaceId::HOST);
+                let expected = (Sender::Host, Target::Workload { out, mac: there });
+                assert_eq!((entry.sender, entry.target), expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_policy_has_to_see_packet_by_packet_stays_in_user_space() {
     let mut bench = Bench::of(Mode::Routed);
+    bench.node.host(|host| host.endpoints.untracked = true);
+    bench.believe();
     exchange(&mut bench, Mode::Routed, Family::V4);
     bench.look();
     assert!(bench.kernel.flows.is_empty());
+    bench.establish();
+    bench.look();
+    assert_eq!(
+        bench.kernel.flows.len(),
+        2,
+        "within the node none sees them"
+    );
 }
 
 #[test]
@@ -404,4 +478,88 @@ fn a_session_of_an_earlier_process_goes_on_from_either_side() {
         bench.look();
         assert_eq!(bench.kernel.flows.len(), 2);
     }
+}
+
+/// Another connection of the pair.
+fn another(port: u16) -> FlowKey {
+    FlowKey {
+        source_port: port,
+        ..Bench::key(1)
+    }
+}
+
+impl Bench {
+    fn session_of(&self, key: &FlowKey) -> Option<Flow> {
+        let key = flow::FlowKey::new(
+            key.source,
+            key.destination,
+            key.protocol,
+            key.source_port,
+            key.destination_port,
+        );
+        let hit = self.node.flows.lookup(&key.unwrap())?;
+        self.node.flows.flow(hit.session, self.node.now)
+    }
+}
+
+#[test]
+fn a_grant_begins_further_connections_that_are_adopted_and_counted() {
+    let mut bench = Bench::new();
+    let at = bench.moment().since_boot;
+    let key = another(41_000);
+    assert!(
+        !bench.kernel.opens(&key, at),
+        "nothing is known of the pair"
+    );
+    assert!(bench.tcp(1, SYN));
+    bench.look();
+    assert!(bench.kernel.opens(&key, at));
+    let other_port = FlowKey {
+        destination_port: 81,
+        ..key
+    };
+    assert!(!bench.kernel.opens(&other_port, at));
+    assert_eq!(bench.session_of(&key), None);
+    bench.look();
+    bench.look();
+    let session = bench.session_of(&key).unwrap();
+    assert_eq!(session.packets, [1, 0]);
+    assert_eq!(session.state, State::HalfOpen);
+    assert_eq!(session.owners, [pod(1), pod(2)].map(|id| u32::from(id.0)));
+    let by_worker = bench.session().unwrap();
+    assert_eq!(
+        (session.rules, session.paths),
+        (by_worker.rules, by_worker.paths)
+    );
+    for rule in session.rules {
+        let hit = bench.rules.of(rule).unwrap();
+        assert_eq!(hit.flows.value(), 1);
+    }
+    assert!(bench.repeated.repeats(&session).is_some());
+    // It ends in the kernel.
+    for key in bench.kernel.flows.keys().copied().collect::<Vec<_>>() {
+        bench.kernel.flows.get_mut(&key).unwrap().1.tcp_flags |= FIN | ACK | SYN;
+        assert!(bench.kernel.passes(&key, 52, at));
+    }
+    bench.look();
+    bench.look();
+    assert_eq!(bench.session_of(&key).unwrap().state, State::FinsSeen);
+    assert!(bench.kernel.flows.is_empty());
+}
+
+#[test]
+fn a_grant_ends_with_its_tables_and_what_it_let_in_meanwhile_is_cut() {
+    let mut bench = Bench::new();
+    let at = bench.moment().since_boot;
+    assert!(bench.tcp(1, SYN));
+    bench.look();
+    let key = another(41_000);
+    assert!(bench.kernel.opens(&key, at));
+    // Tables that deny it came before it was adopted.
+    bench.node.policy(world::endpoint(1, 2, &[], &["nobody"]));
+    bench.look();
+    assert!(bench.kernel.flows.is_empty(), "not let in");
+    assert_eq!(bench.session_of(&key), None);
+    bench.believe();
+    assert!(!bench.kernel.opens(&another(42_000), at));
 }

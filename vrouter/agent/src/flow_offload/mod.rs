@@ -4,23 +4,25 @@
 //! pass stays in the flow table and the tables; the kernel's flows are believed as long as their
 //! generation is the tables'.
 
+mod grants;
 mod repeated;
-mod tunnels;
+mod ways;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use encap::Tunnel;
 use policy::flow::{self, Flow};
-use vrouter_dataplane::repeat;
+use vrouter_dataplane::hits::Hits;
+use vrouter_dataplane::repeat::{self, End};
 use vrouter_dataplane::tables::Tables;
-use vrouter_offload::{Counted, EarlierFlow, Offload, Underlay, since_boot};
+use vrouter_offload::{Counted, EarlierFlow, FlowKey, Offload, Underlay, since_boot};
 
 pub use repeated::{KernelFlows, Moment, Repeated};
-pub use tunnels::Tunnels;
+pub use ways::Ways;
 
+use crate::settings::Settings;
 use crate::workers::Shared;
 
 /// Between two looks.
@@ -32,7 +34,9 @@ const REFUSED: Duration = Duration::from_secs(1);
 pub struct FlowOffload {
     kernel: Arc<Mutex<Offload>>,
     repeated: Arc<Mutex<Repeated>>,
-    tunnels: Arc<Mutex<Tunnels>>,
+    /// What rules allowed of the flows that grants admitted.
+    admitted: Arc<Hits>,
+    ways: Arc<Mutex<Ways>>,
     /// What the kernel was told of the underlay.
     underlay: Option<(Option<u32>, Underlay)>,
     shared: Shared,
@@ -60,27 +64,41 @@ struct Thread {
 
 impl FlowOffload {
     /// Leaves flows as an earlier process left them until [`Self::take_over`].
-    pub fn new(kernel: Arc<Mutex<Offload>>, shared: &Shared, enabled: bool) -> Self {
+    pub fn new(
+        kernel: Arc<Mutex<Offload>>,
+        shared: &Shared,
+        tun: u32,
+        settings: &Settings,
+    ) -> Self {
+        // Limits see each new session.
+        let with_grants = settings.flows_per_endpoint.is_none() && settings.new_flows.is_none();
         Self {
             kernel,
-            repeated: Arc::default(),
-            tunnels: Arc::default(),
+            repeated: Arc::new(Mutex::new(Repeated::new(with_grants))),
+            admitted: Arc::default(),
+            ways: Arc::new(Mutex::new(Ways::new(tun))),
             underlay: None,
             shared: shared.clone(),
-            enabled,
+            enabled: settings.flow_offload,
             state: State::Left,
             thread: None,
         }
     }
 
-    /// The tunnel by which the kernel sends a session's packets on; `Some(None)` for one within the node.
-    pub fn repeats(&self, flow: &Flow) -> Option<Option<Tunnel>> {
+    /// The end of a session that the kernel repeats which is no workload of this node, or one of two that
+    /// are.
+    pub fn repeats(&self, flow: &Flow) -> Option<End> {
         lock(&self.repeated).repeats(flow)
     }
 
-    /// The tunnels by which flows may go.
-    pub fn tunnels(&self) -> MutexGuard<'_, Tunnels> {
-        lock(&self.tunnels)
+    /// What rules allowed of the flows that the kernel began.
+    pub fn admitted(&self) -> &Hits {
+        &self.admitted
+    }
+
+    /// The ways by which flows may leave this node.
+    pub fn ways(&self) -> MutexGuard<'_, Ways> {
+        lock(&self.ways)
     }
 
     /// Enters an earlier process's sessions in the flow table: before workers get the first tables, when
@@ -97,7 +115,7 @@ impl FlowOffload {
         let mut count = 0;
         for flow in earlier.iter().filter(|flow| flow.original) {
             let (from, generation) = (flow.key.interface, flow.generation);
-            let adopted = session_key(flow)
+            let adopted = session_key(&flow.key)
                 .map(|key| repeat::adopt(&self.shared.flows, key, from, flow.to, generation, now));
             match adopted {
                 Some(Ok(())) => count += 1,
@@ -126,8 +144,10 @@ impl FlowOffload {
         }
         let mut kernel = lock(&self.kernel);
         kernel.set_generation(tables.generation).map_err(text)?;
-        let (ifindex, ours) = lock(&self.tunnels).underlay(tables);
+        let ways = lock(&self.ways).clone();
+        let (ifindex, ours) = ways.underlay(tables);
         if self.enabled && self.underlay != Some((ifindex, ours)) {
+            kernel.attach_host(ways.tun()).map_err(text)?;
             kernel.attach_underlay(ifindex, &ours).map_err(text)?;
             self.underlay = Some((ifindex, ours));
         }
@@ -152,7 +172,7 @@ impl FlowOffload {
         let now = self.now();
         for flow in &earlier {
             let counted = kernel.remove(&flow.key).map_err(text)?;
-            let hit = session_key(flow).and_then(|key| self.shared.flows.lookup(&key));
+            let hit = session_key(&flow.key).and_then(|key| self.shared.flows.lookup(&key));
             if let (Some(counted), Some(hit)) = (counted, hit) {
                 repeated::add(&self.shared.flows, hit, &Counted::default(), &counted, now);
             }
@@ -167,10 +187,11 @@ impl FlowOffload {
     fn start(&self) -> std::io::Result<Thread> {
         let stop = Arc::<AtomicBool>::default();
         let until = Arc::clone(&stop);
-        let (kernel, repeated, tunnels, shared) = (
+        let (kernel, repeated, ways, admitted, shared) = (
             Arc::clone(&self.kernel),
             Arc::clone(&self.repeated),
-            Arc::clone(&self.tunnels),
+            Arc::clone(&self.ways),
+            Arc::clone(&self.admitted),
             self.shared.clone(),
         );
         let body = move || {
@@ -181,9 +202,15 @@ impl FlowOffload {
                     let mut repeated = lock(&repeated);
                     let tables = shared.tables.load();
                     let now = now(&shared);
-                    let tunnels = lock(&tunnels).clone();
+                    let ways = lock(&ways).clone();
                     let mut kernel = lock(&kernel);
-                    repeated.look(&mut *kernel, &tables, &shared.flows, &tunnels, now)
+                    repeated.look(
+                        &mut *kernel,
+                        &tables,
+                        &shared.flows,
+                        (&ways, &admitted),
+                        now,
+                    )
                 };
                 let pause = match looked {
                     Ok(()) => PERIOD,
@@ -230,8 +257,7 @@ fn now(shared: &Shared) -> Moment {
 }
 
 /// A flow as the flow table knows it.
-fn session_key(flow: &EarlierFlow) -> Option<flow::FlowKey> {
-    let key = &flow.key;
+fn session_key(key: &FlowKey) -> Option<flow::FlowKey> {
     flow::FlowKey::new(
         key.source,
         key.destination,

@@ -4,13 +4,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use encap::Tunnel;
 use policy::flow::{Direction, Flow, FlowTable, Hit, Seen, SessionId, State, Verdict};
+use vrouter_dataplane::hits::Hits;
 use vrouter_dataplane::repeat::{self, End, Way};
 use vrouter_dataplane::tables::Tables;
-use vrouter_offload::{Counted, FlowEntry, FlowKey, Offload, OffloadError, Sender, Target};
+use vrouter_offload::{Counted, FlowEntry, FlowKey, Grant, Offload, OffloadError, Sender, Target};
 
-use super::Tunnels;
+use super::grants::Grants;
+use super::{Ways, session_key};
 
 /// Packets of a session after which it is worth the kernel's memory.
 const WORTH: u32 = 4;
@@ -19,6 +20,8 @@ const PLACES: u32 = 2_048;
 /// Looks in which what the kernel counted of every session is merged once, and sessions merged in one.
 const LOOKS_PER_MERGE: usize = 100;
 const MERGED: usize = 200;
+/// Sessions adopted in one look.
+const ADOPTED: usize = 1_024;
 
 /// The kernel's flows.
 pub trait KernelFlows {
@@ -32,6 +35,21 @@ pub trait KernelFlows {
     /// # Errors
     /// The flow stays in user space.
     fn insert(&mut self, key: &FlowKey, entry: &FlowEntry) -> Result<(), OffloadError>;
+    /// Has the kernel begin connections by itself.
+    ///
+    /// # Errors
+    /// User space decides on each.
+    fn grant(&mut self, grant: &Grant) -> Result<(), OffloadError>;
+    /// Says that this process is there to be told of what grants admit.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    fn say_alive(&mut self) -> Result<(), OffloadError>;
+    /// The next flow that a grant admitted, and the generation of the tables that decided.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    fn admitted(&mut self) -> Result<Option<(FlowKey, u32)>, OffloadError>;
     /// What was counted of a flow, if it is there.
     ///
     /// # Errors
@@ -51,6 +69,18 @@ impl KernelFlows for Offload {
 
     fn insert(&mut self, key: &FlowKey, entry: &FlowEntry) -> Result<(), OffloadError> {
         self.insert(key, entry)
+    }
+
+    fn grant(&mut self, grant: &Grant) -> Result<(), OffloadError> {
+        self.grant(grant)
+    }
+
+    fn say_alive(&mut self) -> Result<(), OffloadError> {
+        self.say_alive()
+    }
+
+    fn admitted(&mut self) -> Result<Option<(FlowKey, u32)>, OffloadError> {
+        self.admitted()
     }
 
     fn counted(&mut self, key: &FlowKey) -> Result<Option<Counted>, OffloadError> {
@@ -94,23 +124,35 @@ pub struct Repeated {
     order: VecDeque<SessionId>,
     /// The place of the flow table where the next look begins.
     from: u32,
+    /// What the kernel may begin by itself, where it may.
+    grants: Option<Grants>,
 }
 
 impl Repeated {
-    /// The tunnel by which the kernel sends a session's packets on; `Some(None)` for one within the node.
-    pub fn repeats(&self, flow: &Flow) -> Option<Option<Tunnel>> {
+    /// Whether the kernel may begin connections by itself; `false` where something has to see each.
+    pub fn new(with_grants: bool) -> Self {
+        Self {
+            grants: with_grants.then(Grants::default),
+            ..Self::default()
+        }
+    }
+
+    /// The end of a session that the kernel repeats which is no workload of this node, or one of two that
+    /// are.
+    pub fn repeats(&self, flow: &Flow) -> Option<End> {
         let known = self.sessions.get(&flow.id)?;
         if known.generation != flow.generation {
             return None;
         }
-        Some(known.ways.iter().find_map(|way| match way.to {
-            End::Workload { .. } => None,
-            End::Node { tunnel, .. } => Some(tunnel),
-        }))
+        let [to, from] = known.ways.map(|way| way.to);
+        Some(match to {
+            End::Workload { .. } => from,
+            End::Host | End::Node { .. } => to,
+        })
     }
 
-    /// Looks at a part of the flow table for sessions to begin with, and merges a part of what the kernel
-    /// counted.
+    /// Looks at a part of the flow table for sessions to begin with, adopts those that the kernel began, and
+    /// merges a part of what it counted. Rules that allowed what is adopted are counted in `rules`.
     ///
     /// # Errors
     /// The kernel refuses; sessions concerned stay in user space.
@@ -119,9 +161,13 @@ impl Repeated {
         kernel: &mut impl KernelFlows,
         tables: &Tables,
         flows: &FlowTable,
-        tunnels: &Tunnels,
+        (open, rules): (&Ways, &Hits),
         now: Moment,
     ) -> Result<(), OffloadError> {
+        if self.grants.is_some() {
+            kernel.say_alive()?;
+            self.adopt(kernel, tables, flows, rules, now)?;
+        }
         let merges = self.order.len().div_ceil(LOOKS_PER_MERGE).min(MERGED);
         for _ in 0..merges {
             let Some(id) = self.order.pop_front() else {
@@ -144,9 +190,49 @@ impl Repeated {
             if packets >= WORTH
                 && self.repeats(flow).is_none()
                 && let Some(ways) = repeat::ways(tables, flow)
-                && let Some(entries) = entries(&ways, tunnels, flow.generation)
+                && let Some(entries) = entries(&ways, open, flow.generation)
             {
                 self.begin(kernel, flows, flow, (ways, entries), now)?;
+            }
+            if let Some(grants) = &mut self.grants {
+                grants.consider(kernel, tables, flow, open)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in the sessions that grants admitted.
+    fn adopt(
+        &mut self,
+        kernel: &mut impl KernelFlows,
+        tables: &Tables,
+        flows: &FlowTable,
+        rules: &Hits,
+        now: Moment,
+    ) -> Result<(), OffloadError> {
+        for _ in 0..ADOPTED {
+            let Some((key, generation)) = kernel.admitted()? else {
+                break;
+            };
+            let Some(session) = session_key(&key) else {
+                continue;
+            };
+            let admitted = repeat::admit(tables, flows, session, key.interface, rules, now.ms);
+            let Some((id, ways)) = admitted else {
+                // Policy changed meanwhile, or there is no room: user space says so to its next packet.
+                kernel.remove(&key)?;
+                if let Some(reply) = self.grants.as_ref().and_then(|it| it.reply_of(&key)) {
+                    kernel.remove(&reply)?;
+                }
+                continue;
+            };
+            let repeating = Repeating {
+                ways,
+                generation,
+                merged: [Counted::default(); 2],
+            };
+            if self.sessions.insert(id, repeating).is_none() {
+                self.order.push_back(id);
             }
         }
         Ok(())
@@ -199,27 +285,35 @@ impl Repeated {
         let Some(repeating) = self.sessions.get_mut(&id) else {
             return Ok(false);
         };
-        let flow = flows.flow(id, now.ms);
-        let goes_on = flow
-            .is_some_and(|flow| flow.verdict == Verdict::Allow && flow.state == State::Established);
-        for (way, direction) in repeating
-            .ways
-            .iter()
-            .zip([Direction::Original, Direction::Reply])
-        {
-            let counted = if goes_on {
-                kernel.counted(&key(way))?
-            } else {
-                kernel.remove(&key(way))?
-            };
-            let merged = &mut repeating.merged[direction.index()];
-            let Some(counted) = counted else { continue };
-            let hit = Hit {
-                session: id,
-                direction,
-            };
-            add(flows, hit, merged, &counted, now);
-            *merged = counted;
+        let mut goes_on = true;
+        // What a flow's packets showed may end it, and what came meanwhile is counted, too.
+        for last in [false, true] {
+            if last {
+                let flow = flows.flow(id, now.ms);
+                goes_on = flow.is_some_and(|flow| {
+                    flow.verdict == Verdict::Allow
+                        && !matches!(flow.state, State::FinsSeen | State::Reset)
+                });
+                if goes_on {
+                    break;
+                }
+            }
+            let directions = [Direction::Original, Direction::Reply];
+            for (way, direction) in repeating.ways.iter().zip(directions) {
+                let counted = if last {
+                    kernel.remove(&key(way))?
+                } else {
+                    kernel.counted(&key(way))?
+                };
+                let Some(counted) = counted else { continue };
+                let hit = Hit {
+                    session: id,
+                    direction,
+                };
+                let merged = &mut repeating.merged[direction.index()];
+                add(flows, hit, merged, &counted, now);
+                *merged = counted;
+            }
         }
         if !goes_on {
             self.sessions.remove(&id);
@@ -247,7 +341,7 @@ pub(super) fn add(flows: &FlowTable, hit: Hit, before: &Counted, counted: &Count
     }
 }
 
-fn key(way: &Way) -> FlowKey {
+pub(super) fn key(way: &Way) -> FlowKey {
     FlowKey {
         interface: way.from.interface(),
         source: way.key.src(),
@@ -259,20 +353,22 @@ fn key(way: &Way) -> FlowKey {
 }
 
 /// The entries of both directions; `None` if one goes by a tunnel that is not open.
-fn entries(ways: &[Way; 2], tunnels: &Tunnels, generation: u32) -> Option<[FlowEntry; 2]> {
+pub(super) fn entries(ways: &[Way; 2], open: &Ways, generation: u32) -> Option<[FlowEntry; 2]> {
     let entry = |way: &Way, original| {
         Some(FlowEntry {
             generation,
             sender: match way.from {
                 End::Workload { mac, .. } => Sender::Workload(mac),
                 End::Node { remote, .. } => Sender::Node(remote),
+                End::Host => Sender::Host,
             },
             target: match way.to {
                 End::Workload { interface, mac } => Target::Workload {
                     out: interface,
                     mac,
                 },
-                End::Node { encap, remote, .. } => tunnels.target(&way.key, encap, remote)?,
+                End::Host => Target::Host { tun: open.tun() },
+                End::Node { encap, remote, .. } => open.target(&way.key, encap, remote)?,
             },
             mtu: way.mtu,
             original,

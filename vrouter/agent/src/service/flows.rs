@@ -10,6 +10,7 @@ use vrouter_control::ErrorBody;
 use vrouter_control::model::{self, Page, Protocol, Traffic, Tuple};
 use vrouter_control::params::{self, ShowFlows};
 use vrouter_dataplane::id::InterfaceId;
+use vrouter_dataplane::repeat::End;
 
 use super::policy::rule_reference;
 use super::{Outcome, known, ports};
@@ -145,17 +146,26 @@ fn row(agent: &Agent, flow: &Flow) -> model::Flow {
             .flow_offload
             .as_ref()
             .and_then(|offload| offload.repeats(flow))
-            .map(|tunnel| {
-                match tunnel {
-                    None => "pod",
-                    Some(Tunnel::Vxlan(_)) => "vxlan",
-                    Some(Tunnel::Ipip) => "ipip",
-                }
-                .to_owned()
-            }),
+            .map(|end| offload(&end).to_owned()),
         source_endpoint: source,
         destination_endpoint: destination,
         rules,
+    }
+}
+
+/// How clients know the way of flows that the kernel repeats.
+fn offload(end: &End) -> &'static str {
+    match end {
+        End::Workload { .. } => "pod",
+        End::Host => "host",
+        End::Node {
+            tunnel: Tunnel::Vxlan(_),
+            ..
+        } => "vxlan",
+        End::Node {
+            tunnel: Tunnel::Ipip,
+            ..
+        } => "ipip",
     }
 }
 

@@ -247,7 +247,7 @@ spec: {types: [Egress], egress: [{action: Deny, protocol: UDP}]}
         let (worker, expired) = (Counters::default(), Counts::default());
         let sources = Sources {
             workers: vec![&worker],
-            expired: &expired,
+            others: vec![&expired],
         };
         sources.reserve(&compiled);
         let key = ::policy::model::EndpointKey::workload("default", "n1-k8s-web-eth0").unwrap();

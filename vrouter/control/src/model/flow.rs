@@ -30,8 +30,8 @@ pub struct Flow {
     /// The tables under which it was last allowed; older than the current ones means that the
     /// next packet is judged again.
     pub generation: u64,
-    /// How the kernel sends its packets on by itself: `pod`, between pods of this node, `vxlan`, `ipip`;
-    /// left out where user space does.
+    /// How the kernel sends its packets on by itself: `pod`, between pods of this node, `vxlan`, `ipip`,
+    /// `host` (its own, and what it routes); left out where user space does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offload: Option<String>,
     /// The local workload that sent the first packet, `namespace/name`.

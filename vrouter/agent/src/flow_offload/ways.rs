@@ -1,4 +1,4 @@
-//! The tunnels of this node as the kernel has to write and to recognise them.
+//! The ways out of this node as the kernel has to write and to recognise them.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -11,9 +11,11 @@ use vrouter_dataplane::tables::Tables;
 use vrouter_io::vxlan;
 use vrouter_offload::{Target, Underlay, VxlanEnd};
 
-/// The tunnels over IPv4 that are open, at an interface of the underlay that is known.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tunnels {
+/// The host's TUN, and the tunnels over IPv4 that are open at an interface of the underlay that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ways {
+    /// The number of the TUN to the host's stack.
+    tun: u32,
     vxlan: Option<(At, Ports)>,
     ipip: Option<At>,
 }
@@ -33,7 +35,21 @@ struct Ports {
     destination: u16,
 }
 
-impl Tunnels {
+impl Ways {
+    /// By the TUN with this number alone.
+    pub fn new(tun: u32) -> Self {
+        Self {
+            tun,
+            vxlan: None,
+            ipip: None,
+        }
+    }
+
+    /// The number of the TUN to the host's stack.
+    pub(super) fn tun(&self) -> u32 {
+        self.tun
+    }
+
     /// A tunnel is open; `source_ports` are VXLAN's.
     pub fn opened(&mut self, tunnel: Tunnel, socket: &Socket, source_ports: Arc<[u16]>) {
         let at = match (socket.local, socket.underlay) {
