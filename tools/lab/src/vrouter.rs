@@ -126,11 +126,10 @@ pub fn spawn(lab: &Lab, node: &Node) -> Result<Process> {
             .arg(lab.state_directory.join(&node.name).join("etcd.cache")),
     };
     match lab.spec.pod_link {
-        None => {}
         Some(PodLink::Tap) => {
             command.args(["--pod-link", "tap"]);
         }
-        Some(PodLink::Veth) => {
+        None | Some(PodLink::Veth) => {
             let directory = bpffs::mounted(&lab.state_directory.join(&node.name))?;
             command.args(["--pod-link", "veth", "--bpf-directory"]);
             command.arg(directory.join("vrouter"));

@@ -65,6 +65,13 @@ fn ipip_cross_subnet() {
 
 #[test]
 #[ignore = "needs root"]
+fn pods_on_taps_by_vxlan_and_by_routes() {
+    all_traffic("--pod-link tap --encap vxlan --family dual");
+    all_traffic("--pod-link tap --encap none");
+}
+
+#[test]
+#[ignore = "needs root"]
 fn thousand_rules() {
     let lab = TestLab::up("--encap vxlan --rules 1000 --nodes 2");
     lab.check("--quiet --paths pod-pod-same,pod-pod-cross --tests ping,tcp,http");

@@ -164,7 +164,7 @@ fn a_policy_that_cuts_a_live_flow_cuts_it_and_its_removal_revives_it() {
 #[test]
 #[ignore = "needs root"]
 fn a_denied_ping_stops_soon_and_not_before() {
-    let lab = TestLab::up("--encap none");
+    let lab = TestLab::up("--encap none --pod-link tap");
     let pings = Train::start(&lab, "pod1-1", "10.65.0.65");
     thread::sleep(Duration::from_millis(500));
     let deny = "    - action: Deny\n      protocol: ICMP\n";

@@ -54,7 +54,7 @@ fn malformed_frames_on_the_underlay() {
 #[test]
 #[ignore = "needs root"]
 fn malformed_and_spoofed_frames_from_a_pod() {
-    let lab = TestLab::up("--encap vxlan --family dual");
+    let lab = TestLab::up("--encap vxlan --family dual --pod-link tap");
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/frames.py");
     let before = lab.counters(1).balance;
     for _ in 0..3 {

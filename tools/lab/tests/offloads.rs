@@ -107,7 +107,7 @@ fn all_mixes(lab: &TestLab, member: &str, device: &str, paths: &[(&str, &str, Ip
 #[test]
 #[ignore = "needs root"]
 fn every_mix_of_offloads_moves_the_same_bytes() {
-    let lab = TestLab::up("--encap vxlan --nodes 2 --pods 2");
+    let lab = TestLab::up("--encap vxlan --nodes 2 --pods 2 --pod-link tap");
     let address = |node: usize, pod: usize| IpAddr::from(lab.pod(node, pod).ipv4.unwrap());
     let near = ("pod1-1", "pod1-2", address(1, 2));
     let far = ("pod1-1", "pod2-1", address(2, 1));

@@ -56,7 +56,7 @@ fn drops(lab: &TestLab, node: usize) -> DropReport {
 #[test]
 #[ignore = "needs root"]
 fn host_endpoints_deny_and_allow_and_failsafe_ports_stay_open() {
-    let lab = TestLab::up("--encap vxlan");
+    let lab = TestLab::up("--encap vxlan --pod-link tap");
     let host = |port: u16| format!("10.65.0.0:{port}");
     let reach = |port: u16| connect(&lab, "pod2-1", "node1", &host(port)).is_some();
     let address = lab.ok("node1", "ip -4 -o address show dev tunl0");

@@ -7,9 +7,9 @@ use std::str::FromStr;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum PodLink {
     /// A TAP in its namespace: the process reads it, and it goes with the process.
-    #[default]
     Tap,
     /// A veth with an end on the node: programs hand its frames to the process, which it outlives.
+    #[default]
     Veth,
 }
 

@@ -454,11 +454,11 @@ fn a_pod_on_another_link_is_attached_anew() {
     let mut world = World::new();
     world.edit(&[(7, Some(0))]);
     world.heal();
-    world.pod_link = PodLink::Veth;
+    world.pod_link = PodLink::Tap;
     world.edit(&[]);
     let due = world.due();
     assert!(due[0].starts_with("detach "), "{due:?}");
-    assert!(due[1].contains(" by veth "), "{due:?}");
+    assert!(due[1].contains(" by tap "), "{due:?}");
     world.heal();
-    compare(&world, &fresh_on(PodLink::Veth, &[(7, Some(0))]));
+    compare(&world, &fresh_on(PodLink::Tap, &[(7, Some(0))]));
 }

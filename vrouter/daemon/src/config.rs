@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::num::NonZeroUsize;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
@@ -158,7 +159,8 @@ struct Values {
         value_name = "US"
     )]
     busy_poll_microseconds: Option<u64>,
-    /// What pods hang on: tap, read by this process alone, or veth, which outlives it [default: tap].
+    /// What pods hang on: veth, which outlives this process, or tap, read by it alone [default: veth,
+    /// where the kernel has what it takes].
     #[arg(long, env = "VROUTER_POD_LINK", value_name = "LINK")]
     pod_link: Option<String>,
     /// Whether the kernel repeats what was decided of a flow, of pods on veths: Enabled or Disabled
@@ -166,7 +168,7 @@ struct Values {
     #[arg(long, env = "VROUTER_FLOW_OFFLOAD", value_name = "WHETHER")]
     flow_offload: Option<String>,
     /// Where programs and maps for pods on veths are pinned, on a bpffs
-    /// [default: /sys/fs/bpf/vrouter].
+    /// [default: /sys/fs/bpf/vrouter, and its inode behind it in a network namespace of its own].
     #[arg(long, env = "VROUTER_BPF_DIRECTORY", value_name = "DIR")]
     bpf_directory: Option<PathBuf>,
     /// Name of the host's TUN [default: tunl0].
@@ -576,7 +578,7 @@ impl Values {
                 return Err(bad("flowOffload", other)(reason));
             }
         };
-        let bpf_directory = self.bpf_directory.unwrap_or_else(|| DEFAULT_BPF.into());
+        let bpf_directory = self.bpf_directory.unwrap_or_else(default_bpf_directory);
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let workers = self.workers.unwrap_or(cores.saturating_sub(1).max(1));
         range("workers", workers, 1, 64)?;
@@ -657,6 +659,15 @@ impl Values {
                 .unwrap_or_else(|| DEFAULT_CNI_STATE.into()),
             log_level,
         })
+    }
+}
+
+/// A namespace's interfaces have numbers of their own, so that programs of two must not meet.
+fn default_bpf_directory() -> PathBuf {
+    let inode = |path: &str| fs::metadata(path).ok().map(|file| file.ino());
+    match (inode("/proc/self/ns/net"), inode("/proc/1/ns/net")) {
+        (Some(ours), Some(hosts)) if ours != hosts => format!("{DEFAULT_BPF}-{ours}").into(),
+        _ => DEFAULT_BPF.into(),
     }
 }
 

@@ -35,8 +35,8 @@ pub(crate) struct TestLab {
 }
 
 impl TestLab {
-    /// Builds a lab with these flags, under a name that no other has. `LAB_POD_LINK=veth` has the
-    /// pods of every test on veths.
+    /// Builds a lab with these flags, under a name that no other has. `LAB_POD_LINK=tap` has the
+    /// pods of every test on TAPs.
     pub(crate) fn up(flags: &str) -> Self {
         require_root();
         let name = fresh_name();

@@ -20,10 +20,10 @@ fn flags_win_over_the_file() {
     let config = resolve("nodeName: a\nworkers: 2\n", &["--node-name", "b"]).unwrap();
     assert_eq!((config.agent.node.as_str(), config.agent.workers), ("b", 2));
     assert_eq!(config.agent.tunnel_interface, "tunl0");
-    assert_eq!(config.agent.pod_link, PodLink::Tap);
-    let veth = resolve("nodeName: a\npodLink: tap\n", &["--pod-link", "veth"]).unwrap();
-    assert_eq!(veth.agent.pod_link, PodLink::Veth);
-    assert!(veth.agent.flow_offload);
+    assert_eq!(config.agent.pod_link, PodLink::Veth);
+    let tap = resolve("nodeName: a\npodLink: veth\n", &["--pod-link", "tap"]).unwrap();
+    assert_eq!(tap.agent.pod_link, PodLink::Tap);
+    assert!(tap.agent.flow_offload);
     let disabled = resolve("nodeName: a\n", &["--flow-offload", "Disabled"]).unwrap();
     assert!(!disabled.agent.flow_offload);
     assert_eq!(config.agent.new_flows, None);
