@@ -1,7 +1,7 @@
 //! A pod's side of its TAP: addresses and routes as Calico's CNI plugin sets them.
 //!
-//! Each address stands alone (/32, /128); everything else goes to a link-local gateway that the
-//! packet path answers for.
+//! Each address stands alone (/32, /128); everything else goes to a link-local gateway. Its neighbor entry
+//! is permanent: nobody has to answer for it while the packet path is away.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -77,11 +77,13 @@ fn configure_here(pod: &Pod) -> Result<[u8; 6]> {
     }
     if pod.addresses.iter().any(IpAddr::is_ipv4) {
         let gateway = IpAddr::V4(GATEWAY_V4);
+        link.set_neighbor(index, gateway, GATEWAY_MAC)?;
         link.replace_route(&Route::on_link(gateway.into(), index))?;
         link.replace_route(&Route::via(default_route(gateway), gateway, index))?;
     }
     if let Some(own) = pod.addresses.iter().find(|own| own.is_ipv6()) {
         let gateway = IpAddr::V6(GATEWAY_V6);
+        link.set_neighbor(index, gateway, GATEWAY_MAC)?;
         // What the gateway answers goes to an address that routes lead to.
         link.replace_route(&Route {
             source: Some(*own),
