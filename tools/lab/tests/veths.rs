@@ -434,3 +434,57 @@ fn connections_like_one_that_was_allowed_begin_in_the_kernel() {
     }
     lab.assert_conserved(1);
 }
+
+/// `VROUTER_KILLS=100` makes it longer.
+#[test]
+#[ignore = "needs root"]
+fn a_daemon_that_is_killed_again_and_again_loses_no_packet_of_a_known_flow() {
+    let kills = std::env::var("VROUTER_KILLS").map_or(5, |text| text.parse().unwrap());
+    let mut lab = TestLab::up("--pod-link veth --encap vxlan");
+    let near = stream(&lab);
+    let far = stream_to(&lab, "pod2-1", "10.65.0.65");
+    let trains = ["10.65.0.2", "10.65.0.65"].map(|to| Train::start(&lab, "pod1-1", to));
+    let all_known = |lab: &TestLab| {
+        let (pod, vxlan) = (repeated(lab).len(), repeated_by(lab, 1, "vxlan").len());
+        pod == 2 && vxlan == 2
+    };
+    eventually(3, "all are repeated", || all_known(&lab));
+    let ends = links(&lab, "cali");
+    let pins = lab.lab.state_directory.join("node1/bpf/vrouter");
+    let count = |pins: &std::path::Path| {
+        let all = std::fs::read_dir(pins).unwrap().flatten();
+        all.map(|it| std::fs::read_dir(it.path()).unwrap().count())
+            .collect::<Vec<_>>()
+    };
+    let pinned = count(&pins);
+    // Moments without a pattern.
+    let mut random = u64::from(std::process::id());
+    let mut pause_ms = |least: u64, range: u64| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        thread::sleep(Duration::from_millis(least + (random >> 33) % range));
+    };
+    let mut longest = Duration::ZERO;
+    for kill in 1..=kills {
+        pause_ms(100, 300);
+        let mut far_pause = Duration::ZERO;
+        let pause = near.longest_pause(|| {
+            far_pause = far.longest_pause(|| {
+                end(&lab, VROUTERD, Signal::SIGKILL);
+                pause_ms(0, 500);
+                start_vrouterd(&mut lab, 1);
+                eventually(5, "all are repeated again", || all_known(&lab));
+            });
+        });
+        println!("kill {kill}: {pause:?} {far_pause:?}");
+        longest = longest.max(pause).max(far_pause);
+        assert_eq!(links(&lab, "cali"), ends, "kill {kill}");
+        assert_eq!(count(&pins), pinned, "kill {kill}");
+    }
+    for train in trains {
+        support::store::assert_none_lost(&train.finish(), 200);
+    }
+    assert!(longest < Duration::from_millis(300), "{longest:?}");
+    lab.assert_conserved(1);
+}

@@ -114,14 +114,13 @@ pub(crate) fn process<'a>(lab: &'a TestLab, role: &str) -> &'a Process {
 pub(crate) fn end(lab: &TestLab, role: &str, signal: Signal) {
     let running = process(lab, role);
     running.signal(signal);
-    assert!(running.wait_ended(Duration::from_secs(5)), "{role}");
+    // The kernel waits for its readers (RCU) with each device and program that goes.
+    let patience = Duration::from_secs(60);
+    assert!(running.wait_ended(patience), "{role}");
     // Its threads may still hold its locks and sockets for a moment.
     let tasks = format!("/proc/{}/task", running.pid);
     let threads = || fs::read_dir(&tasks).map_or(0, Iterator::count);
-    assert!(
-        wait_until(Duration::from_secs(5), || threads() < 2),
-        "{role}"
-    );
+    assert!(wait_until(patience, || threads() < 2), "{role}");
 }
 
 /// Starts the lab's etcd again.
