@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use vrouter_cli::ManOptions;
 
 use crate::config::{Config, decode};
@@ -184,13 +184,28 @@ pub(crate) fn run() -> ExitCode {
 fn test() -> Result<(), InstallError> {
     let mut stdin = Vec::new();
     io::Read::read_to_end(&mut io::stdin(), &mut stdin).map_err(at(Path::new("stdin")))?;
-    let outcome = decode(&stdin).and_then(Config::read).and_then(|config| {
+    let config = decode(&stdin).map(config_of_list).and_then(Config::read);
+    let outcome = config.and_then(|config| {
         config.accept()?;
         store::expect_ready(&*store::open(&config)?)
     });
     outcome.map_err(|error| InstallError::Config(error.to_string()))?;
     println!("config and datastore are in order");
     Ok(())
+}
+
+/// What a runtime makes of a list for this plugin; a config as it is.
+fn config_of_list(mut given: Map<String, Value>) -> Map<String, Value> {
+    let plugins = given.get("plugins").and_then(Value::as_array);
+    let ours = |it: &&Value| it["type"] == "calico" || it["type"] == "vrouter";
+    let ours = plugins.and_then(|all| all.iter().find(ours)?.as_object().cloned());
+    let Some(mut config) = ours else {
+        return given;
+    };
+    for key in ["name", "cniVersion"] {
+        config.extend(given.remove_entry(key));
+    }
+    config
 }
 
 fn install(places: &Places) -> Result<(), InstallError> {

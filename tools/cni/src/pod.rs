@@ -62,7 +62,7 @@ pub(crate) fn expect_none(netns: &Netns, interface: &str) -> Result<(), CniError
         None => Ok(()),
         Some(other) => Err(CniError::new(
             Code::UnsupportedField,
-            format!("container already has {} on this network", other.name),
+            format!("container already has {} on the vRouter", other.name),
         )
         .with_details(format!(
             "several interfaces of one container are not supported: CNI_IFNAME {interface} cannot \

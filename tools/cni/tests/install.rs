@@ -2,9 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[test]
 fn install_puts_the_list_last_and_uninstall_takes_all_away() {
@@ -66,4 +67,32 @@ fn install_puts_the_list_last_and_uninstall_takes_all_away() {
     assert!(run("uninstall", &[]).status.success());
     assert_eq!(fs::read_dir(path("bin")).unwrap().count(), 0);
     assert_eq!(fs::read_dir(path("net.d")).unwrap().count(), 0);
+}
+
+#[test]
+fn the_test_takes_a_list_as_it_is_installed() {
+    let folder = tempfile::tempdir().unwrap();
+    let test = |directory: &str| {
+        let list = json!({ "cniVersion": "1.0.0", "name": "net", "plugins": [
+            { "type": "tuning" },
+            { "type": "calico", "datastore_type": "directory", "directory": directory,
+              "ipam": { "type": "calico-ipam" } },
+        ] });
+        let mut child = Command::new(env!("CARGO_BIN_EXE_vrouter-cni"))
+            .arg("-t")
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(list.to_string().as_bytes()).unwrap();
+        drop(stdin);
+        child.wait_with_output().unwrap()
+    };
+    let output = test(folder.path().to_str().unwrap());
+    assert!(output.status.success(), "{output:?}");
+    let output = test("/there/is/none");
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("/there/is/none"));
 }
