@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -467,4 +467,20 @@ fn random_edits_end_like_a_fresh_load() {
         follower.until(&what, |f| f.resources == fresh && f.errors == errors);
         follower.silent();
     }
+}
+
+#[test]
+fn what_a_killed_writer_left_is_the_next_ones() {
+    let temporary = tempfile::tempdir().unwrap();
+    let root = temporary.path();
+    let left = root.join("tiers/.vrouter.new");
+    fs::create_dir(root.join("tiers")).unwrap();
+    fs::write(&left, "half of").unwrap();
+    fs::set_permissions(&left, fs::Permissions::from_mode(0o600)).unwrap();
+    let parsed = vrouter_api::parse(tier("a", 1).as_bytes(), "a.yaml");
+    let store = Directory::open(root).unwrap();
+    store.create(&parsed.resources[0].value).unwrap();
+    assert!(!left.exists());
+    let mode = |name: &str| fs::metadata(root.join(name)).unwrap().mode();
+    assert_eq!(mode("tiers/a.yaml"), mode(".vrouter.lock"));
 }

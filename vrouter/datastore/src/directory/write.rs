@@ -26,6 +26,8 @@ use crate::store::{Datastore, List, Scope, stamp};
 const LOCK: &str = ".vrouter.lock";
 /// The last number given to a revision.
 const COUNTER: &str = ".vrouter.revision";
+/// What is written before it has its name, of each folder: the lock is held. Its dot keeps scans away.
+const TEMPORARY: &str = ".vrouter.new";
 /// Longer names are cut for the file's.
 const LONGEST_NAME: usize = 180;
 
@@ -298,10 +300,10 @@ fn replace(
     };
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(fault)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // Starts with a dot: no scan takes it for a resource file.
-    let temporary = folder.join(format!(".{name}.new"));
-    let written = File::create(&temporary)
+    // Whoever was killed while it wrote has left no more than this one, which the next to write takes.
+    let temporary = folder.join(TEMPORARY);
+    let _there_is_none = fs::remove_file(&temporary);
+    let written = File::create_new(&temporary)
         .and_then(|mut file| {
             file.write_all(text.as_bytes())?;
             keep(&file)
