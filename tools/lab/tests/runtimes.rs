@@ -56,7 +56,9 @@ impl Plugins {
         symlink("/usr/lib/cni/loopback", plugins.binaries.join("loopback")).unwrap();
         for network in networks {
             let mut plugin = cni::config(lab, node, network);
-            plugin["capabilities"] = json!({ "aliases": true });
+            // Those of the list that `vrouter-cni install` writes.
+            plugin["capabilities"] = json!({ "aliases": true, "ips": true, "mac": true,
+                "portMappings": true, "bandwidth": true });
             plugin["args"] = json!({ "cni": { "labels": [{ "key": "app", "value": network }] } });
             let list = json!({ "cniVersion": "1.0.0", "name": network, "plugins": [plugin] });
             let file = plugins.lists.join(format!("{network}.conflist"));

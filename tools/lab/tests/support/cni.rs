@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::io::Write;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -221,6 +222,23 @@ fn run_until(process: Pid, limit: usize) -> usize {
             Err(error) => panic!("{thread}: {error}"),
         }
     }
+}
+
+/// How often a test repeats something: `VROUTER_CNI_ROUNDS`, else what CI has time for.
+pub(crate) fn rounds(usual: usize) -> usize {
+    let more = std::env::var("VROUTER_CNI_ROUNDS").ok();
+    more.and_then(|it| it.parse().ok()).unwrap_or(usual)
+}
+
+/// The address that a result says.
+pub(crate) fn address(result: &Value) -> Ipv4Addr {
+    let text = result["ips"][0]["address"].as_str().unwrap();
+    text.strip_suffix("/32").unwrap().parse().unwrap()
+}
+
+pub(crate) fn has_device(container: &Container) -> bool {
+    let find = || nix::net::if_::if_nametoindex("eth0").is_ok();
+    netns::inside(&container.netns, find).unwrap()
 }
 
 /// A GlobalNetworkPolicy as YAML.
