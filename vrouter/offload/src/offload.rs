@@ -9,6 +9,7 @@ use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use nix::time::ClockId;
+use rustc_hash::FxHashMap;
 use vrouter_dataplane::id::InterfaceId;
 
 use crate::error::OffloadError;
@@ -66,7 +67,41 @@ pub struct Offload {
     ebpf: Ebpf,
     /// What grants admitted.
     admissions: RingBuf<MapData>,
+    /// The workloads' interfaces, as the maps have them.
+    numbers: Numbers,
     attachment: Attachment,
+}
+
+/// Numbers of the router's interfaces and the kernel's.
+#[derive(Debug, Clone, Default)]
+struct Numbers {
+    by_index: FxHashMap<u32, InterfaceId>,
+    /// Index, and whether there is a peer.
+    interfaces: FxHashMap<InterfaceId, (u32, bool)>,
+}
+
+impl Numbers {
+    /// Index of an attached interface, and whether it has a peer.
+    fn of(&self, id: InterfaceId) -> Result<(u32, bool), OffloadError> {
+        let found = self.interfaces.get(&id).copied();
+        found.ok_or(OffloadError::NotAttached(id.0))
+    }
+
+    /// What stands in a key for where packets come in.
+    fn arrival(&self, id: InterfaceId) -> Result<u32, OffloadError> {
+        if id < InterfaceId::FIRST_WORKLOAD {
+            return Ok(FIXED_INTERFACE | u32::from(id.0));
+        }
+        self.of(id).map(|(ifindex, _)| ifindex)
+    }
+
+    /// The router's number of what stands in a key for where packets come in.
+    fn at(&self, ifindex: u32) -> Option<InterfaceId> {
+        match ifindex.checked_sub(FIXED_INTERFACE) {
+            Some(fixed) => u16::try_from(fixed).ok().map(InterfaceId),
+            None => self.by_index.get(&ifindex).copied(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Offload {
@@ -108,6 +143,7 @@ impl Offload {
             directory: directory.to_owned(),
             ebpf,
             admissions,
+            numbers: Numbers::default(),
             attachment,
         };
         for place in Place::ALL {
@@ -144,6 +180,8 @@ impl Offload {
         self.numbers()?
             .insert(ifindex, id.0, 0)
             .map_err(map("numbers"))?;
+        self.numbers.by_index.insert(ifindex, id);
+        self.numbers.interfaces.insert(id, (ifindex, has_peer));
         self.attach(Place::Workload, ("", ifindex))
     }
 
@@ -249,13 +287,13 @@ impl Offload {
         key: &FlowKey,
         entry: &FlowEntry,
     ) -> Result<([u8; KEY], [u8; ENTRY]), OffloadError> {
-        let from = self.arrival(key.interface)?;
-        let [out, has_peer] = match entry.target {
-            Target::Workload { out, .. } => self.words(out)?,
-            Target::Host { .. } | Target::Node { .. } => [0; 2],
+        let from = self.numbers.arrival(key.interface)?;
+        let workload = match entry.target {
+            Target::Workload { out, .. } => self.numbers.of(out)?,
+            Target::Host { .. } | Target::Node { .. } => (0, false),
         };
         let key = key_bytes(key, from).ok_or(OffloadError::TwoFamilies)?;
-        Ok((key, entry_bytes(entry, (out, has_peer != 0))))
+        Ok((key, entry_bytes(entry, workload)))
     }
 
     /// Has the kernel begin connections by itself, as long as this process says that it is
@@ -264,7 +302,7 @@ impl Offload {
     /// # Errors
     /// An interface is not attached, or the kernel refuses: user space decides on each.
     pub fn grant(&mut self, grant: &Grant) -> Result<(), OffloadError> {
-        let reply_from = self.arrival(grant.reply_interface)?;
+        let reply_from = self.numbers.arrival(grant.reply_interface)?;
         let (key, forward) = self.bytes(&grant.key, &grant.forward)?;
         let reply_key = FlowKey {
             interface: grant.reply_interface,
@@ -313,7 +351,7 @@ impl Offload {
             generation.copy_from_slice(&bytes[KEY..]);
             let (from, key) = parse_key(&key);
             // Its interface may be gone already.
-            if let Some(interface) = self.number(from)? {
+            if let Some(interface) = self.numbers.at(from) {
                 let key = FlowKey { interface, ..key };
                 return Ok(Some((key, u32::from_ne_bytes(generation))));
             }
@@ -327,7 +365,7 @@ impl Offload {
     pub fn remove(&mut self, key: &FlowKey) -> Result<Option<Counted>, OffloadError> {
         let counted = self.counted(key)?;
         if counted.is_some()
-            && let Ok(from) = self.arrival(key.interface)
+            && let Ok(from) = self.numbers.arrival(key.interface)
             && let Some(key) = key_bytes(key, from)
         {
             self.flows()?.remove(&key).map_err(map("flows"))?;
@@ -340,7 +378,7 @@ impl Offload {
     /// # Errors
     /// The kernel refuses.
     pub fn counted(&mut self, key: &FlowKey) -> Result<Option<Counted>, OffloadError> {
-        let Ok(from) = self.arrival(key.interface) else {
+        let Ok(from) = self.numbers.arrival(key.interface) else {
             return Ok(None);
         };
         let key = key_bytes(key, from).ok_or(OffloadError::TwoFamilies)?;
@@ -357,13 +395,8 @@ impl Offload {
     /// # Errors
     /// The kernel refuses.
     pub fn adopt(&mut self) -> Result<Vec<EarlierFlow>, OffloadError> {
-        let numbers: Result<std::collections::HashMap<_, _>, _> = self.numbers()?.iter().collect();
-        let numbers = numbers.map_err(map("numbers"))?;
-        let number = |ifindex: u32| {
-            let fixed = ifindex.checked_sub(FIXED_INTERFACE);
-            let fixed = fixed.and_then(|number| u16::try_from(number).ok());
-            fixed.or_else(|| numbers.get(&ifindex).copied())
-        };
+        let numbers = self.numbers.clone();
+        let number = |ifindex| numbers.at(ifindex);
         self.retain(|from, out| {
             number(from).is_some() && out.is_none_or(|out| number(out).is_some())
         })?;
@@ -371,11 +404,11 @@ impl Offload {
         let read = |(key, entry)| {
             let (from, key) = parse_key(&key);
             let (generation, out, original) = parse_entry(&entry);
-            let interface = InterfaceId(number(from)?);
+            let interface = number(from)?;
             Some(EarlierFlow {
                 key: FlowKey { interface, ..key },
                 generation,
-                to: out.and_then(number).map(InterfaceId),
+                to: out.and_then(number),
                 original,
             })
         };
@@ -448,12 +481,12 @@ impl Offload {
     }
 
     fn forget(&mut self, ifindex: u32) -> Result<(), OffloadError> {
-        let number = self.numbers()?.get(&ifindex, 0).ok();
-        if let Some(number) = number {
+        if let Some(number) = self.numbers.by_index.remove(&ifindex) {
             // The number may be another interface's by now.
-            let holder = self.interfaces()?.get(&number, 0);
-            if holder.is_ok_and(|[holder, _]| holder == ifindex) {
-                let _ = self.interfaces()?.remove(&number);
+            let holder = self.numbers.interfaces.get(&number);
+            if holder.is_some_and(|(holder, _)| *holder == ifindex) {
+                self.numbers.interfaces.remove(&number);
+                let _ = self.interfaces()?.remove(&number.0);
             }
             let _ = self.numbers()?.remove(&ifindex);
         }
@@ -526,34 +559,6 @@ impl Offload {
                 program: name,
                 source,
             })
-    }
-
-    /// What stands in a key for where packets come in.
-    fn arrival(&mut self, id: InterfaceId) -> Result<u32, OffloadError> {
-        if id < InterfaceId::FIRST_WORKLOAD {
-            return Ok(FIXED_INTERFACE | u32::from(id.0));
-        }
-        self.words(id).map(|[ifindex, _]| ifindex)
-    }
-
-    /// The router's number of what stands in a key for where packets come in.
-    fn number(&mut self, ifindex: u32) -> Result<Option<InterfaceId>, OffloadError> {
-        if let Some(fixed) = ifindex.checked_sub(FIXED_INTERFACE) {
-            return Ok(u16::try_from(fixed).ok().map(InterfaceId));
-        }
-        match self.numbers()?.get(&ifindex, 0) {
-            Ok(number) => Ok(Some(InterfaceId(number))),
-            Err(MapError::KeyNotFound) => Ok(None),
-            Err(error) => Err(map("numbers")(error)),
-        }
-    }
-
-    /// Index of an attached interface, and whether it has a peer.
-    fn words(&mut self, id: InterfaceId) -> Result<Words, OffloadError> {
-        match self.interfaces()?.get(&id.0, 0) {
-            Err(MapError::KeyNotFound) => Err(OffloadError::NotAttached(id.0)),
-            other => other.map_err(map("interfaces")),
-        }
     }
 
     fn flows(&mut self) -> Result<HashMap<&mut MapData, [u8; KEY], [u8; ENTRY]>, OffloadError> {

@@ -1,10 +1,10 @@
 //! Grants: verdicts that hold for all connections of a pair of addresses to one port, so that the kernel
 //! may begin them.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 
 use policy::flow::Flow;
+use rustc_hash::FxHashMap;
 use vrouter_dataplane::id::InterfaceId;
 use vrouter_dataplane::repeat;
 use vrouter_dataplane::tables::Tables;
@@ -21,7 +21,7 @@ const PAIRS: usize = 16_384;
 pub(super) struct Grants {
     generation: u32,
     /// Where replies come in, of those that have one.
-    pairs: HashMap<Pair, Option<InterfaceId>>,
+    pairs: FxHashMap<Pair, Option<InterfaceId>>,
 }
 
 /// The connections of one grant.

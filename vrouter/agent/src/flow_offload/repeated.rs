@@ -1,10 +1,11 @@
 //! Which sessions the kernel repeats: begun when they are worth it, counted back into the flow table,
 //! ended with them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use policy::flow::{Direction, Flow, FlowTable, Hit, Seen, SessionId, State, Verdict};
+use rustc_hash::FxHashMap;
 use vrouter_dataplane::hits::Hits;
 use vrouter_dataplane::repeat::{self, End, Way};
 use vrouter_dataplane::tables::Tables;
@@ -19,7 +20,7 @@ const WORTH: u32 = 4;
 const PLACES: u32 = 2_048;
 /// Looks in which what the kernel counted of every session is merged once, and sessions merged in one.
 const LOOKS_PER_MERGE: usize = 100;
-const MERGED: usize = 200;
+const MERGED: usize = 500;
 /// Sessions adopted in one look.
 const ADOPTED: usize = 1_024;
 
@@ -119,7 +120,7 @@ struct Repeating {
 /// The sessions that the kernel repeats.
 #[derive(Debug, Default)]
 pub struct Repeated {
-    sessions: HashMap<SessionId, Repeating>,
+    sessions: FxHashMap<SessionId, Repeating>,
     /// Those to merge, the next first.
     order: VecDeque<SessionId>,
     /// The place of the flow table where the next look begins.
