@@ -19,7 +19,7 @@ use crate::topology::{Lab, Node, Pod};
 use crate::{bpffs, etcd, netns};
 
 /// How long a vRouter may take from its start to an answer on its control socket.
-const START_LIMIT: Duration = Duration::from_secs(20);
+const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// The vrouterd that a lab runs: the one asked for, the one beside this program (or beside the
 /// directory of a test), the one in PATH.
@@ -130,9 +130,16 @@ pub fn spawn(lab: &Lab, node: &Node) -> Result<Process> {
             command.args(["--pod-link", "tap"]);
         }
         None | Some(PodLink::Veth) => {
-            let directory = bpffs::mounted(&lab.state_directory.join(&node.name))?;
-            command.args(["--pod-link", "veth", "--bpf-directory"]);
-            command.arg(directory.join("vrouter"));
+            let named = "--bpf-directory";
+            if !lab
+                .spec
+                .vrouterd_args
+                .iter()
+                .any(|it| it.starts_with(named))
+            {
+                let directory = bpffs::mounted(&lab.state_directory.join(&node.name))?;
+                command.arg(named).arg(directory.join("vrouter"));
+            }
         }
     }
     if let Some(workers) = lab.spec.workers {
