@@ -37,7 +37,7 @@ pub(super) struct Program {
     entries: Box<[Entry]>,
     /// Of a program that is too long to walk.
     index: Option<Index>,
-    /// Whether a rule asks for the source port.
+    /// A rule asks for the source port.
     heeds_source_port: bool,
 }
 
@@ -81,7 +81,7 @@ impl Program {
         self.entries.len() <= 1
     }
 
-    /// Whether a packet's source port may change what it says.
+    /// A packet's source port may change the verdict.
     pub(super) fn heeds_source_port(&self) -> bool {
         self.heeds_source_port
     }

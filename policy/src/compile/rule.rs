@@ -124,7 +124,7 @@ struct Nets {
 }
 
 impl Side {
-    /// Whether the port decides whether it matches.
+    /// A match depends on the port.
     fn heeds_port(&self) -> bool {
         let by_rest = |rest: &Rest| rest.not_ports.is_some() || rest.port_set.is_some();
         self.bounds != (0, u16::MAX)
@@ -134,7 +134,7 @@ impl Side {
 }
 
 impl CompiledRule {
-    /// Whether a packet's source port decides whether it matches.
+    /// A match depends on the packet's source port.
     pub(super) fn heeds_source_port(&self) -> bool {
         self.source.heeds_port()
     }

@@ -221,8 +221,8 @@ impl Compiled {
             .is_some_and(|program| !program.is_empty())
     }
 
-    /// Whether the source port may change the verdict of a local endpoint's normal chain. Where it does not,
-    /// a verdict holds for every connection of a pair of addresses to one port.
+    /// True where the source port may change the verdict of a local endpoint's normal chain. Elsewhere a
+    /// verdict holds for every connection of a pair of addresses to one port.
     #[must_use]
     pub fn heeds_source_port(&self, endpoint: EndpointIndex, direction: Direction) -> bool {
         let Some(Some(programs)) = self.endpoints.get(endpoint.index()) else {

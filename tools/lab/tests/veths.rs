@@ -206,7 +206,7 @@ fn the_kernel_repeats_flows_of_the_node_until_policy_cuts_them() {
     thread::sleep(Duration::from_secs(1));
     let seen = received(&lab) - before;
     assert!(seen < 100, "user space saw {seen} packets");
-    // What the kernel counted is the session's.
+    // The session has the kernel's counts.
     thread::sleep(Duration::from_millis(1_100));
     let carried = stream.received();
     let shown = |lab: &TestLab| {
@@ -321,7 +321,7 @@ fn the_kernel_repeats_flows_to_other_nodes() {
         );
         support::store::assert_none_lost(&train.finish(), 200);
 
-        // What the receiver's node decides cuts them.
+        // The receiver's node cuts them.
         lab.write_resource("deny.yaml", &support::store::deny("pod2-1"));
         eventually(3, "the stream is cut", || {
             stream.is_still(Duration::from_millis(200))

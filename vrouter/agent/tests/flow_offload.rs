@@ -180,15 +180,7 @@ impl Bench {
     }
 
     fn session(&self) -> Option<Flow> {
-        let key = flow::FlowKey::new(
-            address(Family::V4, 1, 1),
-            address(Family::V4, 1, 2),
-            protocol::TCP,
-            40_000,
-            80,
-        );
-        let hit = self.node.flows.lookup(&key.unwrap())?;
-        self.node.flows.flow(hit.session, self.node.now)
+        self.session_of(&Self::key(1))
     }
 
     /// As the programs see its packets.
@@ -536,7 +528,7 @@ fn a_grant_begins_further_connections_that_are_adopted_and_counted() {
         assert_eq!(hit.flows.value(), 1);
     }
     assert!(bench.repeated.repeats(&session).is_some());
-    // It ends in the kernel.
+    // The connection ends in the kernel.
     for key in bench.kernel.flows.keys().copied().collect::<Vec<_>>() {
         bench.kernel.flows.get_mut(&key).unwrap().1.tcp_flags |= FIN | ACK | SYN;
         assert!(bench.kernel.passes(&key, 52, at));

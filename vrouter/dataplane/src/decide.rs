@@ -141,7 +141,7 @@ impl PolicyAnswers {
     /// Policies a flow meets at most: `preDNAT`, forwarded in, out of a workload, into one, out.
     const MOST: usize = 5;
 
-    /// Whether no rule but those that decided was met, so that nothing else is to be counted or logged.
+    /// No rule but those that decided was met: nothing else is to be counted or logged.
     pub(crate) fn is_plain(&self) -> bool {
         let notes = |opinion: &Opinion| {
             let notes = [&opinion.staged, &opinion.logged, &opinion.passed];

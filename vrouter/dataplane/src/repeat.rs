@@ -1,4 +1,4 @@
-//! What may be repeated without a worker: ordinary packets of a session that was decided, by the way its
+//! Flows that may be repeated without a worker: ordinary packets of a session that was decided, by the way its
 //! last packet went.
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -104,7 +104,7 @@ pub fn grant(tables: &Tables, flow: &Flow) -> Option<[Way; 2]> {
     (holds_for_all && is_even && is_allowed && asked.is_plain()).then_some(ways)
 }
 
-/// Whether all flows to an address go one way.
+/// All flows to an address go one way.
 fn has_one_way(tables: &Tables, address: IpAddr) -> bool {
     let id = tables.fib.lookup(address);
     let adjacency = id.and_then(|id| tables.adjacency(id));

@@ -34,7 +34,7 @@ pub struct FlowEntry {
     pub target: Target,
     /// The largest IP packet.
     pub mtu: u16,
-    /// Whether this is the direction of the session's first packet.
+    /// This is the direction of the session's first packet.
     pub original: bool,
 }
 
@@ -54,9 +54,9 @@ pub enum Sender {
 pub enum Target {
     /// A workload of this node.
     Workload {
-        /// Its interface.
+        /// The workload's interface.
         out: InterfaceId,
-        /// Its MAC.
+        /// The workload's MAC.
         mac: Mac,
     },
     /// The host's stack, by the TUN with this number.
@@ -83,7 +83,7 @@ pub struct EarlierFlow {
     pub generation: u32,
     /// The workload's interface its packets leave by; `None` for those that go elsewhere.
     pub to: Option<InterfaceId>,
-    /// Whether this is the direction of the session's first packet.
+    /// This is the direction of the session's first packet.
     pub original: bool,
 }
 
@@ -130,7 +130,7 @@ pub(crate) enum Way {
     Host,
 }
 
-/// What stands for an index where packets come in by the host or a tunnel (`FIXED_INTERFACE`).
+/// The part of a key that stands for an index where packets come in by the host or a tunnel.
 pub(crate) const FIXED_INTERFACE: u32 = 0xffff_0000;
 
 /// A key with the interface's index in place of its number.

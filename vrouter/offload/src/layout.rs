@@ -10,7 +10,7 @@ use crate::flow::vni_word;
 /// Two words, as `struct settings` and `struct interface` are.
 pub(crate) type Words = [u32; 2];
 
-/// What of the underlay is ours, of IPv4.
+/// The part of the underlay that is ours, of IPv4.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Underlay {
     pub vxlan: Option<VxlanEnd>,

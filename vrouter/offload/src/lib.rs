@@ -17,10 +17,13 @@ mod error;
 mod flow;
 mod layout;
 mod links;
+mod numbers;
 mod offload;
+mod place;
 
 pub use error::OffloadError;
 pub use flow::{Counted, EarlierFlow, FlowEntry, FlowKey, Grant, Sender, Target};
 pub use layout::{Outcome, Underlay, VxlanEnd};
 pub use links::Attachment;
-pub use offload::{Offload, Place, since_boot};
+pub use offload::{Offload, since_boot};
+pub use place::Place;

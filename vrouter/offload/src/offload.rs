@@ -5,21 +5,21 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
-use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
+use aya::programs::{ProgramError, SchedClassifier};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use nix::time::ClockId;
-use rustc_hash::FxHashMap;
 use vrouter_dataplane::id::InterfaceId;
 
 use crate::error::OffloadError;
 use crate::flow::{
-    ADMITTED, Counted, ENTRY, EarlierFlow, FIXED_INTERFACE, FlowEntry, FlowKey, GRANT, GRANT_KEY,
-    Grant, KEY, Target, entry_bytes, grant_key_bytes, key_bytes, parse_counted, parse_entry,
-    parse_key,
+    ADMITTED, Counted, ENTRY, EarlierFlow, FlowEntry, FlowKey, GRANT, GRANT_KEY, Grant, KEY,
+    Target, entry_bytes, grant_key_bytes, key_bytes, parse_counted, parse_entry, parse_key,
 };
 use crate::layout::{Outcome, UNDERLAY, Underlay, Words};
 use crate::links::{self, Attachment};
+use crate::numbers::Numbers;
+use crate::place::Place;
 
 const OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/offload.bpf.o"));
 /// The directory of maps that have this layout.
@@ -27,81 +27,16 @@ const MAPS: &str = concat!("maps-", env!("VROUTER_OFFLOAD_LAYOUT"));
 /// How pins of links at the underlay begin; those at our own interfaces are an index alone.
 const AT_UNDERLAY: &str = "underlay-";
 
-/// Where a program stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// At a workload's host end: what the workload sends.
-    Workload,
-    /// At `vrouter0`: what user space sends.
-    Router,
-    /// At the underlay's interface: what other nodes send.
-    Underlay,
-    /// At the host's TUN: what the host's stack sends.
-    Host,
-}
-
-impl Place {
-    const ALL: [Self; 4] = [Self::Workload, Self::Router, Self::Underlay, Self::Host];
-
-    fn program(self) -> &'static str {
-        match self {
-            Self::Workload => "from_workload",
-            Self::Router => "from_router",
-            Self::Underlay => "from_underlay",
-            Self::Host => "from_host",
-        }
-    }
-
-    fn direction(self) -> TcAttachType {
-        match self {
-            Self::Workload | Self::Router | Self::Underlay => TcAttachType::Ingress,
-            Self::Host => TcAttachType::Egress,
-        }
-    }
-}
-
 /// The programs in the kernel. Dropping it leaves all that is attached at work; see
 /// [`Offload::detach_all`].
 pub struct Offload {
     directory: PathBuf,
     ebpf: Ebpf,
-    /// What grants admitted.
+    /// Flows that grants admitted.
     admissions: RingBuf<MapData>,
     /// The workloads' interfaces, as the maps have them.
     numbers: Numbers,
     attachment: Attachment,
-}
-
-/// Numbers of the router's interfaces and the kernel's.
-#[derive(Debug, Clone, Default)]
-struct Numbers {
-    by_index: FxHashMap<u32, InterfaceId>,
-    /// Index, and whether there is a peer.
-    interfaces: FxHashMap<InterfaceId, (u32, bool)>,
-}
-
-impl Numbers {
-    /// Index of an attached interface, and whether it has a peer.
-    fn of(&self, id: InterfaceId) -> Result<(u32, bool), OffloadError> {
-        let found = self.interfaces.get(&id).copied();
-        found.ok_or(OffloadError::NotAttached(id.0))
-    }
-
-    /// What stands in a key for where packets come in.
-    fn arrival(&self, id: InterfaceId) -> Result<u32, OffloadError> {
-        if id < InterfaceId::FIRST_WORKLOAD {
-            return Ok(FIXED_INTERFACE | u32::from(id.0));
-        }
-        self.of(id).map(|(ifindex, _)| ifindex)
-    }
-
-    /// The router's number of what stands in a key for where packets come in.
-    fn at(&self, ifindex: u32) -> Option<InterfaceId> {
-        match ifindex.checked_sub(FIXED_INTERFACE) {
-            Some(fixed) => u16::try_from(fixed).ok().map(InterfaceId),
-            None => self.by_index.get(&ifindex).copied(),
-        }
-    }
 }
 
 impl std::fmt::Debug for Offload {
@@ -350,7 +285,7 @@ impl Offload {
             let mut generation = [0; 4];
             generation.copy_from_slice(&bytes[KEY..]);
             let (from, key) = parse_key(&key);
-            // Its interface may be gone already.
+            // The interface may be gone already.
             if let Some(interface) = self.numbers.at(from) {
                 let key = FlowKey { interface, ..key };
                 return Ok(Some((key, u32::from_ne_bytes(generation))));
@@ -373,7 +308,7 @@ impl Offload {
         Ok(counted)
     }
 
-    /// What the kernel counted of a flow, if it has the flow.
+    /// Counts of a flow, if the kernel has it.
     ///
     /// # Errors
     /// The kernel refuses.
@@ -588,7 +523,7 @@ impl Offload {
 
 /// The clock by which the kernel notes a flow's last packet.
 pub fn since_boot() -> Duration {
-    // It is there since Linux 2.6.32, so that no reading means no time.
+    // Linux has this clock since 2.6.32.
     ClockId::CLOCK_MONOTONIC_COARSE
         .now()
         .map_or(Duration::ZERO, Into::into)

@@ -16,7 +16,7 @@ use super::repeated::{KernelFlows, entries, key};
 /// Pairs remembered; as many as the kernel has room for.
 const PAIRS: usize = 16_384;
 
-/// Which pairs have a grant under the tables of now.
+/// The pairs that have a grant under the tables of now.
 #[derive(Debug, Default)]
 pub(super) struct Grants {
     generation: u32,

@@ -34,26 +34,26 @@ const REFUSED: Duration = Duration::from_secs(1);
 pub struct FlowOffload {
     kernel: Arc<Mutex<Offload>>,
     repeated: Arc<Mutex<Repeated>>,
-    /// What rules allowed of the flows that grants admitted.
+    /// Counters of rules, for the flows that grants admitted.
     admitted: Arc<Hits>,
     ways: Arc<Mutex<Ways>>,
-    /// What the kernel was told of the underlay.
+    /// The underlay as the kernel was told.
     underlay: Option<(Option<u32>, Underlay)>,
     shared: Shared,
-    /// Whether flows are repeated once the first tables are in force.
+    /// Flows are repeated once the first tables are in force.
     enabled: bool,
     state: State,
     thread: Option<Thread>,
 }
 
-/// What became of an earlier process's flows.
+/// The fate of an earlier process's flows.
 #[derive(Debug, PartialEq)]
 enum State {
-    /// They go on; the flow table does not know their sessions.
+    /// Flows go on; the flow table does not know their sessions.
     Left,
     /// The flow table has their sessions.
     Adopted(Vec<EarlierFlow>),
-    /// They were decided again, as any other.
+    /// Flows were decided again, as any other.
     TakenOver,
 }
 
@@ -91,7 +91,7 @@ impl FlowOffload {
         lock(&self.repeated).repeats(flow)
     }
 
-    /// What rules allowed of the flows that the kernel began.
+    /// Counters of rules, for the flows that the kernel began.
     pub fn admitted(&self) -> &Hits {
         &self.admitted
     }
@@ -267,7 +267,7 @@ fn session_key(key: &FlowKey) -> Option<flow::FlowKey> {
     )
 }
 
-/// What a panic interrupted is no worse than what a refusal did.
+/// A panic leaves no worse state than a refusal of the kernel.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

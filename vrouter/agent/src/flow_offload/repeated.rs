@@ -1,4 +1,4 @@
-//! Which sessions the kernel repeats: begun when they are worth it, counted back into the flow table,
+//! The sessions that the kernel repeats: begun when they are worth it, counted back into the flow table,
 //! ended with them.
 
 use std::collections::VecDeque;
@@ -51,7 +51,7 @@ pub trait KernelFlows {
     /// # Errors
     /// The kernel refuses.
     fn admitted(&mut self) -> Result<Option<(FlowKey, u32)>, OffloadError>;
-    /// What was counted of a flow, if it is there.
+    /// Counts of a flow, if it is there.
     ///
     /// # Errors
     /// The kernel refuses.
@@ -113,7 +113,7 @@ impl Moment {
 struct Repeating {
     ways: [Way; 2],
     generation: u32,
-    /// What is merged already, by direction.
+    /// Counts that are merged already, by direction.
     merged: [Counted; 2],
 }
 
@@ -125,12 +125,12 @@ pub struct Repeated {
     order: VecDeque<SessionId>,
     /// The place of the flow table where the next look begins.
     from: u32,
-    /// What the kernel may begin by itself, where it may.
+    /// Connections that the kernel may begin by itself.
     grants: Option<Grants>,
 }
 
 impl Repeated {
-    /// Whether the kernel may begin connections by itself; `false` where something has to see each.
+    /// `with_grants`: the kernel may begin connections by itself, as nothing has to see each.
     pub fn new(with_grants: bool) -> Self {
         Self {
             grants: with_grants.then(Grants::default),
@@ -180,7 +180,7 @@ impl Repeated {
             }
             merged?;
         }
-        // What is inserted under other tables than the kernel believes would only be in the way.
+        // A flow of other tables than the kernel believes would only be in the way.
         if kernel.generation()? != tables.generation {
             return Ok(());
         }
@@ -287,7 +287,7 @@ impl Repeated {
             return Ok(false);
         };
         let mut goes_on = true;
-        // What a flow's packets showed may end it, and what came meanwhile is counted, too.
+        // A flow's packets may have ended it; those that came meanwhile are counted, too.
         for last in [false, true] {
             if last {
                 let flow = flows.flow(id, now.ms);

@@ -230,7 +230,7 @@ impl Round {
         match verdict {
             UNSPEC => {
                 assert_eq!(sent, packet.frame);
-                // What is for another address or port is not ours, and not counted.
+                // Packets for another address or port are not ours, and not counted.
                 if packet.frame[33] == 1 {
                     report.cases += 1;
                     report.to_user_space += 1;
@@ -277,7 +277,7 @@ impl Round {
     }
 }
 
-/// What the program put into a tunnel is what the worker's datagrams hold.
+/// The program put into a tunnel what the worker's datagrams hold.
 fn same_datagrams(tunnel: Tunnel, sent: &[u8], frame: &Frame, by_worker: &[Frame]) {
     let ip = &frame.bytes[ETHERNET..];
     let (tos, hops) = if ip[0] >> 4 == 4 {

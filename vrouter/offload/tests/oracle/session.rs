@@ -22,7 +22,7 @@ pub(super) struct Session {
     pub(super) family: Family,
     pub(super) protocol: u8,
     ports: (u16, u16),
-    /// Whether it is with the workload of another node.
+    /// The other end is the workload of another node.
     pub(super) is_far: bool,
     mode: Mode,
     /// Packets and bytes of each direction when the kernel took it.
@@ -195,7 +195,7 @@ impl Session {
         }
     }
 
-    /// What the worker counted of a direction.
+    /// The worker's counts of a direction.
     pub(super) fn counted(&self, node: &Node, direction: usize) -> (u32, u64) {
         let key = self.key(direction);
         let (source, destination) = (key.source_port, key.destination_port);
