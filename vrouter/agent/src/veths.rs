@@ -161,10 +161,12 @@ impl Veths {
         }
         let end = veth::open(&self.link, &local.interface, netns, pod).map_err(text)?;
         self.left.remove(&end);
-        let attached = pod::configure(netns, pod).map_err(text).and_then(|mac| {
-            let attached = self.offload().attach_workload(end, id, true);
-            attached.map(|()| mac).map_err(text)
-        });
+        // Nothing passes before the program is there.
+        let attached = self.offload().attach_workload(end, id, true);
+        let attached = attached
+            .map_err(text)
+            .and_then(|()| self.link.set_up(end).map_err(text))
+            .and_then(|()| pod::configure(netns, pod).map_err(text));
         match attached {
             Ok(mac) => {
                 self.ends.insert(id, end);

@@ -14,7 +14,10 @@ use crate::sysctl;
 const HOST_MTU: u32 = 65_535;
 
 /// Takes over the veth between `host` and the pod's interface, or makes it; the host end's number.
-/// The pod's end is [`crate::pod::configure`]'s to set up.
+///
+/// A new host end is down: a frame that came in before the program is there would be the host's. It is to be
+/// set up ([`Link::set_up`]) with the program at its ingress, and then the pod's end
+/// ([`crate::pod::configure`]).
 ///
 /// # Errors
 /// Either name belongs to something else, or the kernel refuses a step.
@@ -42,20 +45,17 @@ pub fn open(link: &Link, host: &str, netns: &Netns, pod: &Pod) -> Result<u32> {
             link.expect_interface(host)?
         }
     };
-    set_up(link, &end).inspect_err(|_| {
+    prepare(link, &end).inspect_err(|_| {
         // A half-made one would be taken for whole.
         let _ = link.remove_interface(end.index);
     })?;
     Ok(end.index)
 }
 
-fn set_up(link: &Link, end: &Interface) -> Result<()> {
+fn prepare(link: &Link, end: &Interface) -> Result<()> {
     quieten(&end.name)?;
     if end.mtu != HOST_MTU {
         link.set_mtu(end.index, HOST_MTU)?;
-    }
-    if !end.up {
-        link.set_up(end.index)?;
     }
     Ok(())
 }

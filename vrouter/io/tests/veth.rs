@@ -30,6 +30,9 @@ fn a_veth_is_made_once_and_taken_over() {
         opened.unwrap()
     };
     let end = open(&pod()).unwrap();
+    let shown = node.exec("ip -o link show cali7");
+    assert!(!shown.contains(",UP"), "nothing passes yet: {shown}");
+    link.set_up(end).unwrap();
     assert_eq!(
         pod::configure(&inside.netns, &pod()).unwrap(),
         [2, 0, 0, 0, 0, 7]
