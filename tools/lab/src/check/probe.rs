@@ -16,8 +16,8 @@ pub(super) fn probe(path: &Path, test: Test, servers: &Servers) -> Outcome {
     match test {
         Test::Ping => ping(path),
         Test::PingSizes => ping_sizes(path),
-        Test::Tcp => iperf(path, &["-n", "32M"]),
-        Test::TcpReverse => iperf(path, &["-n", "32M", "-R"]),
+        Test::Tcp => iperf(path, &["-n", "96M"]),
+        Test::TcpReverse => iperf(path, &["-n", "96M", "-R"]),
         // Eight streams' send and receive buffers may hold 80 MB when the sender is done.
         Test::TcpStreams => iperf(path, &["-n", "128M", "-P", "8"]),
         Test::Udp => iperf(path, &["-u", "-b", "20M", "-l", "1200", "-n", "800K"]),
