@@ -483,7 +483,7 @@ fn a_daemon_that_is_killed_again_and_again_loses_no_packet_of_a_known_flow() {
         assert_eq!(count(&pins), pinned, "kill {kill}");
     }
     for train in trains {
-        support::store::assert_none_lost(&train.finish(), 200);
+        support::store::assert_none_lost(&train.finish(), 50);
     }
     assert!(longest < Duration::from_millis(300), "{longest:?}");
     lab.assert_conserved(1);
